@@ -1,0 +1,99 @@
+# handfast: one makefile; each folder adds a module.mk. Everything made goes to $(BUILD).
+#
+#   make            build the programs into build/bin
+#   make demo       install what is needed, build, pair two namespaced hosts, run a tunnel (root)
+#   make test       install what is needed, build, every test that fits in 40 minutes (root)
+#   make check      the tests that need neither root nor a network, in under two minutes
+#   make test-long  what takes hours
+#   make bench      figures beside their peers'
+#   make fuzz       libFuzzer over every decoder (SECONDS=20 each)
+#   make install    DESTDIR= PREFIX=/usr
+#   make deps       what building and running needs; make deps-test, make deps-bench: the rest
+
+BUILD ?= build
+VERSION := 0.1.0
+PREFIX ?= /usr
+SYSCONFDIR ?= /etc
+PYTHON ?= /usr/bin/python3
+PKG_CONFIG ?= pkg-config
+SECONDS ?= 20
+
+.DEFAULT_GOAL := all
+.DELETE_ON_ERROR:
+.SECONDEXPANSION:
+
+# What an install needs. packaging/debian/control names the same libraries.
+DEPS_BUILD := gcc make pkgconf libc6-dev libevent-dev libsodium-dev libmicrohttpd-dev \
+	libjansson-dev libyaml-dev libsystemd-dev libsqlite3-dev libwslay-dev libssl-dev
+DEPS_TEST := python3 python3-cryptography python3-spake2 python3-websockets python3-yaml \
+	clang libclang-rt-14-dev cppcheck valgrind iproute2 iputils-ping procps \
+	nftables curl openssl strace util-linux man-db bash zsh fish
+DEPS_BENCH := iperf3 wireguard-go wireguard-tools python3-fastapi python3-uvicorn
+DEPS_DEMO := iproute2 iputils-ping procps python3 util-linux
+
+include config.mk
+
+# ---- modules -------------------------------------------------------------------------------
+LAYERS :=
+PROGRAMS :=
+include $(wildcard common/*/module.mk) $(wildcard daemons/*/module.mk) $(wildcard tests/*/module.mk) man/module.mk
+
+# Lower layers come later on the link line.
+LAYER_ORDER := service http store event config proto crypto base
+LAYER_LIBS := $(foreach l,$(filter $(LAYERS),$(LAYER_ORDER)),$(BUILD)/lib/lib$(l).a)
+
+obj = $(patsubst %.c,$(BUILD)/obj/%.o,$(1))
+
+define layer_rule
+$(BUILD)/lib/lib$(1).a: $$(call obj,$$($(1)_SRC))
+endef
+define program_rule
+$(BUILD)/lib/libd_$(1).a: $$(call obj,$$(filter-out %/main.c,$$($(1)_SRC)))
+$(BUILD)/bin/$($(1)_BIN): $$(call obj,$$(filter %/main.c,$$($(1)_SRC))) $(BUILD)/lib/libd_$(1).a $(LAYER_LIBS)
+endef
+$(foreach l,$(LAYERS),$(eval $(call layer_rule,$(l))))
+$(foreach p,$(PROGRAMS),$(eval $(if $($(p)_BIN),,$(eval $(p)_BIN := $(p))))$(eval $(call program_rule,$(p))))
+
+BINARIES := $(foreach p,$(PROGRAMS),$(BUILD)/bin/$($(p)_BIN))
+
+all: $(BINARIES)
+
+$(BUILD)/lib/%.a:
+	@mkdir -p $(@D)
+	@rm -f $@
+	$(Q)$(AR) rcs $@ $^
+
+$(BUILD)/obj/%.o: %.c config.mk | $$(GENERATED)
+	@mkdir -p $(@D)
+	@$(SAY) "  CC      $<"
+	$(Q)$(CC) $(ALL_CPPFLAGS) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
+
+$(BUILD)/bin/%:
+	@mkdir -p $(@D)
+	@$(SAY) "  LINK    $@"
+	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $(filter %.o,$^) $(filter %/libd_%.a,$^) \
+		-Wl,--start-group $(filter-out %/libd_%.a,$(filter %.a,$^)) -Wl,--end-group $(ALL_LIBS)
+
+-include $(shell [ -d $(BUILD)/obj ] && find $(BUILD)/obj -name '*.d')
+
+# ---- life ----------------------------------------------------------------------------------
+clean:
+	rm -rf $(BUILD)
+
+apt = packages="$$(for p in $(1); do dpkg-query -W -f='$${Status}' $$p 2>/dev/null | grep -q 'ok installed' || echo $$p; done)"; \
+	if [ -n "$$packages" ]; then \
+		echo "installing with apt-get:" $$packages; \
+		if [ "$$(id -u)" != 0 ]; then echo "this needs root: apt-get install" $$packages >&2; exit 1; fi; \
+		{ apt-get -o DPkg::Lock::Timeout=500 -qq update && \
+		DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=500 -qq install -y --no-install-recommends $$packages; } >/dev/null; fi
+
+deps:
+	@$(call apt,$(DEPS_BUILD))
+deps-demo: deps
+	@$(call apt,$(DEPS_DEMO))
+deps-test: deps-demo
+	@$(call apt,$(DEPS_TEST))
+deps-bench: deps-test
+	@$(call apt,$(DEPS_BENCH))
+
+.PHONY: all clean deps deps-demo deps-test deps-bench check test test-long demo bench fuzz install

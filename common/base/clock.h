@@ -1,0 +1,16 @@
+/* Time that never jumps: milliseconds on CLOCK_BOOTTIME. Wall time is for display alone (I7). */
+#pragma once
+
+#include <stdint.h>
+
+/* Milliseconds since boot, suspend included; the faked value when a test set one. */
+uint64_t clock_now_ms(void);
+
+/* Microseconds on the same clock (never faked): for measuring. */
+uint64_t clock_now_us(void);
+
+/* Seconds since the epoch, for showing to people and for storing beside a fact; never for deciding. */
+int64_t clock_wall_s(void);
+
+/* Tests only: freeze clock_now_ms() at ms; UINT64_MAX lets it run again. */
+void clock_fake_ms(uint64_t ms);

@@ -1,0 +1,44 @@
+/*
+ * Structured log events: fields first, prose last. To journald where stderr
+ * is connected to it, else plain lines on stderr. Nothing secret has a type
+ * that fits in here.
+ */
+#pragma once
+
+#include <stdarg.h>
+#include <stddef.h>
+#include <syslog.h>
+
+#include "base/log_ids.h"
+
+struct log_field {
+	const char *name; /* a FIELD_ constant */
+	const char *value; /* NULL leaves the field out; cleaned of control characters */
+};
+
+struct log_fields {
+	const struct log_field *v;
+	size_t n;
+};
+
+#define LOG_FIELDS(...)                                                                    \
+	((struct log_fields){ .v = (const struct log_field[]){ __VA_ARGS__ },              \
+			      .n = sizeof((const struct log_field[]){ __VA_ARGS__ }) /     \
+				   sizeof(struct log_field) })
+#define LOG_NO_FIELDS ((struct log_fields){ NULL, 0 })
+
+/* name is the program's; level the highest syslog level that is written. */
+void log_init(const char *name, int level);
+void log_set_level(int level);
+int log_level_parse(const char *s); /* "err".."debug" to a level, or -1 */
+
+/*
+ * One event. id is a MSG_ constant. Events of one id (and the same value of
+ * the first field) beyond 10 in a minute are counted, and the count is told
+ * with the first one let through afterwards.
+ */
+void log_event(int level, const struct log_id *id, struct log_fields fields, const char *fmt, ...)
+	__attribute__((format(printf, 4, 5)));
+
+/* For developers: plain text at debug level. */
+void log_debug(const char *fmt, ...) __attribute__((format(printf, 1, 2)));

@@ -1,0 +1,2 @@
+LAYERS += base
+base_SRC := $(wildcard common/base/*.c)

@@ -1,0 +1,2 @@
+LAYERS += config
+config_SRC := $(wildcard common/config/*.c)

@@ -1,0 +1,14 @@
+/* Known-answer tests of every primitive, the random generator and base64, for `handfast selfcheck`. */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+
+struct selfcheck_result {
+	const char *name;   /* "spake2-ed25519" */
+	const char *source; /* "python-spake2 test_compat" */
+	bool ok;
+};
+
+/* Run all; calls fn for each. Returns the number that failed. */
+int selfcheck_run(void (*fn)(const struct selfcheck_result *r, void *arg), void *arg);

@@ -1,0 +1,2 @@
+LAYERS += event
+event_SRC := $(wildcard common/event/*.c)

@@ -1,0 +1,69 @@
+/*
+ * libmicrohttpd inside our loop: TCP or Unix listeners, optional TLS, WebSocket
+ * upgrade, deadlines of our own. What Debian 12's library lets through (a
+ * second Content-Length, Content-Length with Transfer-Encoding, slow headers)
+ * is refused or timed out here.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/socket.h>
+
+#include "base/cleanup.h"
+
+struct loop;
+struct http_server;
+struct http_request;
+struct websocket;
+
+struct http_limits {
+	size_t max_connections;
+	size_t max_connections_per_address; /* IPv6 by /64; 0: no limit */
+	size_t max_body;
+	uint64_t header_timeout_ms; /* from accept, or from the end of the last request, to the end of the headers */
+	uint64_t body_timeout_ms;
+	uint64_t idle_timeout_ms;
+};
+
+/* Called with whole body. Must answer, now, with http_reply() or http_upgrade(). */
+typedef void (*http_request_fn)(struct http_request *req, void *arg);
+
+struct http_server_options {
+	struct http_limits limits;
+	const char *tls_cert_pem, *tls_key_pem; /* file contents, both or neither */
+	http_request_fn on_request;
+	void *arg;
+};
+
+int http_server_new(struct http_server **out, struct loop *l, const struct http_server_options *o);
+/* Serve a listening socket (non-blocking, TCP or Unix). Takes fd. 0 or a negative errno. */
+int http_server_listen(struct http_server *s, int fd);
+/* A TCP listener for address ("127.0.0.1:8000", "[::]:8000", "*:0"); the fd or a negative errno. Port in *port. */
+int http_listen_tcp(const char *address, uint16_t *port);
+struct http_server *http_server_free(struct http_server *s);
+DEFINE_CLEANUP(struct http_server *, http_server_free);
+
+struct http_counters {
+	uint64_t connections, refused_limit, refused_bad, timeouts;
+	size_t open;
+};
+void http_server_counters(const struct http_server *s, struct http_counters *out);
+
+const char *http_request_method(const struct http_request *r);
+const char *http_request_target(const struct http_request *r); /* raw, as sent */
+const char *http_request_header(const struct http_request *r, const char *name); /* NULL: absent */
+const void *http_request_body(const struct http_request *r, size_t *len);
+const struct sockaddr *http_request_address(const struct http_request *r); /* family AF_UNIX: none */
+
+/* Answer; body is copied. content_type NULL: no body type. extra: NULL or NULL-ended name, value pairs. */
+void http_reply(struct http_request *r, unsigned int status, const char *content_type,
+		const void *body, size_t len, const char *const *extra);
+
+/*
+ * Answer a WebSocket handshake (RFC 6455 section 4.2): on_open gets the
+ * websocket when the upgrade is done. A request that is no right handshake is
+ * answered with 400 or 426 and -EPROTO is returned; then on_open never comes.
+ */
+int http_upgrade(struct http_request *r, void (*on_open)(struct websocket *ws, void *arg), void *arg);

@@ -1,0 +1,2 @@
+LAYERS += http
+http_SRC := $(wildcard common/http/*.c)

@@ -1,0 +1,42 @@
+/*
+ * The TUN helper's socket (RUNTIME/tund.sock, SOCK_SEQPACKET): one request a
+ * datagram, one reply each. Only pskd's user and root may connect. The device
+ * is not persistent: it lives as long as the descriptor that the reply passes.
+ */
+#pragma once
+
+#include <net/if.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+enum tund_type { TUND_CREATE = 1, TUND_CONFIGURE = 2 };
+
+#define TUND_MSG_MAX 512
+
+/* Flags of the device. */
+enum { TUND_VNET_HDR = 1 };
+
+struct tund_request {
+	uint8_t type;
+	char ifname[IF_NAMESIZE]; /* "hf0"; only names that begin with "hf" are allowed; "hf%d" lets the kernel number it */
+	uint8_t flags;
+	uint16_t mtu; /* 1280..65000 */
+	bool has_v4, has_v6;
+	uint8_t v4_local[4], v4_peer[4];
+	uint8_t v4_prefix;
+	uint8_t v6_local[16];
+	uint8_t v6_prefix;
+};
+
+struct tund_reply {
+	int32_t error; /* 0 or a positive errno */
+	char ifname[IF_NAMESIZE];
+	char detail[128]; /* for people, when error != 0 */
+};
+
+ssize_t tund_request_encode(uint8_t *out, size_t cap, const struct tund_request *r);
+int tund_request_decode(struct tund_request *out, const uint8_t *in, size_t len);
+ssize_t tund_reply_encode(uint8_t *out, size_t cap, const struct tund_reply *r);
+int tund_reply_decode(struct tund_reply *out, const uint8_t *in, size_t len);

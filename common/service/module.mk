@@ -1,0 +1,2 @@
+LAYERS += service
+service_SRC := $(wildcard common/service/*.c)

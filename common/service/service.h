@@ -1,0 +1,73 @@
+/*
+ * What every daemon's life shares: options, logging, configuration path,
+ * folders, control socket, sd_notify with watchdog, reload, confinement, stop.
+ *
+ * Options of every daemon: --config FILE, --state-dir DIR, --runtime-dir DIR,
+ * --read-group NAME, --admin-group NAME, --log-level LEVEL, --check, --version, --help.
+ * Defaults: /etc/handfast/NAME.yaml, /var/lib/handfast/NAME ($STATE_DIRECTORY),
+ * /run/handfast.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct loop;
+struct service;
+struct varlink_interface;
+struct config_error;
+struct json_t;
+
+struct service_option { /* of one daemon, beside the shared ones */
+	const char *name; /* "relay-socket" */
+	const char *arg;  /* "FILE", or NULL: a flag */
+	const char *help;
+};
+
+struct service_info {
+	const char *name;
+	const char *summary;
+	const struct service_option *options; /* ends with name == NULL; may be NULL */
+	bool no_state; /* keeps nothing on disk */
+	bool no_config;
+	bool no_control; /* no Varlink socket (tund) */
+};
+
+int service_main(const struct service_info *info, int argc, char **argv,
+		 int (*run)(struct service *svc));
+
+struct loop *service_loop(struct service *svc);
+const char *service_config_path(const struct service *svc);
+bool service_config_is_default(const struct service *svc); /* a missing file is fine then */
+const char *service_state_dir(const struct service *svc); /* exists, 0700, unless no_state or --check */
+const char *service_runtime_dir(const struct service *svc);
+const char *service_option(const struct service *svc, const char *name); /* NULL: not given; "" for a given flag */
+bool service_check_only(const struct service *svc);
+
+/* Log "what: why" once with MSG_DAEMON_FAILED and return an exit code for run(). r: negative errno or outcome. */
+int service_fail(struct service *svc, int r, const char *what);
+/* The same with a finished sentence (a config_error's text, say). */
+int service_fail_text(struct service *svc, const char *text);
+
+/* Add an interface to the control socket, before service_run(). 0 or negative errno. */
+int service_add_interface(struct service *svc, const struct varlink_interface *i, void *arg);
+
+/*
+ * reload: everything that can fail first; 0, or -1 with *err saying why (the
+ * running configuration stays whole). Called for SIGHUP and for
+ * io.handfast.Daemon.Reload, whose caller gets err.
+ */
+void service_on_reload(struct service *svc, int (*fn)(struct service *svc, void *arg, struct config_error *err), void *arg);
+/* fn is called once at stop, before the loop ends; it has 2 s. */
+void service_on_stop(struct service *svc, void (*fn)(void *arg), void *arg);
+/* fn adds daemon-specific members to io.handfast.Daemon.Status' "details". */
+void service_on_status(struct service *svc, void (*fn)(struct json_t *details, void *arg), void *arg);
+
+/* sd_notify STATUS=, and what Status() shows. */
+void service_set_status(struct service *svc, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+/* No new privileges, no core dumps, not dumpable. 0 or negative errno. */
+int service_confine(struct service *svc);
+
+/* Open the control socket, say READY, run until SIGTERM/SIGINT. Returns run()'s exit code. */
+int service_run(struct service *svc);

@@ -1,0 +1,2 @@
+LAYERS += store
+store_SRC := $(wildcard common/store/*.c)

@@ -1,0 +1,2 @@
+PROGRAMS += authd
+authd_SRC := $(wildcard daemons/authd/*.c)

@@ -1,0 +1,3 @@
+PROGRAMS += ctl
+ctl_SRC := $(wildcard daemons/ctl/*.c)
+ctl_BIN := handfast

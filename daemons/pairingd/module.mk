@@ -1,0 +1,2 @@
+PROGRAMS += pairingd
+pairingd_SRC := $(wildcard daemons/pairingd/*.c)

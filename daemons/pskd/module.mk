@@ -1,0 +1,2 @@
+PROGRAMS += pskd
+pskd_SRC := $(wildcard daemons/pskd/*.c)

@@ -1,0 +1,2 @@
+PROGRAMS += relayd
+relayd_SRC := $(wildcard daemons/relayd/*.c)

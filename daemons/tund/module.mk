@@ -1,0 +1,2 @@
+PROGRAMS += tund
+tund_SRC := $(wildcard daemons/tund/*.c)

@@ -1,0 +1,2 @@
+# Manual pages: installed by make install, checked by tests/system.
+MANPAGES := $(wildcard man/*.[1-8])

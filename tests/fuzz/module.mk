@@ -1,0 +1,19 @@
+# Each tests/fuzz/AREA/fuzz-*.c holds one LLVMFuzzerTestOneInput; its seeds are in
+# tests/fuzz/corpus/NAME/. The fuzzers are built with clang in a build tree of their own.
+FUZZ_SRC := $(wildcard tests/fuzz/*/fuzz-*.c)
+FUZZERS := $(patsubst tests/fuzz/%.c,$(BUILD)/tests/fuzz/%,$(FUZZ_SRC))
+fuzz_area = $(word 3,$(subst /, ,$(patsubst $(BUILD)/%,%,$(1))))
+fuzz_daemon = $(if $(filter $(call fuzz_area,$(1)),$(PROGRAMS)),$(BUILD)/lib/libd_$(call fuzz_area,$(1)).a)
+
+$(FUZZERS): $(BUILD)/tests/fuzz/%: $(BUILD)/obj/tests/fuzz/%.o $$(call fuzz_daemon,$$@) $$(LAYER_LIBS)
+	@mkdir -p $(@D)
+	@$(SAY) "  LINK    $@"
+	$(Q)$(CC) $(ALL_LDFLAGS) -fsanitize=fuzzer -o $@ $(filter %.o,$^) $(filter %/libd_%.a,$^) \
+		-Wl,--start-group $(filter-out %/libd_%.a,$(filter %.a,$^)) -Wl,--end-group $(ALL_LIBS)
+
+fuzzers: $(FUZZERS)
+
+fuzz:
+	@$(MAKE) --no-print-directory BUILD=$(BUILD)/fuzz CC=clang CFLAGS="-O1 -g -fsanitize=fuzzer-no-link" SANITIZE=address,undefined fuzzers
+	@tests/fuzz/run $(BUILD)/fuzz/tests/fuzz $(SECONDS)
+.PHONY: fuzzers
