@@ -96,4 +96,42 @@ deps-test: deps-demo
 deps-bench: deps-test
 	@$(call apt,$(DEPS_BENCH))
 
+# `make test` and `make demo` begin on a machine that has nothing: install first, then let a
+# second make look at pkg-config again.
+test: deps-test
+	@$(MAKE) --no-print-directory all unit-tests tools
+	@tests/run $(BUILD) $(if $(TALLY),--tally $(TALLY)) $(TESTS)
+
+test-long: deps-test
+	@$(MAKE) --no-print-directory all unit-tests tools
+	@tests/run $(BUILD) --long $(TESTS)
+
+check: all unit-tests tools
+	@tests/run $(BUILD) --quick $(TESTS)
+
+demo: deps-demo
+	@$(MAKE) --no-print-directory all
+	@HANDFAST_BUILD=$(BUILD) PYTHONPATH=tests/system/lib PYTHONDONTWRITEBYTECODE=1 $(PYTHON) tests/demo/demo.py
+
+bench: deps-bench
+	@$(MAKE) --no-print-directory all tools benches
+	@HANDFAST_BUILD=$(BUILD) PYTHONPATH=tests/system/lib PYTHONDONTWRITEBYTECODE=1 tests/bench/run $(BENCHES)
+
+install: all
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/libexec/handfast
+	install -m 755 $(BUILD)/bin/handfast $(DESTDIR)$(PREFIX)/bin/
+	install -m 755 $(filter-out %/handfast,$(BINARIES)) $(DESTDIR)$(PREFIX)/libexec/handfast/
+	for m in $(MANPAGES); do install -D -m 644 $$m $(DESTDIR)$(PREFIX)/share/man/man$${m##*.}/$${m##*/}; done
+	install -D -m 644 conf/handfast.catalog $(DESTDIR)$(PREFIX)/lib/systemd/catalog/handfast.catalog
+	install -d -m 755 $(DESTDIR)$(SYSCONFDIR)/handfast $(DESTDIR)$(SYSCONFDIR)/handfast/tunnels
+	for c in conf/*.yaml; do install -m 644 $$c $(DESTDIR)$(SYSCONFDIR)/handfast/; done
+	install -d $(DESTDIR)$(PREFIX)/lib/systemd/system
+	install -m 644 $(wildcard systemd/*.service systemd/*.socket systemd/*.target) $(DESTDIR)$(PREFIX)/lib/systemd/system/
+	install -D -m 644 systemd/handfast.sysusers $(DESTDIR)$(PREFIX)/lib/sysusers.d/handfast.conf
+	install -D -m 644 systemd/handfast.tmpfiles $(DESTDIR)$(PREFIX)/lib/tmpfiles.d/handfast.conf
+	for s in bash zsh fish; do $(BUILD)/bin/handfast completion $$s >$(BUILD)/completion.$$s || exit 1; done
+	install -D -m 644 $(BUILD)/completion.bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/handfast
+	install -D -m 644 $(BUILD)/completion.zsh $(DESTDIR)$(PREFIX)/share/zsh/vendor-completions/_handfast
+	install -D -m 644 $(BUILD)/completion.fish $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/handfast.fish
+
 .PHONY: all clean deps deps-demo deps-test deps-bench check test test-long demo bench fuzz install
