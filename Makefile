@@ -135,3 +135,7 @@ install: all
 	install -D -m 644 $(BUILD)/completion.fish $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/handfast.fish
 
 .PHONY: all clean deps deps-demo deps-test deps-bench check test test-long demo bench fuzz install
+
+help:
+	@sed -n 's/^# \{0,3\}\(make .*\)/\1/p' Makefile
+.PHONY: help
