@@ -9,7 +9,14 @@
 
 struct secret;
 
-/* Start the crypto library; first call in every main(). 0 or -EIO. */
+/*
+ * Start the crypto library and lock the first pages for secrets; first call in
+ * every main(), harmless when repeated. 0, -EIO, or the errno that says why no
+ * memory can be locked (RLIMIT_MEMLOCK).
+ *
+ * A child made by fork() sees zeros in place of its parent's secrets and makes
+ * none of its own: whoever needs secrets in another process starts a program.
+ */
 int crypto_init(void);
 
 /*
@@ -17,6 +24,12 @@ int crypto_init(void);
  * copy. Returns 0 or -ENOMEM; on failure *out and src are untouched.
  */
 int secret_take(struct secret **out, uint8_t *src, size_t len);
+
+/*
+ * A new secret of len zero bytes, which its maker fills through *bytes before
+ * anyone else sees it: for results that should never lie elsewhere. 0 or -ENOMEM.
+ */
+int secret_new(struct secret **out, size_t len, uint8_t **bytes);
 
 /* A new secret of len random bytes. 0 or -ENOMEM. */
 int secret_random(struct secret **out, size_t len);

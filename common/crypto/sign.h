@@ -27,16 +27,25 @@ void sign_key_public(const struct sign_key *k, struct sign_public *out);
 struct sign_key *sign_key_free(struct sign_key *k);
 DEFINE_CLEANUP(struct sign_key *, sign_key_free);
 
+/* The most that context and message may be together. */
+#define SIGN_MESSAGE_MAX 4096
+
 /*
- * Sign context || len(message) || message, where context is a short public
- * NUL-terminated string that separates uses ("handfast pairing identity"):
- * the signed bytes are be16(len(context)) || context || message.
+ * Sign message for one use, which context names: a short public
+ * NUL-terminated string ("handfast pairing identity"). The signed bytes are
+ * be16(len(context)) || context || message, at most SIGN_MESSAGE_MAX (asserted).
  */
 void sign_make(uint8_t sig[static SIGN_LEN], const struct sign_key *k, const char *context,
 	       const void *message, size_t len);
-/* Strict: small-order keys and non-canonical encodings are refused. */
+/* Strict: small-order keys and non-canonical encodings are refused, as is what is too long. */
 bool sign_verify(const uint8_t sig[static SIGN_LEN], const struct sign_public *pub,
 		 const char *context, const void *message, size_t len);
+
+/* Plain RFC 8032, without a context: for peers' formats that have their own, and published vectors. */
+void sign_make_plain(uint8_t sig[static SIGN_LEN], const struct sign_key *k, const void *message,
+		     size_t len);
+bool sign_verify_plain(const uint8_t sig[static SIGN_LEN], const struct sign_public *pub,
+		       const void *message, size_t len);
 
 /* First 16 bytes of SHA-256(public key); the 8-byte id is its prefix. */
 void identity_id(uint8_t out[static IDENTITY_ID_LEN], const struct sign_public *pub);
