@@ -61,6 +61,11 @@ struct identity_root {
 };
 void identity_root_wipe(struct identity_root *r);
 
-/* Body codecs. encode: bytes written, or -EMSGSIZE; decode: 0 or -EBADMSG (nothing trusted: lengths, counts, UTF-8 and names are checked). */
+/*
+ * Body codecs. encode: bytes written, or -EMSGSIZE. decode: 0, or -EBADMSG
+ * with out wiped. Nothing is trusted: lengths, counts and the role are
+ * checked, the name must be a name, the peer's id that of its key, the peer's
+ * key not ours, ports not 0, candidates of letters, digits and . : - _ % [ ].
+ */
 ssize_t identity_root_encode(uint8_t *out, size_t cap, const struct identity_root *r);
 int identity_root_decode(struct identity_root *out, const uint8_t *in, size_t len);

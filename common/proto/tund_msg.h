@@ -36,6 +36,13 @@ struct tund_reply {
 	char detail[128]; /* for people, when error != 0 */
 };
 
+/*
+ * encode: bytes written, or -EMSGSIZE; names and details are NUL-terminated.
+ * decode: 0, or -EBADMSG: an unknown type or flag, a name that is not "hf" and
+ * up to 13 of a-z 0-9 . - _ ("hf%d" only to create), an MTU out of range (0 is
+ * none given, which only a creation may leave open), a prefix too long,
+ * addresses that the has_ bits deny, anything missing or left over.
+ */
 ssize_t tund_request_encode(uint8_t *out, size_t cap, const struct tund_request *r);
 int tund_request_decode(struct tund_request *out, const uint8_t *in, size_t len);
 ssize_t tund_reply_encode(uint8_t *out, size_t cap, const struct tund_reply *r);

@@ -1,0 +1,152 @@
+/*
+ * Requests are of one length, whatever they ask; what a request leaves out is
+ * zero on the wire, so that each has one encoding. tund runs with a capability
+ * and takes nothing from its caller that is not checked here.
+ */
+#include "proto/tund_msg.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <string.h>
+
+#include "base/bytes.h"
+#include "base/text.h"
+
+enum { HAS_V4 = 1, HAS_V6 = 2, MTU_MIN = 1280, MTU_MAX = 65000 };
+
+static_assert(IF_NAMESIZE == 16, "the name's field is 16 bytes");
+
+static void put_name(struct wbuf *w, const char *name)
+{
+	char field[IF_NAMESIZE] = { 0 };
+
+	memcpy(field, name, strnlen(name, sizeof(field) - 1));
+	wbuf_put(w, field, sizeof(field));
+}
+
+/* A NUL-terminated name with nothing but zeros behind its end. */
+static bool get_name(struct rbuf *r, char name[static IF_NAMESIZE])
+{
+	size_t len;
+
+	rbuf_get(r, name, IF_NAMESIZE);
+	len = strnlen(name, IF_NAMESIZE);
+	for (size_t i = len; i < IF_NAMESIZE; i++)
+		if (name[i] != '\0')
+			return false;
+	return len < IF_NAMESIZE;
+}
+
+static bool is_plain_name(const char *name)
+{
+	return strncmp(name, "hf", 2) == 0 && name[2] != '\0' &&
+	       name[strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789.-_")] == '\0';
+}
+
+ssize_t tund_request_encode(uint8_t *out, size_t cap, const struct tund_request *r)
+{
+	static const uint8_t zeros[16];
+	struct wbuf w;
+
+	wbuf_init(&w, out, cap);
+	wbuf_u8(&w, r->type);
+	put_name(&w, r->ifname);
+	wbuf_u8(&w, r->flags);
+	wbuf_be16(&w, r->mtu);
+	wbuf_u8(&w, (uint8_t)((r->has_v4 ? HAS_V4 : 0) | (r->has_v6 ? HAS_V6 : 0)));
+	wbuf_put(&w, r->has_v4 ? r->v4_local : zeros, 4);
+	wbuf_put(&w, r->has_v4 ? r->v4_peer : zeros, 4);
+	wbuf_u8(&w, r->has_v4 ? r->v4_prefix : 0);
+	wbuf_put(&w, r->has_v6 ? r->v6_local : zeros, 16);
+	wbuf_u8(&w, r->has_v6 ? r->v6_prefix : 0);
+	return wbuf_ok(&w) ? (ssize_t)w.len : -EMSGSIZE;
+}
+
+static bool is_zero(const uint8_t *p, size_t len)
+{
+	uint8_t any = 0;
+
+	for (size_t i = 0; i < len; i++)
+		any |= p[i];
+	return any == 0;
+}
+
+static bool request_is_sound(const struct tund_request *r)
+{
+	bool creates = r->type == TUND_CREATE;
+
+	if (!creates && r->type != TUND_CONFIGURE)
+		return false;
+	if (!is_plain_name(r->ifname) && !(creates && strcmp(r->ifname, "hf%d") == 0))
+		return false;
+	if (r->flags & ~TUND_VNET_HDR)
+		return false;
+	if ((r->mtu < MTU_MIN || r->mtu > MTU_MAX) && !(creates && r->mtu == 0))
+		return false;
+	if (!r->has_v4 && !(is_zero(r->v4_local, 4) && is_zero(r->v4_peer, 4) && !r->v4_prefix))
+		return false;
+	if (!r->has_v6 && !(is_zero(r->v6_local, 16) && !r->v6_prefix))
+		return false;
+	return r->v4_prefix <= 32 && r->v6_prefix <= 128;
+}
+
+int tund_request_decode(struct tund_request *out, const uint8_t *in, size_t len)
+{
+	struct tund_request q = { 0 };
+	struct rbuf r;
+	uint8_t has;
+
+	rbuf_init(&r, in, len);
+	q.type = rbuf_u8(&r);
+	if (!get_name(&r, q.ifname))
+		return -EBADMSG;
+	q.flags = rbuf_u8(&r);
+	q.mtu = rbuf_be16(&r);
+	has = rbuf_u8(&r);
+	q.has_v4 = has & HAS_V4;
+	q.has_v6 = has & HAS_V6;
+	rbuf_get(&r, q.v4_local, sizeof(q.v4_local));
+	rbuf_get(&r, q.v4_peer, sizeof(q.v4_peer));
+	q.v4_prefix = rbuf_u8(&r);
+	rbuf_get(&r, q.v6_local, sizeof(q.v6_local));
+	q.v6_prefix = rbuf_u8(&r);
+	if (!rbuf_done(&r) || (has & ~(HAS_V4 | HAS_V6)) || !request_is_sound(&q))
+		return -EBADMSG;
+	*out = q;
+	return 0;
+}
+
+ssize_t tund_reply_encode(uint8_t *out, size_t cap, const struct tund_reply *r)
+{
+	struct wbuf w;
+
+	wbuf_init(&w, out, cap);
+	wbuf_be32(&w, (uint32_t)r->error);
+	put_name(&w, r->ifname);
+	wbuf_lv16(&w, r->detail, strnlen(r->detail, sizeof(r->detail) - 1));
+	return wbuf_ok(&w) ? (ssize_t)w.len : -EMSGSIZE;
+}
+
+int tund_reply_decode(struct tund_reply *out, const uint8_t *in, size_t len)
+{
+	struct tund_reply y = { 0 };
+	const uint8_t *detail;
+	size_t detail_len;
+	uint32_t error;
+	struct rbuf r;
+
+	rbuf_init(&r, in, len);
+	error = rbuf_be32(&r);
+	if (!get_name(&r, y.ifname))
+		return -EBADMSG;
+	detail = rbuf_lv16(&r, &detail_len);
+	if (!rbuf_done(&r) || error > INT32_MAX || detail_len >= sizeof(y.detail) ||
+	    !text_is_utf8((const char *)detail, detail_len))
+		return -EBADMSG;
+	if (!error && !is_plain_name(y.ifname))
+		return -EBADMSG;
+	y.error = (int32_t)error;
+	memcpy(y.detail, detail, detail_len);
+	*out = y;
+	return 0;
+}
