@@ -90,13 +90,14 @@ int keyfile_hash(int fd, uint64_t size, keyfile_progress_fn progress, void *arg,
 		 uint8_t sha256_out[static KEYFILE_HASH_LEN], uint8_t *chunk_hashes);
 
 /*
- * Read piece number chunk into buf (KEYFILE_CHUNK_LEN bytes); *len is its length. Zeros are put
- * where slots below erased lie, so that a piece looks the same before and
- * after they are erased on disk. hash is of that. 0, KEYFILE_E_BAD_FILE (ended
- * early) or a negative errno.
+ * Read piece number chunk, hash it, and copy n slots from number first (all in
+ * this piece) to out; n may be 0. Zeros stand for what lies in slots below erased,
+ * so that a piece looks the same before and after they are erased on disk. Use
+ * out only if hash is what it should be. 0, KEYFILE_E_BAD_FILE (ended early), -ENOMEM
+ * or the errno of reading.
  */
-int keyfile_read_chunk(int fd, uint64_t size, uint64_t chunk, uint64_t erased, uint8_t *buf,
-		       size_t *len, uint8_t hash[static KEYFILE_HASH_LEN]);
+int keyfile_read_chunk(int fd, uint64_t size, uint64_t chunk, uint64_t erased, uint64_t first,
+		       size_t n, uint8_t *out, uint8_t hash[static KEYFILE_HASH_LEN]);
 
 /*
  * Parse the text of a sidecar: 64 hex digits, two spaces (or space and star), a

@@ -1,0 +1,521 @@
+/*
+ * Key files, whole: made so that they appear complete or not at all, read so
+ * that every byte passes the hash before it is believed. All reading and
+ * writing goes through a locked buffer of whole slots, because what passes
+ * through is key material.
+ */
+#include "crypto/keyfile_io.h"
+
+#include <assert.h>
+#include <ctype.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <libgen.h>
+#include <limits.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+
+#include <sodium.h>
+
+#include "base/bytes.h"
+#include "base/cleanup.h"
+#include "base/file.h"
+#include "crypto/secret.h"
+
+enum {
+	BUF_SLOTS = 546, /* 65,520 bytes */
+	BUF_LEN = BUF_SLOTS * KEYFILE_SLOT_LEN,
+	PACKET_LEN = 1420,
+	/* Where the two 32-byte keys lie in a slot: each after a tag of 16 and a nonce of 12. */
+	KEY_A_AT = 28,
+	KEY_B_AT = 88,
+	KEY_LEN = 32,
+	/* The sidecar, inodes, and what a filesystem likes to keep. */
+	ROOM_BESIDE = 64 * 1024,
+	SIDECAR_MAX = 64 + 2 + NAME_MAX + 2,
+};
+
+static const char sidecar_suffix[] = ".sha256";
+
+static int explain(char *detail, size_t cap, int r, const char *fmt, ...)
+	__attribute__((format(printf, 4, 5)));
+
+static int explain(char *detail, size_t cap, int r, const char *fmt, ...)
+{
+	va_list ap;
+
+	if (cap > 0) {
+		va_start(ap, fmt);
+		vsnprintf(detail, cap, fmt, ap);
+		va_end(ap);
+	}
+	return r;
+}
+
+void keyfile_capacity(struct keyfile_capacity *out, uint64_t bytes)
+{
+	uint64_t slots = bytes / KEYFILE_SLOT_LEN;
+
+	*out = (struct keyfile_capacity){
+		.bytes = slots * KEYFILE_SLOT_LEN,
+		.slots = slots,
+		.packets = slots * KEYFILE_SLOT_PACKETS,
+		.traffic_bytes = slots * KEYFILE_SLOT_PACKETS * PACKET_LEN,
+	};
+}
+
+uint64_t keyfile_chunks(uint64_t size)
+{
+	return (size + KEYFILE_CHUNK_LEN - 1) / KEYFILE_CHUNK_LEN;
+}
+
+/* ---- making ---- */
+
+/* A file that will have a name once it is whole. */
+struct draft {
+	int fd;
+	char partial[PATH_MAX]; /* its interim name, or empty where the filesystem needs none */
+};
+
+static void draft_done(struct draft *d)
+{
+	closep(&d->fd);
+	if (*d->partial)
+		unlink(d->partial);
+}
+
+static int draft_open(struct draft *d, const char *path, mode_t mode)
+{
+	char copy[PATH_MAX];
+
+	snprintf(copy, sizeof(copy), "%s", path);
+	d->fd = open(dirname(copy), O_TMPFILE | O_WRONLY | O_CLOEXEC, mode);
+	if (d->fd >= 0)
+		return fchmod(d->fd, mode) < 0 ? -errno : 0;
+	/* What filesystems without O_TMPFILE answer: EOPNOTSUPP, or EISDIR from old ones. */
+	if (errno != EOPNOTSUPP && errno != EISDIR)
+		return -errno;
+
+	if (snprintf(copy, sizeof(copy), "%s.partial", path) >= (int)sizeof(copy))
+		return -ENAMETOOLONG;
+	d->fd = open(copy, O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC, mode);
+	if (d->fd < 0)
+		return -errno;
+	memcpy(d->partial, copy, sizeof(copy));
+	return fchmod(d->fd, mode) < 0 ? -errno : 0;
+}
+
+/* Give it its name, unless something has that name already (-EEXIST). */
+static int draft_publish(struct draft *d, const char *path)
+{
+	char proc[64];
+
+	if (*d->partial)
+		return link(d->partial, path) < 0 ? -errno : 0;
+
+	snprintf(proc, sizeof(proc), "/proc/self/fd/%d", d->fd);
+	if (linkat(AT_FDCWD, proc, AT_FDCWD, path, AT_SYMLINK_FOLLOW) == 0)
+		return 0;
+	/* No /proc: root may link the descriptor itself. */
+	if (errno == ENOENT && linkat(d->fd, "", AT_FDCWD, path, AT_EMPTY_PATH) == 0)
+		return 0;
+	return -errno;
+}
+
+static bool is_there(const char *path)
+{
+	struct stat st;
+
+	return lstat(path, &st) == 0;
+}
+
+static int check_space(int fd, uint64_t size)
+{
+	struct statvfs fs;
+
+	if (fstatvfs(fd, &fs) < 0)
+		return -errno;
+	if ((uint64_t)fs.f_bavail < (size + ROOM_BESIDE) / fs.f_frsize)
+		return KEYFILE_E_NO_SPACE;
+	/* Take the room now, rather than find out after an hour. Not every filesystem can. */
+	if (fallocate(fd, 0, 0, (off_t)size) < 0) {
+		if (errno == ENOSPC || errno == EDQUOT)
+			return KEYFILE_E_NO_SPACE;
+		if (errno != EOPNOTSUPP && errno != ENOSYS)
+			return -errno;
+	}
+	return 0;
+}
+
+static int write_random(int fd, uint64_t size, keyfile_progress_fn progress, void *arg,
+			uint8_t sha256_out[static KEYFILE_HASH_LEN])
+{
+	_cleanup_(secret_freep) struct secret *buf = NULL;
+	crypto_hash_sha256_state hash;
+	uint64_t done = 0;
+	uint8_t *bytes;
+	int r;
+
+	r = secret_new(&buf, BUF_LEN, &bytes);
+	if (r)
+		return r;
+
+	crypto_hash_sha256_init(&hash);
+	while (done < size) {
+		size_t n = size - done < BUF_LEN ? (size_t)(size - done) : BUF_LEN;
+
+		if (progress && progress(done, size, arg))
+			return KEYFILE_E_STOPPED;
+		random_bytes(bytes, n);
+		crypto_hash_sha256_update(&hash, bytes, n);
+		r = file_pwrite_all(fd, bytes, n, (off_t)done);
+		if (r)
+			return r;
+		done += n;
+	}
+	crypto_hash_sha256_final(&hash, sha256_out);
+	wipe(&hash, sizeof(hash));
+	if (fsync(fd) < 0)
+		return -errno;
+	/* The last word may still be stop, for what comes after cannot be taken back. */
+	if (progress && progress(size, size, arg))
+		return KEYFILE_E_STOPPED;
+	return 0;
+}
+
+static int write_sidecar(int fd, const char *path, const uint8_t sha256_[static KEYFILE_HASH_LEN])
+{
+	char hex[2 * KEYFILE_HASH_LEN + 1], copy[PATH_MAX];
+
+	snprintf(copy, sizeof(copy), "%s", path);
+	hex_format(hex, sha256_, KEYFILE_HASH_LEN);
+	if (dprintf(fd, "%s  %s\n", hex, basename(copy)) < 0)
+		return -errno;
+	return fsync(fd) < 0 ? -errno : 0;
+}
+
+static int explain_make(char *detail, size_t cap, int r, const char *path, uint64_t size)
+{
+	switch (r) {
+	case KEYFILE_E_NO_SPACE:
+	case -ENOSPC:
+	case -EDQUOT:
+		return explain(detail, cap, KEYFILE_E_NO_SPACE,
+			       "the disk has no room for %llu bytes at %s",
+			       (unsigned long long)size, path);
+	case KEYFILE_E_STOPPED:
+		return explain(detail, cap, r, "stopped; %s was not made", path);
+	default:
+		return explain(detail, cap, r, "cannot make %s: %s", path,
+			       r < 0 ? strerror(-r) : "failed");
+	}
+}
+
+/* Both names, or neither. */
+static int publish_both(struct draft *file, const char *path, struct draft *side,
+			const char *side_path, char *detail, size_t cap)
+{
+	int r;
+
+	r = draft_publish(file, path);
+	if (r == -EEXIST)
+		return explain(detail, cap, KEYFILE_E_EXISTS, "%s exists already", path);
+	if (r)
+		return explain(detail, cap, r, "cannot name %s: %s", path, strerror(-r));
+
+	r = draft_publish(side, side_path);
+	if (r) {
+		unlink(path);
+		if (r == -EEXIST)
+			return explain(detail, cap, KEYFILE_E_EXISTS, "%s exists already", side_path);
+		return explain(detail, cap, r, "cannot name %s: %s", side_path, strerror(-r));
+	}
+	r = file_sync_parent(path);
+	if (r)
+		return explain(detail, cap, r, "cannot make %s durable: %s", path, strerror(-r));
+	return 0;
+}
+
+int keyfile_make(const char *path, uint64_t size, keyfile_progress_fn progress, void *arg,
+		 uint8_t sha256_out[KEYFILE_HASH_LEN], struct keyfile_capacity *capacity,
+		 char *detail, size_t detail_cap)
+{
+	_cleanup_(draft_done) struct draft file = { .fd = -1 };
+	_cleanup_(draft_done) struct draft side = { .fd = -1 };
+	uint8_t sum[KEYFILE_HASH_LEN];
+	char side_path[PATH_MAX];
+	int r;
+
+	size -= size % KEYFILE_SLOT_LEN;
+	if (size == 0 || size > KEYFILE_SIZE_MAX)
+		return explain(detail, detail_cap, KEYFILE_E_SIZE,
+			       size ? "a key file has at most 64 TiB" :
+				      "a key file has at least one slot of 120 bytes");
+	if (snprintf(side_path, sizeof(side_path), "%s%s", path, sidecar_suffix) >=
+	    (int)sizeof(side_path))
+		return explain(detail, detail_cap, -ENAMETOOLONG, "%.200s…: the name is too long", path);
+	if (is_there(path))
+		return explain(detail, detail_cap, KEYFILE_E_EXISTS, "%s exists already", path);
+	if (is_there(side_path))
+		return explain(detail, detail_cap, KEYFILE_E_EXISTS, "%s exists already", side_path);
+
+	r = draft_open(&file, path, 0600);
+	if (!r)
+		r = check_space(file.fd, size);
+	if (!r)
+		r = write_random(file.fd, size, progress, arg, sum);
+	if (!r)
+		r = draft_open(&side, side_path, 0644);
+	if (!r)
+		r = write_sidecar(side.fd, path, sum);
+	if (r)
+		return explain_make(detail, detail_cap, r, path, size);
+
+	r = publish_both(&file, path, &side, side_path, detail, detail_cap);
+	if (r)
+		return r;
+	if (sha256_out)
+		memcpy(sha256_out, sum, sizeof(sum));
+	if (capacity)
+		keyfile_capacity(capacity, size);
+	return 0;
+}
+
+/* ---- reading ---- */
+
+int keyfile_open(const char *path, bool writable, uint64_t *size, int *outcome, char *detail,
+		 size_t detail_cap)
+{
+	_cleanup_close_ int fd = -1;
+	struct stat st;
+
+	/* O_NONBLOCK: a FIFO in the file's place must not stop us; for a file it means nothing. */
+	fd = open(path, (writable ? O_RDWR : O_RDONLY) | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+	if (fd < 0 || fstat(fd, &st) < 0) {
+		*outcome = explain(detail, detail_cap, -errno, "cannot open %s%s: %s", path,
+				   writable ? " for writing" : "", strerror(errno));
+		return -1;
+	}
+	*outcome = KEYFILE_E_BAD_FILE;
+	if (!S_ISREG(st.st_mode)) {
+		explain(detail, detail_cap, 0, "%s is no regular file", path);
+		return -1;
+	}
+	if (st.st_size == 0 || st.st_size % KEYFILE_SLOT_LEN != 0 ||
+	    (uint64_t)st.st_size > KEYFILE_SIZE_MAX) {
+		explain(detail, detail_cap, 0,
+			st.st_size == 0 ?
+				"%s is empty" :
+				"%s has %lld bytes, which is no whole number of 120-byte slots: "
+				"is it cut short, or no key file?",
+			path, (long long)st.st_size);
+		return -1;
+	}
+	*size = (uint64_t)st.st_size;
+	*outcome = 0;
+	return steal_fd(&fd);
+}
+
+static bool slot_is_empty(const uint8_t *slot)
+{
+	return sodium_is_zero(slot + KEY_A_AT, KEY_LEN) || sodium_is_zero(slot + KEY_B_AT, KEY_LEN);
+}
+
+static int read_slots(int fd, uint64_t at, uint8_t *buf, size_t len)
+{
+	int r = file_pread_all(fd, buf, len, (off_t)at);
+
+	return r == -ENODATA ? KEYFILE_E_BAD_FILE : r;
+}
+
+int keyfile_hash(int fd, uint64_t size, keyfile_progress_fn progress, void *arg,
+		 uint8_t sha256_out[static KEYFILE_HASH_LEN], uint8_t *chunk_hashes)
+{
+	_cleanup_(secret_freep) struct secret *buf = NULL;
+	crypto_hash_sha256_state whole, piece;
+	uint8_t *bytes;
+	int r;
+
+	assert(size > 0 && size % KEYFILE_SLOT_LEN == 0);
+	r = secret_new(&buf, BUF_LEN, &bytes);
+	if (r)
+		return r;
+
+	(void)posix_fadvise(fd, 0, (off_t)size, POSIX_FADV_SEQUENTIAL);
+	crypto_hash_sha256_init(&whole);
+	for (uint64_t done = 0; done < size;) {
+		uint64_t chunk = done / KEYFILE_CHUNK_LEN;
+		uint64_t end = (chunk + 1) * KEYFILE_CHUNK_LEN < size ?
+				       (chunk + 1) * KEYFILE_CHUNK_LEN : size;
+
+		if (progress && progress(done, size, arg))
+			return KEYFILE_E_STOPPED;
+		crypto_hash_sha256_init(&piece);
+		while (done < end) {
+			size_t n = end - done < BUF_LEN ? (size_t)(end - done) : BUF_LEN;
+
+			r = read_slots(fd, done, bytes, n);
+			if (r)
+				return r;
+			for (size_t i = 0; i < n; i += KEYFILE_SLOT_LEN)
+				if (slot_is_empty(bytes + i))
+					return KEYFILE_E_BAD_FILE;
+			crypto_hash_sha256_update(&whole, bytes, n);
+			if (chunk_hashes)
+				crypto_hash_sha256_update(&piece, bytes, n);
+			done += n;
+		}
+		if (chunk_hashes)
+			crypto_hash_sha256_final(&piece, chunk_hashes + chunk * KEYFILE_HASH_LEN);
+	}
+	crypto_hash_sha256_final(&whole, sha256_out);
+	wipe(&whole, sizeof(whole));
+	wipe(&piece, sizeof(piece));
+	if (progress)
+		progress(size, size, arg);
+	return 0;
+}
+
+int keyfile_read_chunk(int fd, uint64_t size, uint64_t chunk, uint64_t erased, uint64_t first,
+		       size_t n, uint8_t *out, uint8_t hash[static KEYFILE_HASH_LEN])
+{
+	_cleanup_(secret_freep) struct secret *buf = NULL;
+	uint64_t slot = chunk * KEYFILE_CHUNK_SLOTS, end = slot + KEYFILE_CHUNK_SLOTS;
+	crypto_hash_sha256_state st;
+	uint8_t *bytes;
+	int r;
+
+	if (end > size / KEYFILE_SLOT_LEN)
+		end = size / KEYFILE_SLOT_LEN;
+	assert(n == 0 || (first >= slot && n <= end - slot && first - slot <= end - slot - n));
+	r = secret_new(&buf, BUF_LEN, &bytes);
+	if (r)
+		return r;
+
+	crypto_hash_sha256_init(&st);
+	while (slot < end) {
+		size_t slots = end - slot < BUF_SLOTS ? (size_t)(end - slot) : BUF_SLOTS;
+
+		r = read_slots(fd, slot * KEYFILE_SLOT_LEN, bytes, slots * KEYFILE_SLOT_LEN);
+		if (r)
+			return r;
+		if (slot < erased)
+			memset(bytes, 0,
+			       (erased - slot < slots ? (size_t)(erased - slot) : slots) *
+				       KEYFILE_SLOT_LEN);
+		crypto_hash_sha256_update(&st, bytes, slots * KEYFILE_SLOT_LEN);
+		for (size_t i = 0; i < slots && n > 0; i++) {
+			if (slot + i < first || slot + i >= first + n)
+				continue;
+			memcpy(out + (slot + i - first) * KEYFILE_SLOT_LEN,
+			       bytes + i * KEYFILE_SLOT_LEN, KEYFILE_SLOT_LEN);
+		}
+		slot += slots;
+	}
+	crypto_hash_sha256_final(&st, hash);
+	wipe(&st, sizeof(st));
+	return 0;
+}
+
+/* ---- verifying ---- */
+
+int keyfile_sidecar_parse(const char *text, size_t len, uint8_t hash[static KEYFILE_HASH_LEN],
+			  const char **name, size_t *name_len)
+{
+	char hex[2 * KEYFILE_HASH_LEN + 1];
+	uint8_t parsed[KEYFILE_HASH_LEN];
+	const size_t head = 2 * KEYFILE_HASH_LEN + 2;
+
+	if (len > 0 && text[len - 1] == '\n')
+		len--;
+	if (len <= head || memchr(text, '\n', len) || memchr(text, '\0', len))
+		return KEYFILE_E_BAD_SIDECAR;
+	if (text[head - 2] != ' ' || (text[head - 1] != ' ' && text[head - 1] != '*'))
+		return KEYFILE_E_BAD_SIDECAR;
+	memcpy(hex, text, 2 * KEYFILE_HASH_LEN);
+	hex[2 * KEYFILE_HASH_LEN] = '\0';
+	if (hex_parse(parsed, sizeof(parsed), hex))
+		return KEYFILE_E_BAD_SIDECAR;
+
+	memcpy(hash, parsed, sizeof(parsed));
+	*name = text + head;
+	*name_len = len - head;
+	return 0;
+}
+
+static int load_sidecar(const char *path, uint8_t hash[static KEYFILE_HASH_LEN], char *detail,
+			size_t cap)
+{
+	char side_path[PATH_MAX], copy[PATH_MAX];
+	_cleanup_free_ char *text = NULL;
+	const char *name, *slash, *own;
+	size_t len, name_len;
+	int r;
+
+	if (snprintf(side_path, sizeof(side_path), "%s%s", path, sidecar_suffix) >=
+	    (int)sizeof(side_path))
+		return explain(detail, cap, -ENAMETOOLONG, "%.200s…: the name is too long", path);
+	r = file_read(&text, &len, side_path, SIDECAR_MAX + PATH_MAX);
+	if (r == -ENOENT)
+		return explain(detail, cap, KEYFILE_E_NO_SIDECAR, "there is no %s", side_path);
+	if (r && r != -EFBIG)
+		return explain(detail, cap, r, "cannot read %s: %s", side_path, strerror(-r));
+	if (r || keyfile_sidecar_parse(text, len, hash, &name, &name_len))
+		return explain(detail, cap, KEYFILE_E_BAD_SIDECAR,
+			       "%s is not one line as sha256sum writes it", side_path);
+
+	/* sha256sum was perhaps given a path: the last part of it counts. */
+	slash = memrchr(name, '/', name_len);
+	if (slash) {
+		name_len -= (size_t)(slash + 1 - name);
+		name = slash + 1;
+	}
+	snprintf(copy, sizeof(copy), "%s", path);
+	own = basename(copy);
+	if (strlen(own) != name_len || memcmp(own, name, name_len) != 0)
+		return explain(detail, cap, KEYFILE_E_BAD_SIDECAR, "%s was made for another file name",
+			       side_path);
+	return 0;
+}
+
+int keyfile_verify(const char *path, keyfile_progress_fn progress, void *arg,
+		   uint8_t sha256_out[KEYFILE_HASH_LEN], struct keyfile_capacity *capacity,
+		   char *detail, size_t detail_cap)
+{
+	_cleanup_close_ int fd = -1;
+	uint8_t sum[KEYFILE_HASH_LEN], wanted[KEYFILE_HASH_LEN];
+	uint64_t size;
+	int r, side;
+
+	fd = keyfile_open(path, false, &size, &r, detail, detail_cap);
+	if (fd < 0)
+		return r;
+	side = load_sidecar(path, wanted, detail, detail_cap);
+	if (side && side != KEYFILE_E_NO_SIDECAR)
+		return side;
+
+	r = keyfile_hash(fd, size, progress, arg, sum, NULL);
+	if (r == KEYFILE_E_BAD_FILE)
+		return explain(detail, detail_cap, r,
+			       "%s has slots that are zero: it was used and erased, or is not random",
+			       path);
+	if (r == KEYFILE_E_STOPPED)
+		return explain(detail, detail_cap, r, "stopped; %s was not read to its end", path);
+	if (r)
+		return explain(detail, detail_cap, r, "cannot read %s: %s", path, strerror(-r));
+
+	if (sha256_out)
+		memcpy(sha256_out, sum, sizeof(sum));
+	if (capacity)
+		keyfile_capacity(capacity, size);
+	if (side)
+		return side;
+	if (memcmp(sum, wanted, sizeof(sum)) != 0)
+		return explain(detail, detail_cap, KEYFILE_E_DIFFERS,
+			       "%s is not the file that its sidecar was made for: "
+			       "copied badly, changed, or used", path);
+	return 0;
+}
