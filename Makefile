@@ -21,6 +21,7 @@ SECONDS ?= 20
 .DEFAULT_GOAL := all
 .DELETE_ON_ERROR:
 .SECONDEXPANSION:
+.SECONDARY:
 
 # What an install needs. packaging/debian/control names the same libraries.
 DEPS_BUILD := gcc make pkgconf libc6-dev libevent-dev libsodium-dev libmicrohttpd-dev \
