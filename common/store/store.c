@@ -1,0 +1,318 @@
+/*
+ * SQLite for state. One process owns the file for as long as it is open
+ * (locking_mode EXCLUSIVE), every commit is durable (synchronous FULL), deleted
+ * rows are overwritten (secure_delete), and the schema moves forward by numbered
+ * migrations, each in a transaction of its own.
+ */
+#include "store/store.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <sqlite3.h>
+
+#include "base/file.h"
+#include "base/list.h"
+
+enum { BUSY_TIMEOUT_MS = 250 };
+
+struct store_stmt {
+	struct list node;
+	sqlite3_stmt *st;
+	bool in_use;
+};
+
+struct store {
+	sqlite3 *db;
+	struct list stmts;
+};
+
+static int outcome(int rc)
+{
+	switch (rc & 0xff) {
+	case SQLITE_OK:
+	case SQLITE_DONE:
+		return 0;
+	case SQLITE_ROW:
+		return STORE_E_ROW;
+	case SQLITE_CONSTRAINT:
+		return STORE_E_CONSTRAINT;
+	case SQLITE_BUSY:
+	case SQLITE_LOCKED:
+		return STORE_E_LOCKED;
+	case SQLITE_CORRUPT:
+	case SQLITE_NOTADB:
+		return STORE_E_CORRUPT;
+	case SQLITE_NOMEM:
+		return -ENOMEM;
+	case SQLITE_FULL:
+		return -ENOSPC;
+	case SQLITE_READONLY:
+		return -EROFS;
+	case SQLITE_CANTOPEN:
+	case SQLITE_PERM:
+		return -EACCES;
+	}
+	return -EIO;
+}
+
+static int run(struct store *s, const char *sql)
+{
+	return outcome(sqlite3_exec(s->db, sql, NULL, NULL, NULL));
+}
+
+static int user_version(struct store *s, int64_t *v)
+{
+	struct store_stmt *st;
+	int r = store_prepare(&st, s, "PRAGMA user_version");
+
+	if (r)
+		return r;
+	r = store_step(st);
+	if (r == STORE_E_ROW) {
+		*v = store_int(st, 0);
+		r = 0;
+	}
+	store_done(st);
+	return r;
+}
+
+static int set_user_version(struct store *s, size_t v)
+{
+	char *sql = sqlite3_mprintf("PRAGMA user_version=%d", (int)v);
+	int r = sql ? run(s, sql) : -ENOMEM;
+
+	sqlite3_free(sql);
+	return r;
+}
+
+static int migrate(struct store *s, const struct store_migration *m, size_t n)
+{
+	int64_t version;
+	int r = user_version(s, &version);
+
+	if (r)
+		return r;
+	if (version < 0 || (uint64_t)version > n)
+		return STORE_E_NEWER;
+	for (size_t i = (size_t)version; i < n; i++) {
+		r = store_begin(s);
+		if (!r)
+			r = run(s, m[i].sql);
+		if (!r)
+			r = set_user_version(s, i + 1);
+		if (!r)
+			r = store_commit(s);
+		if (r) {
+			store_rollback(s);
+			return r;
+		}
+	}
+	return 0;
+}
+
+/* SQLite makes the file by umask; make it first with its final mode. */
+static int create_private(const char *path)
+{
+	_cleanup_close_ int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+
+	return fd < 0 ? -errno : 0;
+}
+
+int store_open(struct store **out, const char *path, const struct store_migration *m, size_t n)
+{
+	static const char *const settings[] = {
+		"PRAGMA locking_mode=EXCLUSIVE", /* before WAL: then there is no -shm file at all */
+		"PRAGMA journal_mode=WAL",	  "PRAGMA synchronous=FULL",
+		"PRAGMA secure_delete=ON",	  "PRAGMA foreign_keys=ON",
+		"PRAGMA trusted_schema=OFF",	  "PRAGMA temp_store=MEMORY",
+		"BEGIN EXCLUSIVE", "COMMIT", /* takes the lock now, not at the first write */
+	};
+	_cleanup_(store_closep) struct store *s = calloc(1, sizeof(*s));
+	int r;
+
+	if (!s)
+		return -ENOMEM;
+	list_init(&s->stmts);
+	r = create_private(path);
+	if (r)
+		return r;
+	r = outcome(sqlite3_open_v2(path, &s->db,
+				    SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOFOLLOW | SQLITE_OPEN_NOMUTEX, NULL));
+	if (r)
+		return r;
+	sqlite3_busy_timeout(s->db, BUSY_TIMEOUT_MS);
+	sqlite3_extended_result_codes(s->db, 1);
+	sqlite3_db_config(s->db, SQLITE_DBCONFIG_DEFENSIVE, 1, NULL);
+	for (size_t i = 0; i < ARRAY_SIZE(settings); i++) {
+		r = run(s, settings[i]);
+		if (r)
+			return r;
+	}
+	r = migrate(s, m, n);
+	if (r)
+		return r;
+	r = file_sync_parent(path);
+	if (r)
+		return r;
+	*out = steal(&s);
+	return 0;
+}
+
+struct store *store_close(struct store *s)
+{
+	if (!s)
+		return NULL;
+	list_for_each(it, &s->stmts) {
+		struct store_stmt *st = container_of(it, struct store_stmt, node);
+
+		sqlite3_finalize(st->st);
+		free(st);
+	}
+	sqlite3_close(s->db);
+	free(s);
+	return NULL;
+}
+
+int store_begin(struct store *s)
+{
+	return run(s, "BEGIN IMMEDIATE");
+}
+
+int store_commit(struct store *s)
+{
+	return run(s, "COMMIT");
+}
+
+void store_rollback(struct store *s)
+{
+	if (!sqlite3_get_autocommit(s->db))
+		run(s, "ROLLBACK");
+}
+
+int store_scrub(struct store *s)
+{
+	int busy = 0, log = 0;
+	int r = outcome(sqlite3_wal_checkpoint_v2(s->db, NULL, SQLITE_CHECKPOINT_TRUNCATE, &log, &busy));
+
+	return r == STORE_E_LOCKED ? -EBUSY : r;
+}
+
+int store_prepare(struct store_stmt **out, struct store *s, const char *sql)
+{
+	struct store_stmt *st;
+	int r;
+
+	list_for_each(it, &s->stmts) {
+		st = container_of(it, struct store_stmt, node);
+		if (!st->in_use && strcmp(sqlite3_sql(st->st), sql) == 0) {
+			st->in_use = true;
+			*out = st;
+			return 0;
+		}
+	}
+	st = calloc(1, sizeof(*st));
+	if (!st)
+		return -ENOMEM;
+	r = outcome(sqlite3_prepare_v3(s->db, sql, -1, SQLITE_PREPARE_PERSISTENT, &st->st, NULL));
+	if (r) {
+		free(st);
+		return r;
+	}
+	st->in_use = true;
+	list_append(&s->stmts, &st->node);
+	*out = st;
+	return 0;
+}
+
+/* The library's copies of what was bound are wiped when they are let go. */
+static void free_wiped(void *p)
+{
+	size_t *whole = (size_t *)p - 1;
+
+	explicit_bzero(p, *whole);
+	free(whole);
+}
+
+static void *copy_wipeable(const void *v, size_t len)
+{
+	size_t *whole = malloc(sizeof(*whole) + len + 1);
+
+	if (!whole)
+		return NULL;
+	*whole = len;
+	memcpy(whole + 1, v, len);
+	((char *)(whole + 1))[len] = '\0';
+	return whole + 1;
+}
+
+void store_bind_text(struct store_stmt *st, int i, const char *v)
+{
+	char *copy = v ? copy_wipeable(v, strlen(v)) : NULL;
+
+	/* Without memory NULL is bound; a NOT NULL column then refuses the row. */
+	if (copy)
+		sqlite3_bind_text(st->st, i, copy, -1, free_wiped);
+	else
+		sqlite3_bind_null(st->st, i);
+}
+
+void store_bind_blob(struct store_stmt *st, int i, const void *v, size_t len)
+{
+	void *copy = v ? copy_wipeable(v, len) : NULL;
+
+	if (copy)
+		sqlite3_bind_blob64(st->st, i, copy, len, free_wiped);
+	else
+		sqlite3_bind_null(st->st, i);
+}
+
+void store_bind_int(struct store_stmt *st, int i, int64_t v)
+{
+	sqlite3_bind_int64(st->st, i, v);
+}
+
+int store_step(struct store_stmt *st)
+{
+	return outcome(sqlite3_step(st->st));
+}
+
+const char *store_text(struct store_stmt *st, int col)
+{
+	return (const char *)sqlite3_column_text(st->st, col);
+}
+
+const void *store_blob(struct store_stmt *st, int col, size_t *len)
+{
+	const void *p = sqlite3_column_blob(st->st, col);
+
+	*len = (size_t)sqlite3_column_bytes(st->st, col);
+	return p;
+}
+
+int64_t store_int(struct store_stmt *st, int col)
+{
+	return sqlite3_column_int64(st->st, col);
+}
+
+void store_done(struct store_stmt *st)
+{
+	sqlite3_reset(st->st);
+	sqlite3_clear_bindings(st->st);
+	st->in_use = false;
+}
+
+void store_donep(struct store_stmt **st)
+{
+	if (*st)
+		store_done(*st);
+}
+
+int64_t store_changes(const struct store *s)
+{
+	return sqlite3_changes(s->db);
+}
