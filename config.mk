@@ -15,10 +15,12 @@ SANITIZE ?=
 WERROR ?=
 COVERAGE ?=
 
-PKGS := libevent libevent_pthreads libsodium libmicrohttpd jansson yaml-0.1 libsystemd sqlite3 libwslay
+PKGS := libevent libevent_pthreads libsodium libmicrohttpd jansson yaml-0.1 libsystemd sqlite3
 PKGS_TLS := libevent_openssl openssl
 PKG_CFLAGS := $(shell $(PKG_CONFIG) --cflags $(PKGS) $(PKGS_TLS) 2>/dev/null)
 PKG_LIBS := $(shell $(PKG_CONFIG) --libs $(PKGS) $(PKGS_TLS) 2>/dev/null)
+# Debian ships libwslay without a .pc file.
+PKG_LIBS += -lwslay
 
 cc_option = $(shell echo 'int x;' | $(CC) -Werror $(1) -c -x c -o /dev/null - 2>/dev/null && echo '$(1)')
 
