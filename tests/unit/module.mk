@@ -2,12 +2,12 @@
 # linked with all of that daemon but its main.c.
 UNIT_SRC := $(wildcard tests/unit/*/test-*.c)
 UNIT_TESTS := $(patsubst tests/unit/%.c,$(BUILD)/tests/unit/%,$(UNIT_SRC))
-UNIT_COMMON := $(call obj,$(wildcard tests/unit/lib/*.c))
+UNIT_COMMON := $(patsubst %.c,$(BUILD)/obj/%.o,$(wildcard tests/unit/lib/*.c))
 
 unit_area = $(word 2,$(subst /, ,$(patsubst $(BUILD)/tests/%,%,$(1))))
 unit_daemon = $(if $(filter $(call unit_area,$(1)),$(PROGRAMS)),$(BUILD)/lib/libd_$(call unit_area,$(1)).a)
 
-$(UNIT_TESTS): $(BUILD)/tests/unit/%: $(BUILD)/obj/tests/unit/%.o $$(patsubst %.c,$(BUILD)/obj/%.o,$$(wildcard tests/unit/lib/*.c)) $$(call unit_daemon,$$@) $$(LAYER_LIBS)
+$(UNIT_TESTS): $(BUILD)/tests/unit/%: $(BUILD)/obj/tests/unit/%.o $$(UNIT_COMMON) $$(call unit_daemon,$$@) $$(LAYER_LIBS)
 	@mkdir -p $(@D)
 	@$(SAY) "  LINK    $@"
 	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $(filter %.o,$^) $(filter %/libd_%.a,$^) \
