@@ -1,4 +1,9 @@
-/* Known-answer tests of every primitive, the random generator and base64, for `handfast selfcheck`. */
+/*
+ * Known-answer tests of every primitive, the random generator and base64, for
+ * `handfast selfcheck`. What belongs to a layer above is checked there: the
+ * command runs negotiate_selfcheck() (proto/negotiate.h, refusal of a
+ * downgrade) after these and shows it as one more line.
+ */
 #pragma once
 
 #include <stdbool.h>
