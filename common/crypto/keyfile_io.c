@@ -22,6 +22,7 @@
 
 #include "base/bytes.h"
 #include "base/cleanup.h"
+#include "base/draft.h"
 #include "base/file.h"
 #include "crypto/secret.h"
 
@@ -73,57 +74,6 @@ uint64_t keyfile_chunks(uint64_t size)
 }
 
 /* ---- making ---- */
-
-/* A file that will have a name once it is whole. */
-struct draft {
-	int fd;
-	char partial[PATH_MAX]; /* its interim name, or empty where the filesystem needs none */
-};
-
-static void draft_done(struct draft *d)
-{
-	closep(&d->fd);
-	if (*d->partial)
-		unlink(d->partial);
-}
-
-static int draft_open(struct draft *d, const char *path, mode_t mode)
-{
-	char copy[PATH_MAX];
-
-	snprintf(copy, sizeof(copy), "%s", path);
-	d->fd = open(dirname(copy), O_TMPFILE | O_WRONLY | O_CLOEXEC, mode);
-	if (d->fd >= 0)
-		return fchmod(d->fd, mode) < 0 ? -errno : 0;
-	/* What filesystems without O_TMPFILE answer: EOPNOTSUPP, or EISDIR from old ones. */
-	if (errno != EOPNOTSUPP && errno != EISDIR)
-		return -errno;
-
-	if (snprintf(copy, sizeof(copy), "%s.partial", path) >= (int)sizeof(copy))
-		return -ENAMETOOLONG;
-	d->fd = open(copy, O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC, mode);
-	if (d->fd < 0)
-		return -errno;
-	memcpy(d->partial, copy, sizeof(copy));
-	return fchmod(d->fd, mode) < 0 ? -errno : 0;
-}
-
-/* Give it its name, unless something has that name already (-EEXIST). */
-static int draft_publish(struct draft *d, const char *path)
-{
-	char proc[64];
-
-	if (*d->partial)
-		return link(d->partial, path) < 0 ? -errno : 0;
-
-	snprintf(proc, sizeof(proc), "/proc/self/fd/%d", d->fd);
-	if (linkat(AT_FDCWD, proc, AT_FDCWD, path, AT_SYMLINK_FOLLOW) == 0)
-		return 0;
-	/* No /proc: root may link the descriptor itself. */
-	if (errno == ENOENT && linkat(d->fd, "", AT_FDCWD, path, AT_EMPTY_PATH) == 0)
-		return 0;
-	return -errno;
-}
 
 static bool is_there(const char *path)
 {
@@ -243,8 +193,8 @@ int keyfile_make(const char *path, uint64_t size, keyfile_progress_fn progress, 
 		 uint8_t sha256_out[KEYFILE_HASH_LEN], struct keyfile_capacity *capacity,
 		 char *detail, size_t detail_cap)
 {
-	_cleanup_(draft_done) struct draft file = { .fd = -1 };
-	_cleanup_(draft_done) struct draft side = { .fd = -1 };
+	_cleanup_(draft_done) struct draft file = DRAFT_NONE;
+	_cleanup_(draft_done) struct draft side = DRAFT_NONE;
 	uint8_t sum[KEYFILE_HASH_LEN];
 	char side_path[PATH_MAX];
 	int r;
