@@ -12,7 +12,8 @@ struct loop_io;
 struct loop_timer;
 struct event_base;
 
-enum { LOOP_READ = 1, LOOP_WRITE = 2 };
+/* LOOP_HANGUP: the other end closed, or will send no more; seen without reading. */
+enum { LOOP_READ = 1, LOOP_WRITE = 2, LOOP_HANGUP = 4 };
 
 int loop_new(struct loop **out); /* 0 or -ENOMEM */
 struct loop *loop_free(struct loop *l);
@@ -28,7 +29,7 @@ void loop_step(struct loop *l, uint64_t max_ms);
 struct event_base *loop_base(struct loop *l);
 
 /*
- * Watch fd for events (LOOP_READ | LOOP_WRITE). fd stays the caller's. fn gets
+ * Watch fd for events (LOOP_READ | LOOP_WRITE | LOOP_HANGUP). fd stays the caller's. fn gets
  * the events that are ready. Free the watcher before closing fd; freeing it
  * inside its own callback is allowed.
  */
@@ -39,7 +40,10 @@ int loop_io_set(struct loop_io *io, unsigned int events);
 struct loop_io *loop_io_free(struct loop_io *io);
 DEFINE_CLEANUP(struct loop_io *, loop_io_free);
 
-/* One-shot timer; starting a running one moves it. Freeing inside its callback is allowed. */
+/*
+ * One-shot timer on the clock of base/clock.h, which goes on while the machine sleeps; starting a
+ * running one moves it. Freeing inside its callback is allowed. Free timers before their loop.
+ */
 typedef void (*loop_fn)(void *arg);
 int loop_timer_new(struct loop_timer **out, struct loop *l, loop_fn fn, void *arg);
 int loop_timer_start(struct loop_timer *t, uint64_t delay_ms);
@@ -48,7 +52,10 @@ bool loop_timer_is_running(const struct loop_timer *t);
 struct loop_timer *loop_timer_free(struct loop_timer *t);
 DEFINE_CLEANUP(struct loop_timer *, loop_timer_free);
 
-/* Call fn(arg) once, soon, from the loop, not from inside the present callback. 0 or -ENOMEM. */
+/*
+ * Call fn(arg) once, soon, from the loop, not from inside the present callback. It cannot be taken
+ * back (a timer of 0 ms can), and is dropped when the loop is freed first. 0 or -ENOMEM.
+ */
 int loop_defer(struct loop *l, loop_fn fn, void *arg);
 
 /* Call fn on each delivery of signo. One handler a signal. */
