@@ -1,119 +1,179 @@
-/* Files: read whole with a bound; replaced so that a power cut leaves the old or the new, never half. */
+/*
+ * Buffers that may have held a secret are wiped before they are given back to
+ * the heap; that is why nothing here uses realloc.
+ */
 #include "base/file.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 #include "base/cleanup.h"
 
-/* Buffers may have held secrets: never leave a smaller copy behind on growing. */
-static char *grow(char *old, size_t used, size_t cap)
-{
-	char *p = malloc(cap + 1);
+struct buffer {
+	char *p;
+	size_t len, cap;
+};
 
-	if (p && old)
-		memcpy(p, old, used);
-	if (old)
-		explicit_bzero(old, used);
-	free(old);
-	return p;
+static void buffer_done(struct buffer *b)
+{
+	if (b->p)
+		explicit_bzero(b->p, b->cap);
+	free(b->p);
 }
 
-int file_read_fd(char **out, size_t *len, int fd, size_t max)
+static int buffer_grow(struct buffer *b, size_t cap)
 {
-	size_t cap = 4096, n = 0;
-	char *buf = grow(NULL, 0, cap);
-	int r = 0;
+	char *p = malloc(cap);
 
-	while (buf) {
-		ssize_t got = read(fd, buf + n, cap - n);
-
-		if (got < 0 && errno == EINTR)
-			continue;
-		if (got <= 0) {
-			r = got < 0 ? -errno : 0;
-			break;
-		}
-		n += (size_t)got;
-		if (n > max) {
-			r = -EFBIG;
-			break;
-		}
-		if (n == cap) {
-			buf = grow(buf, n, cap * 2);
-			cap *= 2;
-		}
-	}
-	if (!buf)
+	if (!p)
 		return -ENOMEM;
-	if (r) {
-		explicit_bzero(buf, n);
-		free(buf);
-		return r;
+	if (b->len)
+		memcpy(p, b->p, b->len);
+	buffer_done(b);
+	b->p = p;
+	b->cap = cap;
+	return 0;
+}
+
+/* hint: the size that is expected; a wrong one costs a copy, no more. */
+static int read_all(char **out, size_t *len, int fd, size_t max, size_t hint)
+{
+	_cleanup_(buffer_done) struct buffer b = { 0 };
+	int r;
+
+	if (max > SIZE_MAX / 4)
+		max = SIZE_MAX / 4;
+	if (hint > max)
+		hint = max;
+	for (;;) {
+		ssize_t n;
+
+		if (b.len + 1 >= b.cap) {
+			/* One byte beyond max shows that there is more; one is for the NUL. */
+			size_t cap = b.cap ? b.cap * 2 : hint + 2;
+
+			r = buffer_grow(&b, cap < max + 2 ? cap : max + 2);
+			if (r)
+				return r;
+		}
+		n = read(fd, b.p + b.len, b.cap - 1 - b.len);
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return -errno;
+		if (n == 0)
+			break;
+		b.len += (size_t)n;
+		if (b.len > max)
+			return -EFBIG;
 	}
-	buf[n] = '\0';
-	*out = buf;
-	*len = n;
+	b.p[b.len] = '\0';
+	*len = b.len;
+	*out = steal(&b.p);
 	return 0;
 }
 
 int file_read(char **out, size_t *len, const char *path, size_t max)
 {
-	_cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+	_cleanup_close_ int fd = -1;
 	struct stat st;
 
-	if (fd < 0 || fstat(fd, &st) < 0)
+	/* O_NONBLOCK: a FIFO put in the file's place must not stop us. */
+	fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+	if (fd < 0)
+		return -errno;
+	if (fstat(fd, &st) < 0)
 		return -errno;
 	if (S_ISDIR(st.st_mode))
 		return -EISDIR;
 	if (!S_ISREG(st.st_mode))
 		return -EINVAL;
-	if ((uint64_t)st.st_size > max)
+	if (st.st_size > 0 && (uintmax_t)st.st_size > max)
 		return -EFBIG;
-	return file_read_fd(out, len, fd, max);
+	/* Files in /proc say 0 and have something to read. */
+	return read_all(out, len, fd, max, st.st_size > 0 ? (size_t)st.st_size : 4096);
+}
+
+int file_read_fd(char **out, size_t *len, int fd, size_t max)
+{
+	return read_all(out, len, fd, max, 4096);
+}
+
+/* The folder of path as a new string: "." when it names none. */
+static char *parent_of(const char *path)
+{
+	const char *slash = strrchr(path, '/');
+
+	if (!slash)
+		return strdup(".");
+	while (slash > path && slash[-1] == '/')
+		slash--;
+	return slash == path ? strdup("/") : strndup(path, (size_t)(slash - path));
 }
 
 int file_sync_parent(const char *path)
 {
-	_cleanup_free_ char *dir = strdup(path);
+	_cleanup_free_ char *dir = parent_of(path);
 	_cleanup_close_ int fd = -1;
-	char *slash;
 
 	if (!dir)
 		return -ENOMEM;
-	slash = strrchr(dir, '/');
-	if (slash == dir)
-		slash[1] = '\0';
-	else if (slash)
-		*slash = '\0';
-	fd = open(slash ? dir : ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (fd < 0 || fsync(fd) < 0)
+	fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (fd < 0)
 		return -errno;
+	return fsync(fd) < 0 ? -errno : 0;
+}
+
+static int write_all(int fd, const void *data, size_t len)
+{
+	const char *p = data;
+
+	while (len) {
+		ssize_t n = write(fd, p, len);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return -errno;
+		p += n;
+		len -= (size_t)n;
+	}
 	return 0;
+}
+
+static int write_temporary(int fd, const void *data, size_t len, mode_t mode)
+{
+	int r;
+
+	if (fchmod(fd, mode) < 0)
+		return -errno;
+	r = write_all(fd, data, len);
+	if (r)
+		return r;
+	return fsync(fd) < 0 ? -errno : 0;
 }
 
 int file_write_atomic(const char *path, const void *data, size_t len, mode_t mode)
 {
-	_cleanup_free_ char *tmp = NULL;
-	_cleanup_close_ int fd = -1;
-	int r;
+	_cleanup_free_ char *dir = parent_of(path), *tmp = NULL;
+	const char *slash = strrchr(path, '/');
+	int fd, r;
 
-	if (asprintf(&tmp, "%s.XXXXXX", path) < 0) {
+	if (!dir)
+		return -ENOMEM;
+	if (asprintf(&tmp, "%s/.%s.XXXXXX", dir, slash ? slash + 1 : path) < 0) {
 		tmp = NULL;
 		return -ENOMEM;
 	}
 	fd = mkostemp(tmp, O_CLOEXEC);
 	if (fd < 0)
 		return -errno;
-	r = file_pwrite_all(fd, data, len, 0);
-	if (!r && fchmod(fd, mode) < 0)
-		r = -errno;
-	if (!r && fsync(fd) < 0)
+	r = write_temporary(fd, data, len, mode);
+	/* Network and FUSE file systems may tell of a full disk only here. */
+	if (close(fd) < 0 && !r)
 		r = -errno;
 	if (!r && rename(tmp, path) < 0)
 		r = -errno;
@@ -121,28 +181,37 @@ int file_write_atomic(const char *path, const void *data, size_t len, mode_t mod
 		unlink(tmp);
 		return r;
 	}
+	/* An error now means that the new content is there, but may not survive a power cut. */
 	return file_sync_parent(path);
 }
 
 int file_mkdirs(const char *path, mode_t mode)
 {
-	_cleanup_free_ char *p = strdup(path);
+	_cleanup_free_ char *copy = strdup(path);
 	struct stat st;
 
-	if (!p)
+	if (!copy)
 		return -ENOMEM;
-	for (char *s = p + 1;; s++) {
-		char c = *s;
-
-		if (c != '/' && c != '\0')
+	if (!*copy)
+		return -ENOENT;
+	/* Parents are shared with others: only the last folder gets the wanted mode. */
+	for (char *p = copy + 1; *p; p++) {
+		if (*p != '/')
 			continue;
-		*s = '\0';
-		if (mkdir(p, mode) < 0 && errno != EEXIST)
-			return -errno;
-		*s = c;
-		if (c == '\0')
-			break;
+		*p = '\0';
+		if (mkdir(copy, 0755) < 0 && errno != EEXIST) {
+			int error = errno;
+
+			/* A folder on a read-only file system is there all the same. */
+			if (stat(copy, &st) < 0)
+				return -error;
+		}
+		*p = '/';
 	}
+	if (mkdir(path, mode) == 0)
+		return 0;
+	if (errno != EEXIST)
+		return -errno;
 	if (stat(path, &st) < 0)
 		return -errno;
 	return S_ISDIR(st.st_mode) ? 0 : -ENOTDIR;
@@ -150,7 +219,7 @@ int file_mkdirs(const char *path, mode_t mode)
 
 int file_pread_all(int fd, void *buf, size_t len, off_t offset)
 {
-	uint8_t *p = buf;
+	char *p = buf;
 
 	while (len) {
 		ssize_t n = pread(fd, p, len, offset);
@@ -162,15 +231,15 @@ int file_pread_all(int fd, void *buf, size_t len, off_t offset)
 		if (n == 0)
 			return -ENODATA;
 		p += n;
-		len -= (size_t)n;
 		offset += n;
+		len -= (size_t)n;
 	}
 	return 0;
 }
 
 int file_pwrite_all(int fd, const void *buf, size_t len, off_t offset)
 {
-	const uint8_t *p = buf;
+	const char *p = buf;
 
 	while (len) {
 		ssize_t n = pwrite(fd, p, len, offset);
@@ -180,8 +249,8 @@ int file_pwrite_all(int fd, const void *buf, size_t len, off_t offset)
 		if (n < 0)
 			return -errno;
 		p += n;
-		len -= (size_t)n;
 		offset += n;
+		len -= (size_t)n;
 	}
 	return 0;
 }
@@ -189,9 +258,9 @@ int file_pwrite_all(int fd, const void *buf, size_t len, off_t offset)
 char *path_join(const char *dir, const char *name)
 {
 	size_t n = strlen(dir);
-	char *p;
+	char *out;
 
-	if (asprintf(&p, "%s%s%s", dir, n && dir[n - 1] == '/' ? "" : "/", name) < 0)
+	if (asprintf(&out, "%s%s%s", dir, n && dir[n - 1] == '/' ? "" : "/", name) < 0)
 		return NULL;
-	return p;
+	return out;
 }

@@ -1,6 +1,7 @@
 /*
- * JSON from strangers. A scan that allocates nothing counts bytes, depth and
- * members first; only then does jansson, which recurses and allocates, see the text.
+ * jansson allocates as it reads and recurses as it nests. So a scan of the
+ * bytes, which knows only strings, brackets and commas, bounds both first;
+ * what it lets through and is no JSON, jansson refuses.
  */
 #include "base/json.h"
 
@@ -10,40 +11,58 @@
 
 #include <jansson.h>
 
-#include "base/text.h"
+/* The index of the closing quote of the string that begins at i, or len. */
+static size_t skip_string(const char *text, size_t len, size_t i)
+{
+	for (i++; i < len && text[i] != '"'; i++)
+		if (text[i] == '\\')
+			i++;
+	return i;
+}
 
-/*
- * An opening bracket stands for the first member inside it, each comma for one more: exact, but
- * that an empty object or array counts as one.
- */
+static bool is_space(char c)
+{
+	return c == ' ' || c == '\t' || c == '\n' || c == '\r';
+}
+
 static int scan(const char *text, size_t len, const struct json_limits *limits)
 {
-	unsigned int depth = 0, members = 0;
-	bool in_string = false;
+	size_t depth = 0, items = 0;
+	bool opened = false; /* the last thing seen was an opening bracket */
 
+	if (len > limits->max_bytes)
+		return JSON_E_TOO_LONG;
 	for (size_t i = 0; i < len; i++) {
 		char c = text[i];
 
-		if (in_string) {
-			if (c == '\\')
-				i++;
-			else if (c == '"')
-				in_string = false;
+		if (is_space(c))
 			continue;
-		}
-		if (c == '"') {
-			in_string = true;
-		} else if (c == '{' || c == '[') {
+		/* A container's first element has no comma before it. */
+		if (opened && c != ']' && c != '}')
+			items++;
+		opened = false;
+		switch (c) {
+		case '"':
+			i = skip_string(text, len, i);
+			break;
+		case '[':
+		case '{':
+			opened = true;
 			if (++depth > limits->max_depth)
 				return JSON_E_TOO_DEEP;
-			members++;
-		} else if (c == '}' || c == ']') {
+			break;
+		case ']':
+		case '}':
 			if (depth-- == 0)
 				return JSON_E_SYNTAX;
-		} else if (c == ',') {
-			members++;
+			break;
+		case ',':
+			items++;
+			break;
+		default:
+			break;
 		}
-		if (members > limits->max_keys)
+		if (items > limits->max_keys)
 			return JSON_E_TOO_MANY_KEYS;
 	}
 	return 0;
@@ -51,25 +70,25 @@ static int scan(const char *text, size_t len, const struct json_limits *limits)
 
 int json_parse(struct json_t **out, const char *text, size_t len, const struct json_limits *limits)
 {
-	json_error_t err;
-	json_t *v;
+	json_error_t error;
+	json_t *value;
 	int r;
 
-	if (len > limits->max_bytes)
-		return JSON_E_TOO_LONG;
 	r = scan(text, len, limits);
 	if (r)
 		return r;
-	if (!text_is_utf8(text, len))
+	if (len == 0)
 		return JSON_E_SYNTAX;
-	v = json_loadb(text, len, JSON_REJECT_DUPLICATES, &err);
-	if (!v)
-		return json_error_code(&err) == json_error_out_of_memory ? -ENOMEM : JSON_E_SYNTAX;
-	if (!json_is_object(v)) {
-		json_decref(v);
+	value = json_loadb(text, len, JSON_REJECT_DUPLICATES, &error);
+	if (!value)
+		return json_error_code(&error) == json_error_out_of_memory ? -ENOMEM :
+									      JSON_E_SYNTAX;
+	/* json_loadb also takes an array. */
+	if (!json_is_object(value)) {
+		json_decref(value);
 		return JSON_E_SYNTAX;
 	}
-	*out = v;
+	*out = value;
 	return 0;
 }
 
@@ -83,9 +102,10 @@ const char *json_outcome_text(int outcome)
 	case JSON_E_TOO_MANY_KEYS:
 		return "too many members";
 	case JSON_E_SYNTAX:
-		return "not one well-formed JSON object";
+		return "not a valid JSON object";
+	default:
+		return outcome < 0 ? strerror(-outcome) : "unknown outcome";
 	}
-	return outcome ? "failed" : "fine";
 }
 
 char *json_text(const struct json_t *value)
@@ -102,7 +122,7 @@ int64_t json_get_int(const struct json_t *obj, const char *key, int64_t fallback
 {
 	const json_t *v = json_object_get(obj, key);
 
-	return json_is_integer(v) ? json_integer_value(v) : fallback;
+	return json_is_integer(v) ? (int64_t)json_integer_value(v) : fallback;
 }
 
 void json_unrefp(struct json_t **p)

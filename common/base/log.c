@@ -1,12 +1,14 @@
 /*
- * Structured log events. With stderr connected to the journal, fields go there
- * by sd_journal_sendv(); else each event is one line on stderr. A small table
- * counts what is repeated, so that a flood costs lines in the order of minutes,
- * not packets.
+ * Lines are built on the stack and written by one system call, so that threads
+ * need a lock for the rate limit alone. Everything that came from outside is
+ * cleaned on its way in: no value can end a line, forge a field or steer a
+ * terminal.
  */
 #include "base/log.h"
 
+#include <errno.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -16,61 +18,57 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
+#define SD_JOURNAL_SUPPRESS_LOCATION
 #include <systemd/sd-journal.h>
 
 #include "base/clock.h"
 #include "base/text.h"
 
 enum {
-	LINE_MAX_LEN = 2048,
-	VALUE_MAX_LEN = 512,
+	MESSAGE_MAX = 1024,
+	VALUE_MAX = 512,
+	NAME_MAX_LEN = 64,
 	FIELDS_MAX = 16,
-	BUCKETS = 64,
+	LINE_MAX_LEN = 8192,
 	BURST = 10,
-	WINDOW_MS = 60000,
+	WINDOW_MS = 60 * 1000,
+	BUCKETS = 128,
+	/* A silent bucket whose count was never told is given up only then. */
+	FORGET_MS = 10 * WINDOW_MS,
 };
 
-/* One (event, first field's value) that was seen lately. */
-struct bucket {
-	const struct log_id *id;
-	uint64_t key;
-	uint64_t since_ms;
-	unsigned int passed;
-	uint64_t held;
-};
-
-static struct {
-	pthread_mutex_t lock;
-	const char *name;
-	int level;
-	bool journal;
-	struct bucket buckets[BUCKETS];
-} state = { .lock = PTHREAD_MUTEX_INITIALIZER, .name = "handfast", .level = LOG_INFO };
+static char program[NAME_MAX_LEN] = "handfast";
+static _Atomic int max_level = LOG_INFO;
+static bool to_journal;
+static bool with_prefix;
 
 static const char *const level_names[] = { "emerg",   "alert",	"crit", "err",
 					   "warning", "notice", "info", "debug" };
 
-/* JOURNAL_STREAM=DEV:INODE names stderr when systemd connected it to the journal. */
+/* systemd.exec(5): $JOURNAL_STREAM holds device and inode of the stream it connected. */
 static bool stderr_is_journal(void)
 {
-	const char *s = getenv("JOURNAL_STREAM");
+	const char *env = getenv("JOURNAL_STREAM");
 	unsigned long long dev, ino;
 	struct stat st;
+	int end = 0;
 
-	return s && sscanf(s, "%llu:%llu", &dev, &ino) == 2 && fstat(STDERR_FILENO, &st) == 0 &&
-	       st.st_dev == dev && st.st_ino == ino;
+	if (!env || sscanf(env, "%llu:%llu%n", &dev, &ino, &end) != 2 || env[end])
+		return false;
+	return fstat(STDERR_FILENO, &st) == 0 && st.st_dev == (dev_t)dev && st.st_ino == (ino_t)ino;
 }
 
 void log_init(const char *name, int level)
 {
-	state.name = name;
-	state.level = level;
-	state.journal = stderr_is_journal();
+	text_clean(program, sizeof(program), name, strlen(name));
+	log_set_level(level);
+	to_journal = stderr_is_journal();
+	with_prefix = !isatty(STDERR_FILENO);
 }
 
 void log_set_level(int level)
 {
-	state.level = level;
+	atomic_store_explicit(&max_level, level, memory_order_relaxed);
 }
 
 int log_level_parse(const char *s)
@@ -81,138 +79,222 @@ int log_level_parse(const char *s)
 	return -1;
 }
 
-static uint64_t bucket_key(const char *value)
-{
-	uint64_t h = 14695981039346656037u; /* FNV-1a: spreads, and need not resist anybody */
+/* ---- the rate limit ---- */
 
-	for (; value && *value; value++)
-		h = (h ^ (uint8_t)*value) * 1099511628211u;
-	return h;
+/*
+ * A bucket counts one event with one value of its first field. Values come
+ * from strangers, so there is a bounded number; when all are taken, the events
+ * without one share a bucket, and a flood of ever new values meets its limit.
+ */
+struct bucket {
+	uint64_t key; /* 0: free */
+	uint64_t start_ms;
+	unsigned int passed;
+	unsigned int held;
+};
+
+static pthread_mutex_t buckets_lock = PTHREAD_MUTEX_INITIALIZER;
+static struct bucket buckets[BUCKETS], shared_bucket;
+
+/* FNV-1a. A collision makes two events share a limit, no worse. */
+static uint64_t hash_text(uint64_t h, const char *s)
+{
+	for (; *s; s++)
+		h = (h ^ (unsigned char)*s) * 0x100000001b3ULL;
+	return (h ^ 0xff) * 0x100000001b3ULL;
 }
 
-/* Whether this event may be written now; *held is how many before it were not. */
-static bool limiter_passes(const struct log_id *id, const char *value, uint64_t *held)
+static struct bucket *bucket_for(uint64_t key, uint64_t now)
 {
-	uint64_t key = bucket_key(value), now = clock_now_ms();
-	struct bucket *b = &state.buckets[(key ^ bucket_key(id->id)) % BUCKETS];
+	struct bucket *spare = NULL;
 
-	*held = 0;
-	if (b->id != id || b->key != key) {
-		*b = (struct bucket){ .id = id, .key = key, .since_ms = now, .passed = 1 };
-		return true;
+	for (size_t i = 0; i < BUCKETS; i++) {
+		struct bucket *b = &buckets[i];
+
+		if (b->key == key)
+			return b;
+		if (!b->key || now - b->start_ms >= (b->held ? FORGET_MS : WINDOW_MS))
+			spare = b;
 	}
-	if (now - b->since_ms >= WINDOW_MS) {
+	if (!spare)
+		return &shared_bucket;
+	*spare = (struct bucket){ .key = key, .start_ms = now };
+	return spare;
+}
+
+/* True when the event may pass; *held is how many before it did not. */
+static bool rate_pass(const struct log_id *id, struct log_fields fields, unsigned int *held)
+{
+	uint64_t key = hash_text(0xcbf29ce484222325ULL, id->id), now = clock_now_ms();
+	struct bucket *b;
+	bool pass = true;
+
+	if (fields.n && fields.v[0].value)
+		key = hash_text(key, fields.v[0].value);
+	*held = 0;
+	pthread_mutex_lock(&buckets_lock);
+	b = bucket_for(key ? key : 1, now);
+	if (now - b->start_ms >= WINDOW_MS) {
 		*held = b->held;
-		b->since_ms = now;
-		b->passed = 1;
+		b->start_ms = now;
+		b->passed = 0;
 		b->held = 0;
-		return true;
 	}
 	if (b->passed < BURST) {
 		b->passed++;
-		return true;
+	} else {
+		b->held++;
+		pass = false;
 	}
-	b->held++;
-	return false;
+	pthread_mutex_unlock(&buckets_lock);
+	return pass;
 }
 
-static void write_stderr(int level, struct log_fields fields, const char *event, const char *text)
+/* ---- writing ---- */
+
+struct line {
+	char b[LINE_MAX_LEN];
+	size_t len;
+};
+
+__attribute__((format(printf, 2, 3))) static void line_add(struct line *l, const char *fmt, ...)
 {
-	char line[LINE_MAX_LEN];
-	size_t n;
+	size_t room = sizeof(l->b) - l->len;
+	va_list ap;
+	int n;
 
-	n = (size_t)snprintf(line, sizeof(line), "<%d>%s: %s: %s", level, state.name,
-			     level_names[level & 7], text);
-	for (size_t i = 0; event && i <= fields.n && n < sizeof(line); i++) {
-		char value[VALUE_MAX_LEN];
-		const char *name = i ? fields.v[i - 1].name : "HANDFAST_EVENT";
-		const char *raw = i ? fields.v[i - 1].value : event;
-
-		if (!raw)
-			continue;
-		text_clean(value, sizeof(value), raw, strlen(raw));
-		n += (size_t)snprintf(line + n, sizeof(line) - n, " %s%s=%s", i ? "" : "[", name,
-				      value);
-	}
-	if (n > sizeof(line) - 3)
-		n = sizeof(line) - 3;
-	if (event)
-		line[n++] = ']';
-	line[n++] = '\n';
-	if (write(STDERR_FILENO, line, n) < 0)
-		return; /* nowhere left to say so */
+	va_start(ap, fmt);
+	n = vsnprintf(l->b + l->len, room, fmt, ap);
+	va_end(ap);
+	if (n > 0)
+		l->len += (size_t)n < room ? (size_t)n : room - 1;
 }
 
-static void write_journal(int level, const struct log_id *id, struct log_fields fields,
-			  const char *text)
+/* A value is quoted when a reader could not see where it ends. */
+static void line_add_value(struct line *l, const char *value)
 {
-	char buf[FIELDS_MAX + 4][VALUE_MAX_LEN + 64];
-	struct iovec iov[FIELDS_MAX + 4];
-	int n = 0;
-
-	snprintf(buf[n++], sizeof(buf[0]), "MESSAGE=%s", text);
-	snprintf(buf[n++], sizeof(buf[0]), "PRIORITY=%d", level);
-	if (id) {
-		snprintf(buf[n++], sizeof(buf[0]), "MESSAGE_ID=%s", id->id);
-		snprintf(buf[n++], sizeof(buf[0]), "HANDFAST_EVENT=%s", id->event);
+	if (*value && !strpbrk(value, " \"\\[]=")) {
+		line_add(l, "%s", value);
+		return;
 	}
-	for (size_t i = 0; i < fields.n && i < FIELDS_MAX; i++) {
-		char value[VALUE_MAX_LEN];
-
-		if (!fields.v[i].value)
-			continue;
-		text_clean(value, sizeof(value), fields.v[i].value, strlen(fields.v[i].value));
-		snprintf(buf[n++], sizeof(buf[0]), "%s=%s", fields.v[i].name, value);
-	}
-	for (int i = 0; i < n; i++)
-		iov[i] = (struct iovec){ buf[i], strlen(buf[i]) };
-	sd_journal_sendv(iov, n);
+	line_add(l, "\"");
+	for (; *value; value++)
+		line_add(l, *value == '"' || *value == '\\' ? "\\%c" : "%c", *value);
+	line_add(l, "\"");
 }
 
-static void emit(int level, const struct log_id *id, struct log_fields fields, const char *text)
+struct event {
+	int level;
+	const struct log_id *id; /* NULL: a debug line */
+	const char *message;
+	struct log_field fields[FIELDS_MAX]; /* cleaned, no NULL values */
+	size_t n_fields;
+};
+
+static void write_stderr(const struct event *e)
 {
-	if (state.journal)
-		write_journal(level, id, fields, text);
-	else
-		write_stderr(level, fields, id ? id->event : NULL, text);
+	struct line l = { .len = 0 };
+
+	if (with_prefix)
+		line_add(&l, "<%d>", e->level);
+	line_add(&l, "%s: %s: %s", program, level_names[e->level], e->message);
+	for (size_t i = 0; i < e->n_fields; i++) {
+		line_add(&l, "%s%s=", i ? " " : " [", e->fields[i].name);
+		line_add_value(&l, e->fields[i].value);
+	}
+	if (e->n_fields)
+		line_add(&l, "]");
+	if (l.len == sizeof(l.b) - 1)
+		l.len--;
+	l.b[l.len++] = '\n';
+	while (write(STDERR_FILENO, l.b, l.len) < 0 && errno == EINTR)
+		;
+}
+
+/* 0, or a negative errno when journald is not there. */
+static int write_journal(const struct event *e)
+{
+	struct line l = { .len = 0 };
+	struct iovec iov[FIELDS_MAX + 5];
+	size_t starts[FIELDS_MAX + 5], n = 0;
+
+/* The journal's own order of things: NAME=value, one iovec each. */
+#define ADD(...)                              \
+	do {                                  \
+		starts[n++] = l.len;          \
+		line_add(&l, __VA_ARGS__);    \
+	} while (0)
+	ADD("PRIORITY=%d", e->level);
+	ADD("SYSLOG_IDENTIFIER=%s", program);
+	ADD("MESSAGE=%s", e->message);
+	if (e->id) {
+		ADD("MESSAGE_ID=%s", e->id->id);
+		ADD("HANDFAST_EVENT=%s", e->id->event);
+	}
+	for (size_t i = 0; i < e->n_fields; i++)
+		ADD("%s=%s", e->fields[i].name, e->fields[i].value);
+#undef ADD
+	for (size_t i = 0; i < n; i++) {
+		iov[i].iov_base = l.b + starts[i];
+		iov[i].iov_len = (i + 1 < n ? starts[i + 1] : l.len) - starts[i];
+	}
+	return sd_journal_sendv(iov, (int)n);
+}
+
+static void write_event(const struct event *e)
+{
+	/* Where the journal's socket is gone, its stream may still be there. */
+	if (!to_journal || write_journal(e) < 0)
+		write_stderr(e);
 }
 
 void log_event(int level, const struct log_id *id, struct log_fields fields, const char *fmt, ...)
 {
-	char raw[VALUE_MAX_LEN], text[VALUE_MAX_LEN];
-	uint64_t held;
+	char raw[MESSAGE_MAX], message[MESSAGE_MAX + 64], values[4096], count[16];
+	struct event e = { .level = level & LOG_PRIMASK, .id = id, .message = message };
+	unsigned int held;
+	size_t used = 0, len;
 	va_list ap;
-	size_t n;
 
-	if (level > state.level)
+	if (e.level > atomic_load_explicit(&max_level, memory_order_relaxed))
 		return;
+	if (!rate_pass(id, fields, &held))
+		return;
+
 	va_start(ap, fmt);
 	vsnprintf(raw, sizeof(raw), fmt, ap);
 	va_end(ap);
-	n = text_clean(text, sizeof(text), raw, strlen(raw));
-
-	pthread_mutex_lock(&state.lock);
-	if (limiter_passes(id, fields.n ? fields.v[0].value : NULL, &held)) {
-		if (held)
-			snprintf(text + n, sizeof(text) - n, " (and %llu more like it before)",
-				 (unsigned long long)held);
-		emit(level, id, fields, text);
+	len = text_clean(message, MESSAGE_MAX, raw, strlen(raw));
+	if (held) {
+		snprintf(message + len, sizeof(message) - len, " (%u more like this were not logged)",
+			 held);
+		snprintf(count, sizeof(count), "%u", held);
+		e.fields[e.n_fields++] = (struct log_field){ FIELD_COUNT, count };
 	}
-	pthread_mutex_unlock(&state.lock);
+	for (size_t i = 0; i < fields.n && e.n_fields < FIELDS_MAX; i++) {
+		const char *value = fields.v[i].value;
+		size_t room = sizeof(values) - used;
+
+		if (!value || room < 2)
+			continue;
+		e.fields[e.n_fields++] = (struct log_field){ fields.v[i].name, values + used };
+		used += 1 + text_clean(values + used, room < VALUE_MAX ? room : VALUE_MAX, value,
+				       strlen(value));
+	}
+	write_event(&e);
 }
 
 void log_debug(const char *fmt, ...)
 {
-	char raw[VALUE_MAX_LEN], text[VALUE_MAX_LEN];
+	char raw[MESSAGE_MAX], message[MESSAGE_MAX];
+	struct event e = { .level = LOG_DEBUG, .message = message };
 	va_list ap;
 
-	if (state.level < LOG_DEBUG)
+	if (atomic_load_explicit(&max_level, memory_order_relaxed) < LOG_DEBUG)
 		return;
 	va_start(ap, fmt);
 	vsnprintf(raw, sizeof(raw), fmt, ap);
 	va_end(ap);
-	text_clean(text, sizeof(text), raw, strlen(raw));
-	pthread_mutex_lock(&state.lock);
-	emit(LOG_DEBUG, NULL, LOG_NO_FIELDS, text);
-	pthread_mutex_unlock(&state.lock);
+	text_clean(message, sizeof(message), raw, strlen(raw));
+	write_event(&e);
 }

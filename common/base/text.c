@@ -1,48 +1,63 @@
-/* Text for people: cleaning what peers sent, names, numbers with units. Everything is bounded by cap. */
+/*
+ * One UTF-8 decoder (RFC 3629: shortest form, no surrogates, at most U+10FFFF)
+ * serves validation and cleaning, so that the two cannot disagree.
+ */
 #include "base/text.h"
 
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
-/*
- * Decode one UTF-8 character of at most len bytes. Returns its length and sets
- * *cp, or 0 when the bytes are none (overlong, surrogate, above U+10FFFF, cut).
- */
-static size_t utf8_decode(uint32_t *cp, const unsigned char *s, size_t len)
+/* Bytes of the character at s, or 0 when it is no valid UTF-8. */
+static size_t utf8_decode(uint32_t *out, const unsigned char *s, size_t len)
 {
 	static const uint32_t least[] = { 0, 0, 0x80, 0x800, 0x10000 };
+	uint32_t c = s[0];
 	size_t n;
 
-	if (s[0] < 0x80) {
-		*cp = s[0];
+	if (c < 0x80) {
+		*out = c;
 		return 1;
 	}
-	n = s[0] >= 0xf0 && s[0] <= 0xf4 ? 4 : s[0] >= 0xe0 && s[0] < 0xf0 ? 3 : s[0] >= 0xc2 && s[0] < 0xe0 ? 2 : 0;
-	if (!n || n > len)
+	if (c >= 0xc2 && c <= 0xdf)
+		n = 2;
+	else if (c >= 0xe0 && c <= 0xef)
+		n = 3;
+	else if (c >= 0xf0 && c <= 0xf4)
+		n = 4;
+	else
 		return 0;
-	*cp = s[0] & (0xffu >> (n + 1));
+	if (len < n)
+		return 0;
+	c &= 0xffU >> (n + 1);
 	for (size_t i = 1; i < n; i++) {
 		if ((s[i] & 0xc0) != 0x80)
 			return 0;
-		*cp = *cp << 6 | (s[i] & 0x3f);
+		c = c << 6 | (s[i] & 0x3fU);
 	}
-	if (*cp < least[n] || *cp > 0x10ffff || (*cp >= 0xd800 && *cp <= 0xdfff))
+	if (c < least[n] || c > 0x10ffff || (c >= 0xd800 && c <= 0xdfff))
 		return 0;
+	*out = c;
 	return n;
 }
 
-/* Characters that steer a terminal, reverse text, or cannot be seen. */
-static bool is_unwanted(uint32_t c)
+/*
+ * What a person cannot see, or what makes them see something else: controls,
+ * the bidi controls of UAX #9, zero-width and filler characters, line and
+ * paragraph separators, variation selectors, tags, noncharacters.
+ */
+static bool is_deceptive(uint32_t c)
 {
 	static const struct {
 		uint32_t first, last;
 	} ranges[] = {
-		{ 0x0000, 0x001f }, { 0x007f, 0x009f },	  { 0x00ad, 0x00ad }, { 0x034f, 0x034f },
-		{ 0x061c, 0x061c }, { 0x115f, 0x1160 },	  { 0x17b4, 0x17b5 }, { 0x180b, 0x180f },
-		{ 0x200b, 0x200f }, { 0x2028, 0x202e },	  { 0x2060, 0x206f }, { 0x3164, 0x3164 },
-		{ 0xfe00, 0xfe0f }, { 0xfeff, 0xfeff },	  { 0xffa0, 0xffa0 }, { 0xfff0, 0xffff },
-		{ 0x1bca0, 0x1bca3 }, { 0x1d173, 0x1d17a }, { 0xe0000, 0xe0fff },
+		{ 0x0000, 0x001f },   { 0x007f, 0x009f },   { 0x00ad, 0x00ad },
+		{ 0x034f, 0x034f },   { 0x061c, 0x061c },   { 0x115f, 0x1160 },
+		{ 0x17b4, 0x17b5 },   { 0x180b, 0x180f },   { 0x200b, 0x200f },
+		{ 0x2028, 0x202e },   { 0x2060, 0x206f },   { 0x3164, 0x3164 },
+		{ 0xfdd0, 0xfdef },   { 0xfe00, 0xfe0f },   { 0xfeff, 0xfeff },
+		{ 0xffa0, 0xffa0 },   { 0xfff0, 0xfffb },   { 0x1bca0, 0x1bca3 },
+		{ 0x1d173, 0x1d17a }, { 0xe0000, 0xe0fff },
 	};
 
 	for (size_t i = 0; i < sizeof(ranges) / sizeof(ranges[0]); i++)
@@ -54,93 +69,91 @@ static bool is_unwanted(uint32_t c)
 size_t text_clean(char *out, size_t cap, const char *in, size_t len)
 {
 	const unsigned char *s = (const unsigned char *)in;
-	size_t n = 0;
+	size_t at = 0;
 
-	if (!cap)
+	if (cap == 0)
 		return 0;
-	while (len) {
+	for (size_t i = 0; i < len;) {
 		uint32_t c;
-		size_t l = utf8_decode(&c, s, len);
+		size_t n = utf8_decode(&c, s + i, len - i);
 
-		if (l && !is_unwanted(c)) {
-			if (n + l >= cap)
-				break;
-			memcpy(out + n, s, l);
-			n += l;
+		if (n == 0) {
+			i++;
+			continue;
 		}
-		if (!l)
-			l = 1;
-		s += l;
-		len -= l;
+		if (!is_deceptive(c)) {
+			if (n > cap - 1 - at)
+				break;
+			memcpy(out + at, in + i, n);
+			at += n;
+		}
+		i += n;
 	}
-	out[n] = '\0';
-	return n;
+	out[at] = '\0';
+	return at;
 }
 
 bool text_is_utf8(const char *s, size_t len)
 {
-	while (len) {
+	for (size_t i = 0; i < len;) {
 		uint32_t c;
-		size_t l = utf8_decode(&c, (const unsigned char *)s, len);
+		size_t n = utf8_decode(&c, (const unsigned char *)s + i, len - i);
 
-		if (!l || !c)
+		if (n == 0 || c == 0)
 			return false;
-		s += l;
-		len -= l;
+		i += n;
 	}
 	return true;
+}
+
+/* Not <ctype.h>: its answers depend on the locale. */
+static bool is_digit(char c)
+{
+	return c >= '0' && c <= '9';
 }
 
 static bool is_alnum(char c)
 {
-	return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
+	return is_digit(c) || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
 }
 
 bool text_is_name(const char *s)
 {
-	size_t n = strlen(s);
+	size_t n = strnlen(s, 33);
 
 	if (n < 1 || n > 32 || !is_alnum(s[0]))
 		return false;
-	for (size_t i = 0; i < n; i++)
-		if (!is_alnum(s[i]) && !strchr("._-", s[i]))
+	for (size_t i = 1; i < n; i++)
+		if (!is_alnum(s[i]) && s[i] != '.' && s[i] != '_' && s[i] != '-')
 			return false;
 	return true;
 }
 
-/* The digits s begins with. Returns where they end, NULL when there are none or they overflow. */
-static const char *parse_digits(uint64_t *out, const char *s, int *error)
+/* Digits at *s, moved past them. -EINVAL without any, -ERANGE beyond 64 bits. */
+static int take_number(uint64_t *out, const char **s)
 {
 	uint64_t v = 0;
-	const char *p = s;
+	int r = 0;
 
-	*error = -EINVAL;
-	for (; *p >= '0' && *p <= '9'; p++) {
-		uint64_t d = (uint64_t)(*p - '0');
-
-		if (v > (UINT64_MAX - d) / 10) {
-			*error = -ERANGE;
-			return NULL;
-		}
-		v = v * 10 + d;
+	if (!is_digit(**s))
+		return -EINVAL;
+	for (; is_digit(**s); (*s)++) {
+		if (__builtin_mul_overflow(v, 10U, &v) ||
+		    __builtin_add_overflow(v, (uint64_t)(**s - '0'), &v))
+			r = -ERANGE;
 	}
-	if (p == s)
-		return NULL;
 	*out = v;
-	return p;
+	return r;
 }
 
 int text_parse_u64(uint64_t *out, const char *s, uint64_t min, uint64_t max)
 {
 	uint64_t v;
-	int error;
-	const char *end = parse_digits(&v, s, &error);
+	int r = take_number(&v, &s);
 
-	if (!end)
-		return error;
-	if (*end)
+	if (r == -EINVAL || *s)
 		return -EINVAL;
-	if (v < min || v > max)
+	if (r || v < min || v > max)
 		return -ERANGE;
 	*out = v;
 	return 0;
@@ -151,22 +164,20 @@ struct unit {
 	uint64_t factor;
 };
 
+/* A number and one of the units (an empty name is the default), nothing else. */
 static int parse_with_unit(uint64_t *out, const char *s, const struct unit *units, size_t n)
 {
 	uint64_t v;
-	int error;
-	const char *end = parse_digits(&v, s, &error);
+	int r = take_number(&v, &s);
 
-	if (!end)
-		return error;
-	while (*end == ' ')
-		end++;
+	if (r == -EINVAL)
+		return r;
 	for (size_t i = 0; i < n; i++) {
-		if (strcmp(end, units[i].name) != 0)
+		if (strcmp(s, units[i].name) != 0)
 			continue;
-		if (v > UINT64_MAX / units[i].factor)
+		if (r || __builtin_mul_overflow(v, units[i].factor, &v))
 			return -ERANGE;
-		*out = v * units[i].factor;
+		*out = v;
 		return 0;
 	}
 	return -EINVAL;
@@ -175,11 +186,20 @@ static int parse_with_unit(uint64_t *out, const char *s, const struct unit *unit
 int text_parse_size(uint64_t *out, const char *s)
 {
 	static const struct unit units[] = {
-		{ "", 1 },	    { "B", 1 },
-		{ "K", 1ull << 10 }, { "KiB", 1ull << 10 }, { "kB", 1000ull },
-		{ "M", 1ull << 20 }, { "MiB", 1ull << 20 }, { "MB", 1000000ull },
-		{ "G", 1ull << 30 }, { "GiB", 1ull << 30 }, { "GB", 1000000000ull },
-		{ "T", 1ull << 40 }, { "TiB", 1ull << 40 }, { "TB", 1000000000000ull },
+		{ "", 1 },
+		{ "B", 1 },
+		{ "K", 1ULL << 10 },
+		{ "KiB", 1ULL << 10 },
+		{ "kB", 1000 },
+		{ "M", 1ULL << 20 },
+		{ "MiB", 1ULL << 20 },
+		{ "MB", 1000000 },
+		{ "G", 1ULL << 30 },
+		{ "GiB", 1ULL << 30 },
+		{ "GB", 1000000000 },
+		{ "T", 1ULL << 40 },
+		{ "TiB", 1ULL << 40 },
+		{ "TB", 1000000000000 },
 	};
 
 	return parse_with_unit(out, s, units, sizeof(units) / sizeof(units[0]));
@@ -188,8 +208,8 @@ int text_parse_size(uint64_t *out, const char *s)
 int text_parse_duration_ms(uint64_t *out, const char *s)
 {
 	static const struct unit units[] = {
-		{ "", 1000 },	  { "ms", 1 },	     { "s", 1000 },	{ "sec", 1000 },
-		{ "min", 60000 }, { "m", 60000 },    { "h", 3600000 }, { "d", 86400000 },
+		{ "", 1000 },	  { "ms", 1 },	     { "s", 1000 },
+		{ "min", 60000 }, { "h", 3600000 }, { "d", 86400000 },
 	};
 
 	return parse_with_unit(out, s, units, sizeof(units) / sizeof(units[0]));
@@ -197,32 +217,42 @@ int text_parse_duration_ms(uint64_t *out, const char *s)
 
 void text_format_size(char *out, size_t cap, uint64_t bytes)
 {
-	static const char *const units[] = { "KiB", "MiB", "GiB", "TiB", "PiB", "EiB" };
-	double v = (double)bytes;
-	int i = -1;
+	static const char *const names[] = { "KiB", "MiB", "GiB", "TiB", "PiB", "EiB" };
+	uint64_t unit = 1024;
+	size_t i = 0;
 
-	while (v >= 1024 && i + 1 < (int)(sizeof(units) / sizeof(units[0]))) {
-		v /= 1024;
+	if (bytes < 1024) {
+		snprintf(out, cap, "%u B", (unsigned int)bytes);
+		return;
+	}
+	while (i + 1 < sizeof(names) / sizeof(names[0]) && bytes / unit >= 1024) {
+		unit *= 1024;
 		i++;
 	}
-	if (i < 0)
-		snprintf(out, cap, "%u B", (unsigned int)bytes);
+	/* Rounded down: what is left must not look like more than it is. */
+	if (bytes / unit < 10 && bytes % unit / (unit / 10 + 1) > 0)
+		snprintf(out, cap, "%u.%u %s", (unsigned int)(bytes / unit),
+			 (unsigned int)(bytes % unit / (unit / 10 + 1)), names[i]);
 	else
-		snprintf(out, cap, v < 10 ? "%.1f %s" : "%.0f %s", v, units[i]);
+		snprintf(out, cap, "%u %s", (unsigned int)(bytes / unit), names[i]);
 }
 
 void text_format_duration(char *out, size_t cap, uint64_t ms)
 {
-	unsigned long long s = ms / 1000;
+	uint64_t s = ms / 1000, min = s / 60, h = min / 60, d = h / 24;
 
-	if (ms < 1000)
-		snprintf(out, cap, "%u ms", (unsigned int)ms);
-	else if (s < 120)
-		snprintf(out, cap, "%llu s", s);
-	else if (s < 7200)
-		snprintf(out, cap, "%llu min", s / 60);
-	else if (s < 172800)
-		snprintf(out, cap, "%llu h %llu min", s / 3600, s / 60 % 60);
+	if (d && h % 24)
+		snprintf(out, cap, "%llu d %u h", (unsigned long long)d, (unsigned int)(h % 24));
+	else if (d)
+		snprintf(out, cap, "%llu d", (unsigned long long)d);
+	else if (h && min % 60)
+		snprintf(out, cap, "%u h %u min", (unsigned int)h, (unsigned int)(min % 60));
+	else if (h)
+		snprintf(out, cap, "%u h", (unsigned int)h);
+	else if (min)
+		snprintf(out, cap, "%u min", (unsigned int)min);
+	else if (s || ms == 0)
+		snprintf(out, cap, "%u s", (unsigned int)s);
 	else
-		snprintf(out, cap, "%llu d %llu h", s / 86400, s / 3600 % 24);
+		snprintf(out, cap, "%u ms", (unsigned int)ms);
 }
