@@ -1,0 +1,93 @@
+/* handfast tunnel list, show, down, remove, burn: short questions to pskd. */
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/json.h"
+
+#include "ctl/commands.h"
+#include "ctl/ctl.h"
+#include "ctl/daemon.h"
+#include "ctl/tunnel_text.h"
+
+static void list_text(const struct ctl *c, const json_t *result)
+{
+	const json_t *tunnels = json_object_get(result, "tunnels");
+
+	if (json_array_size(tunnels) == 0)
+		printf("There is no tunnel. “handfast tunnel up PEER” makes one to a paired device, "
+		       "“handfast tunnel add” one with a key file.\n");
+	else
+		tunnels_table(c, tunnels);
+}
+
+int cmd_tunnel_list(struct ctl *c)
+{
+	json_t *reply = NULL;
+	int r = daemon_call(c, PSKD, "Tunnel.List", NULL, &reply);
+
+	return r ? r : ctl_result(c, reply, list_text);
+}
+
+static void show_text(const struct ctl *c, const json_t *result)
+{
+	tunnel_text(c, json_object_get(result, "tunnel"));
+}
+
+/* A call whose only parameter is the tunnel's name. */
+static int call_by_name(struct ctl *c, const char *method, ctl_text_fn text)
+{
+	json_t *reply = NULL;
+	int r = daemon_call(c, PSKD, method, json_pack("{s:s}", "name", ctl_argument(c, 0)), &reply);
+
+	return r ? r : ctl_result(c, reply, text);
+}
+
+int cmd_tunnel_show(struct ctl *c)
+{
+	return call_by_name(c, "Tunnel.Show", show_text);
+}
+
+static void down_text(const struct ctl *c, const json_t *result)
+{
+	(void)result;
+	printf("%s is down.\n", clean_text(ctl_argument(c, 0)));
+}
+
+int cmd_tunnel_down(struct ctl *c)
+{
+	return call_by_name(c, "Tunnel.Down", down_text);
+}
+
+static void remove_text(const struct ctl *c, const json_t *result)
+{
+	(void)result;
+	printf("%s is removed.\n", clean_text(ctl_argument(c, 0)));
+}
+
+int cmd_tunnel_remove(struct ctl *c)
+{
+	return call_by_name(c, "Tunnel.Remove", remove_text);
+}
+
+static void burn_text(const struct ctl *c, const json_t *result)
+{
+	int64_t burned = json_get_int(result, "burned_packets", 0);
+	char packets[40];
+
+	count_format(packets, sizeof(packets), burned < 0 ? 0 : (uint64_t)burned);
+	printf("Gave up the keys of %s packets; they will never be used.\n", packets);
+	tunnel_text(c, json_object_get(result, "tunnel"));
+}
+
+int cmd_tunnel_burn(struct ctl *c)
+{
+	const char *to_slot = ctl_option(c, "to-slot");
+	json_t *params = json_pack("{s:s}", "name", ctl_argument(c, 0)), *reply = NULL;
+	int r;
+
+	if (to_slot)
+		json_object_set_new(params, "to_slot", json_integer(strtoll(to_slot, NULL, 10)));
+	r = daemon_call(c, PSKD, "Tunnel.Burn", params, &reply);
+	return r ? r : ctl_result(c, reply, burn_text);
+}

@@ -1,0 +1,70 @@
+/* handfast tunnel add: the daemon has another working folder, so paths become absolute here. */
+#include <errno.h>
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/cleanup.h"
+#include "base/json.h"
+
+#include "ctl/commands.h"
+#include "ctl/ctl.h"
+#include "ctl/daemon.h"
+#include "ctl/tunnel_text.h"
+
+static void add_text(const struct ctl *c, const json_t *result)
+{
+	const char *name = clean_member(json_object_get(result, "tunnel"), "name");
+
+	printf("Tunnel %s is added. “handfast tunnel up %s” starts it.\n", name, name);
+	tunnel_text(c, json_object_get(result, "tunnel"));
+}
+
+static int no_such_file(struct ctl *c, const char *path, int error)
+{
+	if (error == ENOENT || error == ENOTDIR)
+		return ctl_fail(c, EXIT_NO_SUCH, ERROR_NO_SUCH_FILE,
+				"“handfast tunnel generate FILE SIZE” makes a key file.",
+				"there is no file %s", path);
+	return ctl_fail(c, error == EACCES ? EXIT_PERMISSION : EXIT_FAILED, ERROR_FILE, NULL, "%s: %s",
+			path, strerror(error));
+}
+
+int cmd_tunnel_add(struct ctl *c)
+{
+	/* Options that go to the daemon as they are, under its own names. */
+	static const char *const same[][2] = {
+		{ "peer", "peer" },	      { "endpoint", "endpoint" },
+		{ "listen", "listen" },	      { "local-address", "local_address" },
+		{ "peer-address", "peer_address" }, { "pin", "pin" },
+		{ "erase", "erase" },
+	};
+	const char *key_file = ctl_option(c, "key-file"), *role = ctl_option(c, "role");
+	_cleanup_free_ char *path = NULL;
+	json_t *params, *reply = NULL;
+	int r;
+
+	if (!key_file || !role)
+		return ctl_fail(c, EXIT_USAGE, ERROR_USAGE, "See “handfast help tunnel add”.",
+				"“handfast tunnel add” needs --key-file FILE and --role ROLE");
+	path = realpath(key_file, NULL);
+	/* A folder closed to this user may be open to pskd. */
+	if (!path && errno == EACCES && key_file[0] == '/')
+		path = strdup(key_file);
+	if (!path)
+		return no_such_file(c, key_file, errno);
+	params = json_pack("{s:s, s:s, s:s}", "name", ctl_argument(c, 0), "key_file", path, "role",
+			   role);
+	if (!params)
+		return ctl_fail(c, EXIT_USAGE, ERROR_USAGE, NULL, "%s: the name is not valid UTF-8",
+				path);
+	for (size_t i = 0; i < ARRAY_SIZE(same); i++) {
+		const char *value = ctl_option(c, same[i][0]);
+
+		if (value)
+			json_object_set_new(params, same[i][1], json_string(value));
+	}
+	r = daemon_call(c, PSKD, "Tunnel.Add", params, &reply);
+	return r ? r : ctl_result(c, reply, add_text);
+}

@@ -1,0 +1,125 @@
+/* handfast tunnel up: ask pskd, and tell each step until the first handshake. */
+#include <errno.h>
+#include <jansson.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/cleanup.h"
+#include "base/clock.h"
+#include "base/json.h"
+#include "base/text.h"
+
+#include "ctl/commands.h"
+#include "ctl/ctl.h"
+#include "ctl/daemon.h"
+#include "ctl/stream.h"
+#include "ctl/terminal.h"
+#include "ctl/tunnel_text.h"
+
+enum {
+	WAIT_DEFAULT_MS = 30000,
+	WAIT_MAX_MS = 24 * 3600 * 1000,
+	GRACE_MS = 5000, /* for pskd to say itself that the time is over */
+};
+
+static void up_text(const struct ctl *c, const json_t *result)
+{
+	const json_t *tunnel = json_object_get(result, "tunnel");
+
+	if (json_is_object(tunnel))
+		tunnel_text(c, tunnel);
+	else
+		printf("%s is coming up.\n", clean_text(ctl_argument(c, 0)));
+}
+
+static int interrupted(struct ctl *c)
+{
+	char hint[200];
+	int signo = interrupt_seen();
+
+	snprintf(hint, sizeof(hint), "It goes on coming up; “handfast tunnel down %s” ends that.",
+		 clean_text(ctl_argument(c, 0)));
+	return ctl_fail(c, signo == SIGINT ? EXIT_INTERRUPTED : 128 + signo, ERROR_INTERRUPTED, hint,
+			"no longer waiting for %s", clean_text(ctl_argument(c, 0)));
+}
+
+static void on_step(struct ctl *c, struct progress *p, const json_t *params)
+{
+	const json_t *tunnel = json_object_get(params, "tunnel");
+	const char *problem = clean_member(tunnel, "problem");
+
+	ctl_event(c, json_get_str(params, "event") ? json_get_str(params, "event") : "step",
+		  json_copy((json_t *)(uintptr_t)params));
+	if (!c->json)
+		progress_show(p, "%s: %s%s%s", clean_text(ctl_argument(c, 0)),
+			      clean_member(params, "event"), *problem ? ": " : "", problem);
+}
+
+static int wait_for_it(struct ctl *c, struct stream *s, uint64_t until_ms)
+{
+	struct progress progress;
+
+	progress_init(&progress, c->want_color);
+	for (;;) {
+		struct pollfd fds[2] = { { .fd = stream_fd(s), .events = POLLIN },
+					 { .fd = interrupt_fd(), .events = POLLIN } };
+		uint64_t now = clock_now_ms();
+		json_t *params = NULL;
+		struct failure f = { 0 };
+
+		if (now >= until_ms)
+			return ctl_fail(c, EXIT_TIMED_OUT, ERROR_TIMED_OUT, NULL,
+					"pskd did not say how it went with %s in time",
+					clean_text(ctl_argument(c, 0)));
+		if (poll(fds, 2, (int)(until_ms - now)) < 0 && errno != EINTR)
+			return ctl_fail(c, EXIT_FAILED, ERROR_INTERNAL, NULL, "poll: %s",
+					strerror(errno));
+		if (interrupt_seen()) {
+			progress_clear(&progress);
+			return interrupted(c);
+		}
+		switch (stream_next(s, &params, &f)) {
+		case STREAM_MESSAGE:
+			on_step(c, &progress, params);
+			json_decref(params);
+			break;
+		case STREAM_LAST:
+			progress_clear(&progress);
+			return ctl_result(c, params, up_text);
+		case STREAM_FAILED:
+			progress_clear(&progress);
+			return ctl_fail_with(c, &f);
+		case STREAM_NOTHING:
+			break;
+		}
+	}
+}
+
+int cmd_tunnel_up(struct ctl *c)
+{
+	_cleanup_(stream_closep) struct stream *stream = NULL;
+	const char *timeout = ctl_option(c, "timeout");
+	uint64_t wait_ms = WAIT_DEFAULT_MS;
+	struct failure f = { 0 };
+	json_t *params, *reply = NULL;
+	int r;
+
+	if (timeout && (text_parse_duration_ms(&wait_ms, timeout) != 0 || wait_ms > WAIT_MAX_MS))
+		return ctl_fail(c, EXIT_USAGE, ERROR_USAGE, "For example 10s, 2min; at most 1d.",
+				"--timeout: “%s” is no time", clean_text(timeout));
+	if (ctl_flag(c, "no-wait") && timeout)
+		return ctl_fail(c, EXIT_USAGE, ERROR_USAGE, NULL,
+				"--no-wait and --timeout exclude each other");
+	params = json_pack("{s:s}", "name", ctl_argument(c, 0));
+	if (ctl_flag(c, "no-wait")) {
+		r = daemon_call(c, PSKD, "Tunnel.Up", params, &reply);
+		return r ? r : ctl_result(c, reply, up_text);
+	}
+	interrupt_arm();
+	json_object_set_new(params, "wait_ms", json_integer((json_int_t)wait_ms));
+	if (stream_open(&stream, c, PSKD, "Tunnel.Up", params, &f))
+		return ctl_fail_with(c, &f);
+	return wait_for_it(c, stream, clock_now_ms() + wait_ms + GRACE_MS);
+}

@@ -1,0 +1,230 @@
+/*
+ * The one table of commands. Order is that of `handfast help`: what a person
+ * does first comes first.
+ */
+#include "ctl/command.h"
+
+#include "base/cleanup.h"
+
+#include "ctl/commands.h"
+
+const struct option global_options[] = {
+	{ "json", 0, NULL, VALUE_TEXT, NULL, "answer in JSON, one object a line (handfast-json(7))" },
+	{ "runtime-dir", 0, "DIR", VALUE_FILE, NULL,
+	  "where the daemons' sockets are ($HANDFAST_RUNTIME_DIR, /run/handfast)" },
+	{ "no-color", 0, NULL, VALUE_TEXT, NULL, "no colours, also on a terminal" },
+	{ "help", 'h', NULL, VALUE_TEXT, NULL, "say how to use this command" },
+	{ "version", 0, NULL, VALUE_TEXT, NULL, "print the version" },
+	{ .name = NULL },
+};
+
+static const char *const roles[] = { "initiator", "responder", NULL };
+static const char *const erasers[] = { "none", "zero", "punch", NULL };
+static const char *const peer_kinds[] = { "handfast", "prototype", NULL };
+static const char *const daemon_names[] = { "relayd", "pairingd", "pskd", "authd", NULL };
+static const char *const shells[] = { "bash", "zsh", "fish", NULL };
+static const char *const word_kinds[] = { "peers", "tunnels", "sessions", NULL };
+
+static const struct option pair_options[] = {
+	{ "relay", 0, "URL", VALUE_TEXT, NULL,
+	  "meet at this relay: HOST:PORT, ws://HOST:PORT or wss://HOST" },
+	{ "relay-ca", 0, "FILE", VALUE_FILE, NULL,
+	  "trust this CA certificate for wss:// instead of the system's" },
+	{ "name", 0, "NAME", VALUE_TEXT, NULL, "call the other device NAME here" },
+	{ "note", 0, "TEXT", VALUE_TEXT, NULL, "a short note that the other person sees" },
+	{ "pin-file", 0, "FILE", VALUE_FILE, NULL, "read the PIN from FILE instead of asking" },
+	{ "pin-fd", 0, "N", VALUE_NUMBER, NULL, "read the PIN from file descriptor N" },
+	{ "secret-file", 0, "FILE", VALUE_FILE, NULL,
+	  "use the bytes of FILE (16 to 1024, the same on both sides) instead of a PIN" },
+	{ "sas-file", 0, "FILE", VALUE_FILE, NULL,
+	  "read the picked number from FILE, or - for standard input" },
+	{ "no-sas", 0, NULL, VALUE_TEXT, NULL, "do not compare a number (only with --secret-file)" },
+	{ .name = NULL },
+};
+
+static const struct option yes_options[] = {
+	{ "yes", 'y', NULL, VALUE_TEXT, NULL, "do not ask" },
+	{ .name = NULL },
+};
+
+static const struct option up_options[] = {
+	{ "no-wait", 0, NULL, VALUE_TEXT, NULL, "do not wait for the handshake" },
+	{ "timeout", 0, "TIME", VALUE_TEXT, NULL, "wait at most this long (default 30s)" },
+	{ .name = NULL },
+};
+
+static const struct option add_options[] = {
+	{ "key-file", 0, "FILE", VALUE_FILE, NULL, "the key file; required" },
+	{ "role", 0, "ROLE", VALUE_CHOICE, roles,
+	  "initiator on one side, responder on the other; required" },
+	{ "peer", 0, "KIND", VALUE_CHOICE, peer_kinds,
+	  "what answers: handfast (default), or prototype, which knows no handshake" },
+	{ "endpoint", 0, "HOST:PORT", VALUE_TEXT, NULL, "where the other side listens" },
+	{ "listen", 0, "ADDRESS:PORT", VALUE_TEXT, NULL, "where to listen for the other side" },
+	{ "local-address", 0, "ADDRESS/PREFIX", VALUE_TEXT, NULL,
+	  "own address inside the tunnel (default: made from the key file)" },
+	{ "peer-address", 0, "ADDRESS", VALUE_TEXT, NULL, "the other side's address inside" },
+	{ "pin", 0, "PEER", VALUE_PEER, NULL, "accept only this paired device's signature" },
+	{ "erase", 0, "HOW", VALUE_CHOICE, erasers, "erase spent key material: none, zero or punch" },
+	{ .name = NULL },
+};
+
+static const struct option burn_options[] = {
+	{ "to-slot", 0, "N", VALUE_NUMBER, NULL,
+	  "go forward to slot N (default: to what the other side asked for)" },
+	{ .name = NULL },
+};
+
+static const struct option check_options[] = {
+	{ "daemon", 0, "NAME", VALUE_CHOICE, daemon_names,
+	  "the files are NAME's (default: by the file's name)" },
+	{ .name = NULL },
+};
+
+#define PEER_ARGUMENT { "PEER", VALUE_PEER, NULL, false, false, "a paired device's name" }
+#define TUNNEL_ARGUMENT { "TUNNEL", VALUE_TUNNEL, NULL, false, false, "a tunnel's name" }
+
+const struct command commands[] = {
+	{
+		"pair",
+		"pair this device with another",
+		"Without INVITATION: make a PIN and an invitation, show them, and wait for the other "
+		"device. With it: join, and be asked for the PIN. Both then show three numbers; pick "
+		"the one that is on both screens.",
+		{ { "INVITATION", VALUE_TEXT, NULL, true, false,
+		    "what the other device shows: CODE@HOST:PORT" } },
+		pair_options,
+		cmd_pair,
+	},
+	{ "peers", "list the paired devices", NULL, { { NULL } }, NULL, cmd_peers },
+	{ "peer show", "show one paired device", NULL, { PEER_ARGUMENT }, NULL, cmd_peer_show },
+	{
+		"peer rename",
+		"call a paired device something else",
+		NULL,
+		{ PEER_ARGUMENT,
+		  { "NAME", VALUE_TEXT, NULL, false, false, "its new name: a-z A-Z 0-9 . _ -" } },
+		NULL,
+		cmd_peer_rename,
+	},
+	{
+		"peer forget",
+		"remove a pairing and what was made from it",
+		"The tunnel from this pairing is removed, too. The other device keeps its own record "
+		"until it is forgotten there.",
+		{ PEER_ARGUMENT },
+		yes_options,
+		cmd_peer_forget,
+	},
+	{ "identity", "show this device's own name and identity", NULL, { { NULL } }, NULL,
+	  cmd_identity },
+	{ "tunnel list", "list the tunnels", NULL, { { NULL } }, NULL, cmd_tunnel_list },
+	{ "tunnel show", "show one tunnel: peer, traffic, drops, fuel", NULL, { TUNNEL_ARGUMENT },
+	  NULL, cmd_tunnel_show },
+	{
+		"tunnel up",
+		"bring a tunnel up and keep it so over restarts",
+		"Waits for the first handshake and tells each step.",
+		{ { "TUNNEL", VALUE_TUNNEL, NULL, false, false,
+		    "a tunnel's name, or that of a paired device" } },
+		up_options,
+		cmd_tunnel_up,
+	},
+	{ "tunnel down", "take a tunnel down and keep it so", NULL, { TUNNEL_ARGUMENT }, NULL,
+	  cmd_tunnel_down },
+	{
+		"tunnel add",
+		"add a tunnel that uses a key file",
+		"The same file must be on both sides, carried by hand.",
+		{ { "NAME", VALUE_TEXT, NULL, false, false, "a name for the new tunnel" } },
+		add_options,
+		cmd_tunnel_add,
+	},
+	{ "tunnel remove", "remove a tunnel", "The key file itself is left alone.",
+	  { TUNNEL_ARGUMENT }, NULL, cmd_tunnel_remove },
+	{
+		"tunnel burn",
+		"give up key material so that both sides agree again",
+		"After a restored disk a tunnel may stop and ask for this. What is given up is never "
+		"used.",
+		{ TUNNEL_ARGUMENT },
+		burn_options,
+		cmd_tunnel_burn,
+	},
+	{
+		"tunnel generate",
+		"make a key file",
+		"Writes FILE, readable by you alone, and FILE.sha256 beside it. Refuses to overwrite.",
+		{ { "FILE", VALUE_FILE, NULL, false, false, "the key file to make" },
+		  { "SIZE", VALUE_TEXT, NULL, false, false,
+		    "how large: 10M, 1G …; a multiple of 120 bytes is made of it" } },
+		NULL,
+		cmd_tunnel_generate,
+	},
+	{
+		"tunnel verify",
+		"check a key file against its checksum",
+		NULL,
+		{ { "FILE", VALUE_FILE, NULL, false, false, "the key file" } },
+		NULL,
+		cmd_tunnel_verify,
+	},
+	{ "relay status", "show the local relay", NULL, { { NULL } }, NULL, cmd_relay_status },
+	{ "relay sessions", "list the relay's open sessions", NULL, { { NULL } }, NULL,
+	  cmd_relay_sessions },
+	{
+		"relay drop",
+		"end one of the relay's sessions",
+		NULL,
+		{ { "CODE", VALUE_SESSION, NULL, false, false, "the session's code" } },
+		NULL,
+		cmd_relay_drop,
+	},
+	{ "status", "show all daemons on one screen", NULL, { { NULL } }, NULL, cmd_status },
+	{ "selfcheck", "check every cryptographic primitive against known answers",
+	  "Runs inside this command; no daemon is needed.", { { NULL } }, NULL, cmd_selfcheck },
+	{
+		"check",
+		"check configuration files without starting anything",
+		"Without FILE: all of /etc/handfast.",
+		{ { "FILE", VALUE_FILE, NULL, true, true, "a configuration file" } },
+		check_options,
+		cmd_check,
+	},
+	{
+		"reload",
+		"make a daemon read its configuration again",
+		"On an error the running configuration stays in force.",
+		{ { "DAEMON", VALUE_CHOICE, daemon_names, false, false,
+		    "relayd, pairingd, pskd or authd" } },
+		NULL,
+		cmd_reload,
+	},
+	{
+		"completion",
+		"print a completion script for a shell",
+		NULL,
+		{ { "SHELL", VALUE_CHOICE, shells, false, false, "bash, zsh or fish" } },
+		NULL,
+		cmd_completion,
+	},
+	{ "version", "print the version", NULL, { { NULL } }, NULL, cmd_version },
+	{
+		"help",
+		"say how to use a command",
+		NULL,
+		{ { "COMMAND", VALUE_COMMAND, NULL, true, true, "a command or a group of them" } },
+		NULL,
+		cmd_help,
+	},
+	{
+		"complete",
+		"words for completion scripts",
+		NULL,
+		{ { "KIND", VALUE_CHOICE, word_kinds, false, false, "peers, tunnels or sessions" } },
+		NULL,
+		cmd_complete,
+		.hidden = true,
+	},
+};
+const size_t n_commands = ARRAY_SIZE(commands);

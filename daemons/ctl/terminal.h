@@ -1,0 +1,45 @@
+/*
+ * Asking the person, on /dev/tty: standard input and output may be a script's.
+ * A signal that ends the wait leaves the terminal as it was.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+
+/* Outcomes. */
+enum {
+	TERMINAL_E_NONE = 1,	/* no terminal */
+	TERMINAL_E_DECLINED,	/* anything but yes */
+	TERMINAL_E_INTERRUPTED, /* SIGINT, SIGTERM or SIGHUP; or the terminal's end */
+	TERMINAL_E_OTHER,	/* other_fd became readable first */
+	TERMINAL_E_TOO_LONG,
+};
+
+/* SIGINT, SIGTERM and SIGHUP from now on interrupt waits instead of ending the process. */
+void interrupt_arm(void);
+/* The signal that came, or 0. */
+int interrupt_seen(void);
+/* Readable when one came. */
+int interrupt_fd(void);
+
+/* Whether there is a terminal to ask on. */
+bool terminal_is_there(void);
+
+/* 0 for yes; an outcome above. */
+int terminal_confirm(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+
+/*
+ * A line-wise question in steps, so that the caller can wait for other things,
+ * too: open, write, poll terminal_fd(), read, close.
+ */
+struct terminal;
+/* echo false: what is typed is not shown. 0, TERMINAL_E_NONE or negative errno. */
+int terminal_open(struct terminal **out, bool echo);
+int terminal_fd(const struct terminal *t);
+void terminal_write(struct terminal *t, const char *fmt, ...)
+	__attribute__((format(printf, 2, 3)));
+/* After fd is readable: 0 with a line (no newline) in line, which the caller wipes when it is secret; -EAGAIN: not yet whole; an outcome. */
+int terminal_read(struct terminal *t, char *line, size_t cap);
+/* Restores the settings; typed characters of a secret are wiped. */
+struct terminal *terminal_close(struct terminal *t);
