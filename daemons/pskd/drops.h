@@ -1,0 +1,45 @@
+/* Why packets were dropped: one counter each, shown by `handfast tunnel show`. */
+#pragma once
+
+#include <stdint.h>
+
+enum drop {
+	/* data packets, in the order of the checks */
+	DROP_LENGTH,
+	DROP_MAGIC,
+	DROP_VERSION,
+	DROP_FLAGS,
+	DROP_SESSION,
+	DROP_DIRECTION,
+	DROP_OLD,
+	DROP_AHEAD,
+	DROP_SLOT,
+	DROP_TAG,
+	DROP_AEAD,
+	DROP_REPLAY,
+	DROP_MARK,
+	DROP_OWN,
+	DROP_INNER,
+	DROP_DEVICE,
+	/* ours, on the way out */
+	DROP_SEND,
+	DROP_STALE,
+	/* handshake messages */
+	DROP_HS_MALFORMED,
+	DROP_HS_OTHER_KEY,
+	DROP_HS_MAC,
+	DROP_HS_ROLE,
+	DROP_HS_NONCE,
+	DROP_HS_IDENTITY,
+	DROP_HS_SIGNATURE,
+	DROP_HS_RATE,
+	DROP_HS_UNEXPECTED,
+	N_DROPS,
+};
+
+struct drops {
+	uint64_t n[N_DROPS];
+};
+
+/* "slot-tag", "replay" …: stable. */
+const char *drop_name(enum drop d);

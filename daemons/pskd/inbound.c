@@ -1,0 +1,253 @@
+/*
+ * From the peer to the TUN device. The order of the checks is the design's and
+ * handfast-tunnel(7)'s: what is cheap and public first, and until the packet's
+ * tag was verified nothing is read, derived, written or remembered but a count.
+ */
+#include "pskd/path_internal.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "crypto/secret.h"
+
+struct packet {
+	uint8_t *header;
+	size_t len; /* of the IP packet inside */
+	struct psk2_header h;
+	const struct sockaddr_in6 *from;
+};
+
+void inbound_prepare(struct path *p, struct session *s)
+{
+	uint64_t next = replay_next(p->replay), floor = replay_floor(p->replay);
+	uint64_t high = p->rx_base > next ? p->rx_base : next;
+
+	/* After a jump the window's slots are of no more use than those far below it. */
+	session_prepare_rx(s, p->o.keys, floor / PSK2_SLOT_PACKETS,
+			   high / PSK2_SLOT_PACKETS + PATH_SLOTS_AHEAD);
+}
+
+static int drop(struct path *p, enum drop cause)
+{
+	p->counters.drops.n[cause]++;
+	return -1;
+}
+
+static struct session *find_session(const struct path *p, const struct psk2_header *h)
+{
+	struct session *all[] = { p->current, p->pending, p->previous };
+
+	for (size_t i = 0; i < 3; i++)
+		if (all[i] && (all[i]->plain || (uint8_t)all[i]->id.number == h->reserved))
+			return all[i];
+	return NULL;
+}
+
+/* Ours come back: the tag proves that they were made with our half of the keys. */
+static int check_direction(struct path *p, const struct packet *k)
+{
+	uint8_t own = p->o.role == KEYS_INITIATOR ? PSK2_FROM_INITIATOR : PSK2_FROM_RESPONDER;
+	const uint8_t *tag;
+
+	if (k->h.direction == (own ^ 1))
+		return 0;
+	if (k->h.direction != own || !p->current)
+		return drop(p, DROP_DIRECTION);
+	tag = session_own_tag(p->current, k->h.sequence / PSK2_SLOT_PACKETS);
+	if (!tag || !bytes_equal(tag, k->h.slot_tag, PSK2_SLOT_TAG_LEN))
+		return drop(p, DROP_DIRECTION);
+	p->o.events->on_own_packet(k->from, p->o.arg);
+	return drop(p, DROP_OWN);
+}
+
+static int check_sequence(struct path *p, uint64_t sequence)
+{
+	uint64_t next = replay_next(p->replay);
+	uint64_t base = p->rx_base > next ? p->rx_base : next;
+
+	if (sequence >= base && sequence - base > PATH_SLOTS_AHEAD * PSK2_SLOT_PACKETS)
+		return drop(p, DROP_AHEAD);
+	switch (replay_check(p->replay, sequence)) {
+	case REPLAY_OLD:
+		return drop(p, DROP_OLD);
+	case REPLAY_SEEN:
+		return drop(p, DROP_REPLAY);
+	case REPLAY_NEW:
+		break;
+	}
+	return 0;
+}
+
+/* All checks up to the AEAD; on 0 the packet is decrypted in place. */
+static int open_packet(struct path *p, struct packet *k, size_t len, struct session **session)
+{
+	static const enum drop causes[] = {
+		[PSK2_E_LENGTH] = DROP_LENGTH,
+		[PSK2_E_MAGIC] = DROP_MAGIC,
+		[PSK2_E_VERSION] = DROP_VERSION,
+	};
+	const struct slot_key *key;
+	uint8_t nonce[PSK2_NONCE_LEN];
+	struct session *s;
+	int r;
+
+	r = psk2_header_decode(&k->h, k->header, len);
+	if (r)
+		return drop(p, causes[r]);
+	if (k->h.flags != (p->o.prototype ? 0 : PSK2_FLAG_SESSION))
+		return drop(p, DROP_FLAGS);
+	s = find_session(p, &k->h);
+	if (!s || (p->o.prototype && k->h.reserved != 0))
+		return drop(p, DROP_SESSION);
+	if (check_direction(p, k) || check_sequence(p, k->h.sequence))
+		return -1;
+	key = session_rx(s, k->h.sequence / PSK2_SLOT_PACKETS);
+	if (!key)
+		return drop(p, DROP_SLOT);
+	if (!bytes_equal(key->tag, k->h.slot_tag, PSK2_SLOT_TAG_LEN))
+		return drop(p, DROP_TAG);
+	k->len = len - PSK2_OVERHEAD;
+	psk2_nonce(nonce, key->nonce, k->h.sequence);
+	if (bulk_open(k->header, k->len, nonce, key->key) != 0)
+		return drop(p, DROP_AEAD);
+	*session = s;
+	return 0;
+}
+
+static uint64_t slot_of_last(uint64_t next)
+{
+	return next ? (next - 1) / PSK2_SLOT_PACKETS : 0;
+}
+
+/*
+ * Move marks and slots on: at once when a packet opens a new slot, else with
+ * the batch. A prototype peer has no handshake that would end old packets, so
+ * its receive mark must be durable before each packet may act. False: it must
+ * be dropped.
+ */
+static bool advance(struct path *p, uint64_t sequence)
+{
+	uint64_t next = replay_next(p->replay);
+
+	if (sequence < next)
+		return true;
+	if (p->o.prototype)
+		return keys_rx_advance(p->o.keys, sequence);
+	if (next == 0 || sequence / PSK2_SLOT_PACKETS != slot_of_last(next))
+		keys_rx_advance(p->o.keys, sequence);
+	return true;
+}
+
+static bool is_ip(const uint8_t *packet, size_t len)
+{
+	uint8_t version = packet[0] >> 4;
+
+	return (version == 4 && len >= 20) || (version == 6 && len >= 40);
+}
+
+static void deliver(struct path *p, const struct packet *k)
+{
+	const uint8_t *ip = k->header + PSK2_HEADER_LEN;
+
+	if (!is_ip(ip, k->len)) {
+		drop(p, DROP_INNER);
+		return;
+	}
+	if (write(p->o.tun_fd, ip, k->len) != (ssize_t)k->len) {
+		drop(p, DROP_DEVICE);
+		return;
+	}
+	p->counters.rx_packets++;
+	p->counters.rx_bytes += k->len;
+}
+
+/* One datagram. Returns 0 when it was authenticated. */
+static int receive(struct path *p, struct packet *k, size_t len)
+{
+	struct session *s;
+	bool new_slot;
+
+	if (open_packet(p, k, len, &s))
+		return -1;
+	if (!advance(p, k->h.sequence))
+		return drop(p, DROP_MARK);
+	new_slot = k->h.sequence / PSK2_SLOT_PACKETS > slot_of_last(replay_next(p->replay));
+	replay_accept(p->replay, k->h.sequence);
+	s->packets++;
+	if (s == p->pending)
+		path_promote_pending(p);
+	/* The handshake's answer may have ended the tunnel's sessions: only what is still there is prepared. */
+	if (new_slot) {
+		if (p->current)
+			inbound_prepare(p, p->current);
+		if (p->pending)
+			inbound_prepare(p, p->pending);
+	}
+	if (k->len > 0)
+		deliver(p, k);
+	return 0;
+}
+
+static int receive_batch(struct path *p)
+{
+	struct batch *b = &p->in;
+	int n;
+
+	for (unsigned int i = 0; i < BATCH; i++) {
+		b->iov[i].iov_len = PSK2_OVERHEAD + b->capacity;
+		b->msgs[i].msg_hdr.msg_namelen = sizeof(b->address[i]);
+	}
+	do {
+		n = recvmmsg(p->o.udp.fd, b->msgs, BATCH, MSG_DONTWAIT, NULL);
+	} while (n < 0 && errno == EINTR);
+	return n;
+}
+
+static void handle_batch(struct path *p, unsigned int n)
+{
+	uint64_t before = replay_next(p->replay);
+	bool any = false, data = false;
+
+	for (unsigned int i = 0; i < n; i++) {
+		struct packet k = { .header = batch_header(&p->in, i) };
+		size_t len = p->in.msgs[i].msg_len;
+		struct sockaddr_in6 from;
+
+		udp_from_socket(&from, &p->in.address[i]);
+		k.from = &from;
+		if (p->in.msgs[i].msg_hdr.msg_flags & MSG_TRUNC) {
+			drop(p, DROP_LENGTH);
+		} else if (pskh_is_handshake(k.header, len)) {
+			p->o.events->on_handshake(k.header, len, &from, p->o.arg);
+		} else if (receive(p, &k, len) == 0) {
+			any = true;
+			data = data || k.len > 0;
+		}
+	}
+	if (!p->o.prototype && replay_next(p->replay) > before)
+		keys_rx_advance(p->o.keys, replay_next(p->replay) - 1);
+	if (any)
+		path_mark(p, &p->counters.received_ms, &p->counters.data_received_ms,
+			  clock_now_ms(), data);
+}
+
+void inbound_on_udp(int fd, unsigned int events, void *arg)
+{
+	struct path *p = arg;
+
+	(void)fd;
+	if (events & LOOP_WRITE) {
+		outbound_push(p);
+		outbound_update(p);
+	}
+	for (int round = 0; round < ROUNDS; round++) {
+		int n = receive_batch(p);
+
+		if (n <= 0)
+			return;
+		handle_batch(p, (unsigned int)n);
+		if (n < BATCH)
+			return;
+	}
+}

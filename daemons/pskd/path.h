@@ -1,0 +1,96 @@
+/*
+ * The packet path of one tunnel: what stands between its TUN device and its
+ * UDP socket, and the only code that touches packets. Batches of 64, no
+ * allocation and no lock a packet. The control part (tunnel.c, hello.c) gives
+ * it sessions and hears of what it cannot decide.
+ */
+#pragma once
+
+#include <netinet/in.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/cleanup.h"
+#include "pskd/drops.h"
+#include "pskd/keys.h"
+#include "pskd/session.h"
+#include "pskd/udp.h"
+
+struct loop;
+struct path;
+
+/* Slots that a sender may be ahead of what its peer has seen. */
+#define PATH_SLOTS_AHEAD 16
+
+struct path_events {
+	/* A message that begins with "PSKH"; believed in nothing. */
+	void (*on_handshake)(const uint8_t *msg, size_t len, const struct sockaddr_in6 *from, void *arg);
+	/* The first authenticated packet of the pending session: it is the current one now. */
+	void (*on_proven)(void *arg);
+	/* Authenticated packets came, or packets were sent, after a silence: timers may be due. */
+	void (*on_traffic)(void *arg);
+	/* Nothing left to send with. */
+	void (*on_exhausted)(void *arg);
+	/* A packet with our own direction and the right tag: a reflection, or a second peer in our role. */
+	void (*on_own_packet)(const struct sockaddr_in6 *from, void *arg);
+};
+
+struct path_options {
+	struct loop *loop;
+	struct keys *keys;
+	enum keys_role role;
+	bool prototype;
+	uint32_t window;
+	uint16_t mtu;
+	struct udp udp; /* both descriptors are taken on success */
+	int tun_fd;
+	const struct path_events *events;
+	void *arg;
+};
+
+struct path_counters {
+	uint64_t tx_packets, tx_bytes; /* of IP packets */
+	uint64_t rx_packets, rx_bytes;
+	struct drops drops;
+	/* clock_now_ms(); 0: never */
+	uint64_t sent_ms, data_sent_ms;		/* any packet; one with an IP packet in it */
+	uint64_t received_ms, data_received_ms; /* authenticated */
+};
+
+/* 0 or a negative errno. */
+int path_new(struct path **out, const struct path_options *o);
+struct path *path_free(struct path *p);
+DEFINE_CLEANUP(struct path *, path_free);
+
+/*
+ * A session that the handshake made, taken on success: pending until its first
+ * authenticated packet; an earlier pending one is dropped.
+ */
+void path_set_pending(struct path *p, struct session **s);
+/* The one session of a prototype peer. */
+void path_set_current(struct path *p, struct session **s);
+const struct session *path_current(const struct path *p);
+const struct session *path_pending(const struct path *p);
+/* The current session is dead: nothing is sent until the next. */
+void path_drop_sessions(struct path *p);
+/* Let go of a previous session after 10 s. */
+void path_expire(struct path *p, uint64_t now_ms);
+/* When path_expire() has something to do, or UINT64_MAX. */
+uint64_t path_expiry(const struct path *p);
+
+/* The peer will send from next on (keys_rx_forward() was called): prepare for it. */
+void path_rx_forward(struct path *p, uint64_t next);
+/* An empty packet, in the pending session if there is one and pending is set. False when keys are not ready. */
+bool path_send_keepalive(struct path *p, bool pending);
+/* keys_options.on_ready: go on with what waited. */
+void path_on_keys_ready(struct path *p);
+/* A handshake message. */
+void path_send_handshake(struct path *p, const uint8_t *msg, size_t len, const struct sockaddr_in6 *to);
+
+struct path_counters *path_counters(struct path *p);
+const struct udp *path_udp(const struct path *p);
+/* One more than the highest sequence authenticated. */
+uint64_t path_rx_next(const struct path *p);
+/* Sessions keep this many slots for receiving. */
+size_t path_rx_slots(uint32_t window);

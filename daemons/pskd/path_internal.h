@@ -1,0 +1,85 @@
+/* What path.c, outbound.c and inbound.c share: one path's state. */
+#pragma once
+
+#include <sys/socket.h>
+#include <sys/uio.h>
+
+#include "crypto/bulk.h"
+#include "event/loop.h"
+#include "proto/psk2.h"
+#include "pskd/path.h"
+#include "pskd/replay.h"
+
+#define BATCH 64
+/* Batches in a row before the loop may look at other things. */
+#define ROUNDS 4
+#define PREVIOUS_KEPT_MS 10000
+
+/*
+ * 64 packets with the room that bulk_seal() and bulk_open() want around each.
+ * A slot of the batch is stride bytes: room, header, packet, tag and room.
+ */
+struct batch {
+	uint8_t *memory;
+	size_t stride;
+	size_t capacity; /* of the packet in a slot */
+	struct mmsghdr msgs[BATCH];
+	struct iovec iov[BATCH];
+	struct sockaddr_storage address[BATCH];
+};
+
+static inline uint8_t *batch_header(const struct batch *b, unsigned int i)
+{
+	return b->memory + i * b->stride + BULK_ROOM;
+}
+
+int batch_init(struct batch *b, size_t capacity);
+void batch_done(struct batch *b);
+
+struct path {
+	struct path_options o;
+	struct loop_io *tun_io, *udp_io;
+	struct session *current, *pending, *previous;
+	uint64_t previous_until_ms;
+	uint64_t down_since_ms;
+	struct replay *replay;
+	uint64_t rx_base; /* one more than what the peer is known to have reached */
+	struct path_counters counters;
+	struct batch in;
+	struct {
+		struct batch batch;
+		unsigned int n, sealed, sent;
+		bool waits_for_keys, waits_for_socket;
+	} out;
+};
+
+/* outbound.c */
+void outbound_on_tun(int fd, unsigned int events, void *arg);
+/* Send what waits; true when nothing is left of it. */
+bool outbound_push(struct path *p);
+/* Read and forget what the device holds. */
+void outbound_drain(struct path *p);
+/* Watch the device and the socket as the state asks. */
+void outbound_update(struct path *p);
+/* Seal the packet of len bytes behind header with the next sequence of session s. 0 or -KEYS_E_. */
+int outbound_seal_one(struct path *p, struct session *s, uint8_t *header, size_t len);
+
+/* path.c */
+void path_promote_pending(struct path *p);
+
+/* inbound.c */
+void inbound_on_udp(int fd, unsigned int events, void *arg);
+/* Derive what s lacks for the window and the slots ahead. */
+void inbound_prepare(struct path *p, struct session *s);
+
+/* Told at most once a batch. */
+static inline void path_mark(struct path *p, uint64_t *any_ms, uint64_t *data_ms, uint64_t now, bool data)
+{
+	bool was_quiet = now - *any_ms > 1000 || (data && now - *data_ms > 1000);
+
+	*any_ms = now;
+	if (data)
+		*data_ms = now;
+	if (was_quiet)
+		p->o.events->on_traffic(p->o.arg);
+}

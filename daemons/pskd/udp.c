@@ -1,0 +1,189 @@
+/* UDP sockets; see udp.h. Nothing here blocks or resolves names. */
+#include "pskd/udp.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <net/if.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/text.h"
+
+/* As much as the kernel's limit gives: bursts wait here while the loop is elsewhere. */
+#define SOCKET_BUFFER (4 * 1024 * 1024)
+
+static const uint8_t mapped_prefix[12] = { [10] = 0xff, [11] = 0xff };
+
+static bool is_mapped(const struct sockaddr_in6 *a)
+{
+	return memcmp(a->sin6_addr.s6_addr, mapped_prefix, 12) == 0;
+}
+
+socklen_t udp_to_socket(const struct udp *u, struct sockaddr_storage *out, const struct sockaddr_in6 *a)
+{
+	struct sockaddr_in v4 = { .sin_family = AF_INET, .sin_port = a->sin6_port };
+
+	if (!u->v4_only) {
+		memcpy(out, a, sizeof(*a));
+		return sizeof(*a);
+	}
+	/* The wildcard is all zeros in both families. */
+	memcpy(&v4.sin_addr, a->sin6_addr.s6_addr + 12, 4);
+	memcpy(out, &v4, sizeof(v4));
+	return sizeof(v4);
+}
+
+void udp_from_socket(struct sockaddr_in6 *out, const struct sockaddr_storage *a)
+{
+	struct sockaddr_in v4;
+
+	if (a->ss_family == AF_INET6) {
+		memcpy(out, a, sizeof(*out));
+		out->sin6_flowinfo = 0;
+		return;
+	}
+	memcpy(&v4, a, sizeof(v4));
+	*out = (struct sockaddr_in6){ .sin6_family = AF_INET6, .sin6_port = v4.sin_port };
+	memcpy(out->sin6_addr.s6_addr, mapped_prefix, 12);
+	memcpy(out->sin6_addr.s6_addr + 12, &v4.sin_addr, 4);
+}
+
+int udp_open(struct udp *out, const struct sockaddr_in6 *at)
+{
+	struct udp u = { .fd = -1 };
+	struct sockaddr_storage ss;
+	int off = 0, buffer = SOCKET_BUFFER, r;
+	socklen_t len;
+
+	u.fd = socket(AF_INET6, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	if (u.fd < 0 && errno == EAFNOSUPPORT) {
+		u.v4_only = true;
+		u.fd = socket(AF_INET, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	}
+	if (u.fd < 0)
+		return -errno;
+	if (!u.v4_only)
+		setsockopt(u.fd, IPPROTO_IPV6, IPV6_V6ONLY, &off, sizeof(off));
+	setsockopt(u.fd, SOL_SOCKET, SO_RCVBUF, &buffer, sizeof(buffer));
+	setsockopt(u.fd, SOL_SOCKET, SO_SNDBUF, &buffer, sizeof(buffer));
+	len = udp_to_socket(&u, &ss, at);
+	if (bind(u.fd, (struct sockaddr *)&ss, len) < 0) {
+		r = -errno;
+		close(u.fd);
+		return r;
+	}
+	*out = u;
+	return 0;
+}
+
+void udp_close(struct udp *u)
+{
+	if (u->fd >= 0)
+		close(u->fd);
+	u->fd = -1;
+}
+
+uint16_t udp_port(const struct udp *u)
+{
+	struct sockaddr_storage ss = { 0 };
+	socklen_t len = sizeof(ss);
+	struct sockaddr_in6 a;
+
+	if (getsockname(u->fd, (struct sockaddr *)&ss, &len) < 0)
+		return 0;
+	udp_from_socket(&a, &ss);
+	return ntohs(a.sin6_port);
+}
+
+int udp_send(const struct udp *u, const void *data, size_t len, const struct sockaddr_in6 *to)
+{
+	struct sockaddr_storage ss;
+	socklen_t ss_len = udp_to_socket(u, &ss, to);
+
+	if (u->v4_only && !is_mapped(to))
+		return -EAFNOSUPPORT;
+	if (sendto(u->fd, data, len, MSG_DONTWAIT | MSG_NOSIGNAL, (struct sockaddr *)&ss, ss_len) < 0)
+		return -errno;
+	return 0;
+}
+
+bool udp_same(const struct sockaddr_in6 *a, const struct sockaddr_in6 *b)
+{
+	return a->sin6_port == b->sin6_port && a->sin6_scope_id == b->sin6_scope_id &&
+	       memcmp(&a->sin6_addr, &b->sin6_addr, sizeof(a->sin6_addr)) == 0;
+}
+
+void udp_format(char out[static UDP_TEXT_MAX], const struct sockaddr_in6 *a)
+{
+	char host[INET6_ADDRSTRLEN], scope[16] = "";
+
+	if (is_mapped(a)) {
+		inet_ntop(AF_INET, a->sin6_addr.s6_addr + 12, host, sizeof(host));
+		snprintf(out, UDP_TEXT_MAX, "%s:%u", host, ntohs(a->sin6_port));
+		return;
+	}
+	inet_ntop(AF_INET6, &a->sin6_addr, host, sizeof(host));
+	if (a->sin6_scope_id)
+		snprintf(scope, sizeof(scope), "%%%u", a->sin6_scope_id);
+	snprintf(out, UDP_TEXT_MAX, "[%.40s%.12s]:%u", host, scope, ntohs(a->sin6_port));
+}
+
+int udp_split(char *host, size_t cap, uint16_t *port, const char *text, uint16_t default_port)
+{
+	const char *end, *colon = NULL;
+	uint64_t p = default_port;
+	size_t len;
+
+	if (text[0] == '[') {
+		end = strchr(++text, ']');
+		if (!end || (end[1] != '\0' && end[1] != ':'))
+			return -EINVAL;
+		colon = end[1] == ':' ? end + 1 : NULL;
+	} else {
+		colon = strchr(text, ':');
+		/* More than one colon without brackets is an IPv6 address alone. */
+		if (colon && strchr(colon + 1, ':'))
+			colon = NULL;
+		end = colon ? colon : text + strlen(text);
+	}
+	if (colon && text_parse_u64(&p, colon + 1, 1, 65535) != 0)
+		return -EINVAL;
+	len = (size_t)(end - text);
+	if (p == 0 || len == 0 || len >= cap)
+		return -EINVAL;
+	memcpy(host, text, len);
+	host[len] = '\0';
+	*port = (uint16_t)p;
+	return 0;
+}
+
+int udp_parse(struct sockaddr_in6 *out, const char *text)
+{
+	struct sockaddr_in6 a = { .sin6_family = AF_INET6 };
+	char host[80], *scope;
+	uint64_t number;
+	uint16_t port;
+
+	if (text_parse_u64(&number, text, 1, 65535) == 0) {
+		a.sin6_port = htons((uint16_t)number);
+		*out = a;
+		return 0;
+	}
+	if (udp_split(host, sizeof(host), &port, text, 0) != 0)
+		return -EINVAL;
+	a.sin6_port = htons(port);
+	scope = strchr(host, '%');
+	if (scope) {
+		*scope++ = '\0';
+		a.sin6_scope_id = if_nametoindex(scope);
+		if (a.sin6_scope_id == 0)
+			return -EINVAL;
+	}
+	if (inet_pton(AF_INET, host, a.sin6_addr.s6_addr + 12) == 1)
+		memcpy(a.sin6_addr.s6_addr, mapped_prefix, 12);
+	else if (inet_pton(AF_INET6, host, &a.sin6_addr) != 1)
+		return -EINVAL;
+	*out = a;
+	return 0;
+}

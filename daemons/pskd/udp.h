@@ -1,0 +1,45 @@
+/*
+ * UDP sockets and addresses. Inside pskd every address is a sockaddr_in6, IPv4
+ * mapped into it (RFC 4291 section 2.5.5.2); only here is it known that a
+ * machine without IPv6 needs an IPv4 socket.
+ */
+#pragma once
+
+#include <netinet/in.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/socket.h>
+
+#define UDP_TEXT_MAX 64
+
+struct udp {
+	int fd;
+	bool v4_only;
+};
+
+/* Bind to at (port 0: any). 0 or a negative errno; *out holds a non-blocking fd that udp_close() closes. */
+int udp_open(struct udp *out, const struct sockaddr_in6 *at);
+void udp_close(struct udp *u);
+/* The port that it is bound to. */
+uint16_t udp_port(const struct udp *u);
+
+/* Between our form and the socket's. */
+socklen_t udp_to_socket(const struct udp *u, struct sockaddr_storage *out, const struct sockaddr_in6 *a);
+void udp_from_socket(struct sockaddr_in6 *out, const struct sockaddr_storage *a);
+
+/* One datagram. 0 or a negative errno. */
+int udp_send(const struct udp *u, const void *data, size_t len, const struct sockaddr_in6 *to);
+
+bool udp_same(const struct sockaddr_in6 *a, const struct sockaddr_in6 *b);
+/* "192.0.2.1:7200", "[2001:db8::1]:7200". */
+void udp_format(char out[static UDP_TEXT_MAX], const struct sockaddr_in6 *a);
+/*
+ * "7200", "192.0.2.1:7200", "[::]:7200", "[fe80::1%eth0]:7200": numbers only. 0 or -EINVAL.
+ */
+int udp_parse(struct sockaddr_in6 *out, const char *text);
+/*
+ * Split "host:port", "[v6]:port" or, with default_port != 0, a host alone.
+ * 0 or -EINVAL.
+ */
+int udp_split(char *host, size_t cap, uint16_t *port, const char *text, uint16_t default_port);

@@ -1,0 +1,122 @@
+/*
+ * The responder's side, without state before a BIND: nonce_b is a MAC under a
+ * key of this start over the initiator's nonce, its address and an epoch of
+ * the boot clock, so that a right BIND proves that its sender got our WELCOME
+ * at that address within the last 8 to 16 seconds.
+ */
+#include "pskd/hello_internal.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "base/bytes.h"
+#include "base/clock.h"
+#include "crypto/kdf.h"
+#include "crypto/secret.h"
+
+static void make_nonce(const struct hello *h, uint8_t out[static PSKH_NONCE_LEN],
+		       const uint8_t nonce_a[static PSKH_NONCE_LEN], const struct sockaddr_in6 *from,
+		       uint64_t epoch)
+{
+	uint8_t text[PSKH_NONCE_LEN + 16 + 2 + 4 + 8];
+	struct wbuf w;
+
+	wbuf_init(&w, text, sizeof(text));
+	wbuf_put(&w, nonce_a, PSKH_NONCE_LEN);
+	wbuf_put(&w, from->sin6_addr.s6_addr, 16);
+	wbuf_put(&w, &from->sin6_port, 2);
+	wbuf_be32(&w, from->sin6_scope_id);
+	wbuf_be64(&w, epoch);
+	hmac_sha256(out, h->boot_key, sizeof(h->boot_key), text, w.len);
+}
+
+static void on_welcome_signed(struct signing *s, bool ok)
+{
+	uint8_t msg[PSKH_MAX];
+	size_t len;
+
+	if (!ok)
+		return;
+	len = hello_encode(s->h, msg, &s->msg);
+	s->h->o.ops->send(msg, len, &s->to, s->h->o.arg);
+}
+
+void welcome_on_hello(struct hello *h, const struct pskh *m, const uint8_t *msg, size_t len,
+		      const struct sockaddr_in6 *from)
+{
+	uint64_t now = clock_now_ms();
+	struct pskh w;
+
+	if (!bucket_take(&h->welcomes, now, 20, 40)) {
+		hello_drop(h, DROP_HS_RATE);
+		return;
+	}
+	hello_fill(h, &w, PSKH_WELCOME);
+	memcpy(w.nonce_a, m->nonce_a, PSKH_NONCE_LEN);
+	make_nonce(h, w.nonce_b, m->nonce_a, from, now / EPOCH_MS);
+	hello_sign(h, &w, msg, len, from, on_welcome_signed);
+}
+
+static bool nonce_is_ours(const struct hello *h, const struct pskh *m, const struct sockaddr_in6 *from)
+{
+	uint64_t epoch = clock_now_ms() / EPOCH_MS;
+	uint8_t nonce[PSKH_NONCE_LEN];
+
+	for (uint64_t back = 0; back <= 1 && back <= epoch; back++) {
+		make_nonce(h, nonce, m->nonce_a, from, epoch - back);
+		if (bytes_equal(nonce, m->nonce_b, sizeof(nonce)))
+			return true;
+	}
+	return false;
+}
+
+static bool was_bound(const struct hello *h, const struct pskh *m)
+{
+	unsigned int n = h->n_recent < RECENT_BINDS ? h->n_recent : RECENT_BINDS;
+
+	for (unsigned int i = 0; i < n; i++)
+		if (memcmp(h->recent[i], m->nonce_a, PSKH_NONCE_LEN) == 0)
+			return true;
+	return false;
+}
+
+static void remember(struct hello *h, const struct pskh *m)
+{
+	memcpy(h->recent[h->n_recent % RECENT_BINDS], m->nonce_a, PSKH_NONCE_LEN);
+	h->n_recent++;
+}
+
+void welcome_on_bind(struct hello *h, const struct pskh *m, const struct sockaddr_in6 *from)
+{
+	_cleanup_(session_freep) struct session *s = NULL;
+
+	if (!nonce_is_ours(h, m, from)) {
+		hello_drop(h, DROP_HS_NONCE);
+		return;
+	}
+	if (memcmp(m->peer_identity, h->o.own_identity, PSKH_IDENTITY_LEN) != 0) {
+		hello_drop(h, DROP_HS_IDENTITY);
+		return;
+	}
+	if (was_bound(h, m)) {
+		/* Of the newest session: our answer may be lost. Of an older one: a replay. */
+		if (memcmp(m->nonce_a, h->last_nonce, PSKH_NONCE_LEN) == 0)
+			h->o.ops->on_bind_again(h->o.arg);
+		else
+			hello_drop(h, DROP_HS_UNEXPECTED);
+		return;
+	}
+	if (!hello_signature_is_right(h, m, NULL, 0, from))
+		return;
+	/* Few enough that those of two epochs fit into what is remembered. */
+	if (!bucket_take(&h->calls, clock_now_ms(), 1, 8)) {
+		hello_drop(h, DROP_HS_RATE);
+		return;
+	}
+	if (hello_forward(h, m->tx_next, m->rx_next, from))
+		return;
+	if (hello_make_session(h, &s, m, m->identity, h->o.own_identity, from))
+		return;
+	remember(h, m);
+	h->o.ops->on_session(&s, h->o.arg);
+}
