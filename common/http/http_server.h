@@ -40,6 +40,13 @@ struct http_server_options {
 int http_server_new(struct http_server **out, struct loop *l, const struct http_server_options *o);
 /* Serve a listening socket (non-blocking, TCP or Unix). Takes fd. 0 or a negative errno. */
 int http_server_listen(struct http_server *s, int fd);
+/* The same with a handle, for a listener that ends before the server does. */
+struct http_listener;
+int http_server_listen_handle(struct http_server *s, int fd, struct http_listener **out);
+/* Close a listener and every connection that came through it. Not from inside one of its callbacks. */
+void http_server_unlisten(struct http_server *s, struct http_listener *which);
+/* New limits, for what comes from now on. */
+void http_server_set_limits(struct http_server *s, const struct http_limits *limits);
 /* A TCP listener for address ("127.0.0.1:8000", "[::]:8000", "*:0"); the fd or a negative errno. Port in *port. */
 int http_listen_tcp(const char *address, uint16_t *port);
 struct http_server *http_server_free(struct http_server *s);
@@ -55,6 +62,7 @@ const char *http_request_method(const struct http_request *r);
 const char *http_request_target(const struct http_request *r); /* raw, as sent */
 const char *http_request_header(const struct http_request *r, const char *name); /* NULL: absent */
 const void *http_request_body(const struct http_request *r, size_t *len);
+struct http_listener *http_request_listener(const struct http_request *r); /* which one it came through */
 const struct sockaddr *http_request_address(const struct http_request *r); /* family AF_UNIX: none */
 
 /* Answer; body is copied. content_type NULL: no body type. extra: NULL or NULL-ended name, value pairs. */
@@ -65,5 +73,6 @@ void http_reply(struct http_request *r, unsigned int status, const char *content
  * Answer a WebSocket handshake (RFC 6455 section 4.2): on_open gets the
  * websocket when the upgrade is done. A request that is no right handshake is
  * answered with 400 or 426 and -EPROTO is returned; then on_open never comes.
+ * After 0 it comes exactly once: with NULL when the connection was lost before.
  */
 int http_upgrade(struct http_request *r, void (*on_open)(struct websocket *ws, void *arg), void *arg);

@@ -26,6 +26,7 @@ struct websocket_limits {
 	size_t max_message;
 	size_t max_unsent; /* beyond it the peer is too slow: closed with 1013 */
 	uint64_t ping_interval_ms; /* 0: none; a peer that sends nothing for 2.5 intervals is closed */
+	uint64_t message_timeout_ms; /* 0: none; from a message's first frame to its end, else 1008 */
 };
 
 /* Must be called once, from on_open, before returning to the loop. */
