@@ -10,6 +10,7 @@
 #pragma once
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 struct loop;
@@ -42,6 +43,8 @@ bool service_config_is_default(const struct service *svc); /* a missing file is 
 const char *service_state_dir(const struct service *svc); /* exists, 0700, unless no_state or --check */
 const char *service_runtime_dir(const struct service *svc);
 const char *service_option(const struct service *svc, const char *name); /* NULL: not given; "" for a given flag */
+/* Each value of a repeatable option in turn: *at starts at 0; NULL after the last. */
+const char *service_option_next(const struct service *svc, const char *name, size_t *at);
 bool service_check_only(const struct service *svc);
 
 /* Log "what: why" once with MSG_DAEMON_FAILED and return an exit code for run(). r: negative errno or outcome. */

@@ -1,0 +1,505 @@
+/*
+ * A daemon's life. service_main() reads the command line, prepares folders, log and
+ * loop, and calls run(); service_run() opens the control socket, says READY and runs
+ * the loop until a signal. io.handfast.Daemon is answered here for all of them.
+ */
+#include "service/service.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <jansson.h>
+#include <systemd/sd-daemon.h>
+
+#include "base/cleanup.h"
+#include "base/clock.h"
+#include "base/file.h"
+#include "base/json.h"
+#include "base/log.h"
+#include "config/config.h"
+#include "crypto/secret.h"
+#include "event/loop.h"
+#include "event/unixsock.h"
+#include "event/varlink.h"
+#include "service/options.h"
+#include "varlink/io.handfast.Daemon.h"
+
+enum {
+	EXIT_FAILED = 1,
+	STATUS_MAX = 256,
+};
+
+struct service {
+	const struct service_info *info;
+	struct service_options options;
+	struct loop *loop;
+	struct varlink_server *control;
+	struct loop_timer *watchdog, *stop_limit;
+	uint64_t watchdog_ms;
+	uint64_t started_ms;
+	char *config_path, *state_dir, *runtime_dir;
+	char status[STATUS_MAX];
+	int (*reload)(struct service *svc, void *arg, struct config_error *err);
+	void *reload_arg;
+	void (*on_stop)(void *arg);
+	void *on_stop_arg;
+	void (*on_status)(struct json_t *details, void *arg);
+	void *on_status_arg;
+	bool stopping;
+};
+
+/* ---- what run() asks for -------------------------------------------------------------------- */
+
+struct loop *service_loop(struct service *svc)
+{
+	return svc->loop;
+}
+
+const char *service_config_path(const struct service *svc)
+{
+	return svc->config_path;
+}
+
+bool service_config_is_default(const struct service *svc)
+{
+	return !svc->options.config;
+}
+
+const char *service_state_dir(const struct service *svc)
+{
+	return svc->state_dir;
+}
+
+const char *service_runtime_dir(const struct service *svc)
+{
+	return svc->runtime_dir;
+}
+
+const char *service_option_next(const struct service *svc, const char *name, size_t *at)
+{
+	while (*at < svc->options.n_own) {
+		const struct service_value *v = &svc->options.own[(*at)++];
+
+		if (strcmp(v->name, name) == 0)
+			return v->value;
+	}
+	return NULL;
+}
+
+const char *service_option(const struct service *svc, const char *name)
+{
+	const char *last = NULL, *v;
+	size_t at = 0;
+
+	while ((v = service_option_next(svc, name, &at)))
+		last = v;
+	return last;
+}
+
+bool service_check_only(const struct service *svc)
+{
+	return svc->options.check;
+}
+
+int service_fail_text(struct service *svc, const char *text)
+{
+	if (svc->options.check)
+		fprintf(stderr, "%s\n", text);
+	else
+		log_event(LOG_ERR, &MSG_DAEMON_FAILED, LOG_NO_FIELDS, "%s", text);
+	sd_notifyf(0, "STATUS=%s", text);
+	return EXIT_FAILED;
+}
+
+int service_fail(struct service *svc, int r, const char *what)
+{
+	char text[STATUS_MAX];
+
+	if (r < 0)
+		sd_notifyf(0, "ERRNO=%d", -r);
+	snprintf(text, sizeof(text), "%s: %s", what, r < 0 ? strerror(-r) : "unexpected outcome");
+	return service_fail_text(svc, text);
+}
+
+void service_on_reload(struct service *svc,
+		       int (*fn)(struct service *svc, void *arg, struct config_error *err), void *arg)
+{
+	svc->reload = fn;
+	svc->reload_arg = arg;
+}
+
+void service_on_stop(struct service *svc, void (*fn)(void *arg), void *arg)
+{
+	svc->on_stop = fn;
+	svc->on_stop_arg = arg;
+}
+
+void service_on_status(struct service *svc, void (*fn)(struct json_t *details, void *arg), void *arg)
+{
+	svc->on_status = fn;
+	svc->on_status_arg = arg;
+}
+
+void service_set_status(struct service *svc, const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(svc->status, sizeof(svc->status), fmt, ap);
+	va_end(ap);
+	sd_notifyf(0, "STATUS=%s", svc->status);
+}
+
+int service_confine(struct service *svc)
+{
+	const struct rlimit none = { 0, 0 };
+
+	(void)svc;
+	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 || prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0 ||
+	    setrlimit(RLIMIT_CORE, &none) < 0)
+		return -errno;
+	return 0;
+}
+
+/* ---- reload --------------------------------------------------------------------------------- */
+
+/* RELOADING=1 wants the time at which it began (systemd 253 and later; earlier ones ignore it). */
+static void notify_reloading(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	sd_notifyf(0, "RELOADING=1\nMONOTONIC_USEC=%" PRIu64,
+		   (uint64_t)t.tv_sec * 1000000u + (uint64_t)t.tv_nsec / 1000u);
+}
+
+static int do_reload(struct service *svc, struct config_error *err)
+{
+	int r = 0;
+
+	if (!svc->reload) {
+		snprintf(err->text, sizeof(err->text), "%s has nothing to read again", svc->info->name);
+		return -1;
+	}
+	notify_reloading();
+	r = svc->reload(svc, svc->reload_arg, err);
+	if (r)
+		log_event(LOG_ERR, &MSG_RELOAD_REFUSED, LOG_NO_FIELDS,
+			  "configuration not reloaded, the running one stays: %s", err->text);
+	else
+		log_event(LOG_NOTICE, &MSG_DAEMON_RELOADED, LOG_NO_FIELDS, "configuration reloaded");
+	sd_notify(0, "READY=1");
+	return r;
+}
+
+static void on_hup(int signo, void *arg)
+{
+	struct config_error err = { "" };
+
+	(void)signo;
+	do_reload(arg, &err);
+}
+
+/* ---- io.handfast.Daemon --------------------------------------------------------------------- */
+
+static void method_status(struct varlink_call *call, const struct json_t *params, void *arg)
+{
+	struct service *svc = arg;
+	json_t *details = json_object();
+
+	(void)params;
+	if (details && svc->on_status)
+		svc->on_status(details, svc->on_status_arg);
+	varlink_reply(call, json_pack("{s:s, s:s, s:i, s:I, s:s, s:o}", "name", svc->info->name, "version",
+				      HANDFAST_VERSION, "pid", (int)getpid(), "uptime_ms",
+				      (json_int_t)(clock_now_ms() - svc->started_ms), "status", svc->status,
+				      "details", details));
+}
+
+static void method_reload(struct varlink_call *call, const struct json_t *params, void *arg)
+{
+	struct config_error err = { "" };
+
+	(void)params;
+	if (do_reload(arg, &err))
+		varlink_error(call, "io.handfast.Daemon.ReloadRefused", err.text,
+			      "the running configuration is unchanged; mend the file and reload again");
+	else
+		varlink_reply(call, NULL);
+}
+
+static void method_set_log_level(struct varlink_call *call, const struct json_t *params, void *arg)
+{
+	int level = log_level_parse(json_get_str(params, "level"));
+
+	(void)arg;
+	if (level < 0) {
+		varlink_error(call, "io.handfast.Daemon.BadRequest", "no such log level",
+			      "err, warning, notice, info or debug");
+		return;
+	}
+	log_set_level(level);
+	varlink_reply(call, NULL);
+}
+
+static const struct varlink_method daemon_methods[] = {
+	{ "Status", VARLINK_READ, method_status },
+	{ "Reload", VARLINK_CHANGE, method_reload },
+	{ "SetLogLevel", VARLINK_CHANGE, method_set_log_level },
+	{ NULL, VARLINK_READ, NULL },
+};
+
+static const struct varlink_interface daemon_interface = {
+	.name = "io.handfast.Daemon",
+	.description = varlink_io_handfast_Daemon,
+	.methods = daemon_methods,
+};
+
+int service_add_interface(struct service *svc, const struct varlink_interface *i, void *arg)
+{
+	return varlink_server_add(svc->control, i, arg);
+}
+
+/* ---- preparing ------------------------------------------------------------------------------ */
+
+static int prepare_control(struct service *svc)
+{
+	const struct service_options *o = &svc->options;
+	const struct varlink_info info = {
+		.vendor = "handfast",
+		.product = svc->info->name,
+		.version = HANDFAST_VERSION,
+		.url = "https://varlink.org",
+		.read_group = o->read_group ? o->read_group : "handfast",
+		.admin_group = o->admin_group ? o->admin_group : "handfast-admin",
+	};
+	int r = varlink_server_new(&svc->control, svc->loop, &info);
+
+	return r ? r : varlink_server_add(svc->control, &daemon_interface, svc);
+}
+
+/* The control socket: systemd's, or our own. Callers are checked for each method, so anybody may connect. */
+static int open_control(struct service *svc)
+{
+	_cleanup_free_ char *name = NULL;
+	_cleanup_free_ char *path = NULL;
+	_cleanup_close_ int fd = -1;
+
+	if (asprintf(&name, "%s.sock", svc->info->name) < 0) {
+		name = NULL;
+		return -ENOMEM;
+	}
+	path = path_join(svc->runtime_dir, name);
+	if (!path)
+		return -ENOMEM;
+	fd = unix_listen_fd_from_systemd(name);
+	if (fd == -ENOENT)
+		fd = unix_listen(path, SOCK_STREAM, 0666, NULL, false);
+	if (fd < 0)
+		return fd;
+	return varlink_server_listen(svc->control, steal_fd(&fd));
+}
+
+static char *default_state_dir(const struct service *svc)
+{
+	/* systemd names the first of several, separated by colons. */
+	const char *given = getenv("STATE_DIRECTORY");
+
+	return given && *given ? strndup(given, strcspn(given, ":")) :
+				 path_join("/var/lib/handfast", svc->info->name);
+}
+
+static char *default_config(const struct service *svc)
+{
+	char *p;
+
+	return asprintf(&p, "/etc/handfast/%s.yaml", svc->info->name) < 0 ? NULL : p;
+}
+
+static int prepare_paths(struct service *svc)
+{
+	const struct service_options *o = &svc->options;
+
+	svc->config_path = o->config ? strdup(o->config) : default_config(svc);
+	svc->state_dir = o->state_dir ? strdup(o->state_dir) : default_state_dir(svc);
+	svc->runtime_dir = strdup(o->runtime_dir ? o->runtime_dir : "/run/handfast");
+	return svc->config_path && svc->state_dir && svc->runtime_dir ? 0 : -ENOMEM;
+}
+
+static int state_dir_complaint(struct service *svc, const char *why)
+{
+	char text[STATUS_MAX];
+
+	snprintf(text, sizeof(text), "state folder %s: %s", svc->state_dir, why);
+	return service_fail_text(svc, text);
+}
+
+/* Keys lie in the state folder: it must be ours alone. Returns an exit code. */
+static int prepare_dirs(struct service *svc)
+{
+	struct stat st;
+	int r = file_mkdirs(svc->runtime_dir, 0755);
+
+	if (r)
+		return service_fail(svc, r, "cannot make the runtime folder");
+	if (svc->info->no_state)
+		return 0;
+	if (access(svc->state_dir, F_OK) < 0) {
+		mode_t old = umask(0022);
+
+		r = file_sync_parent(svc->state_dir) == -ENOENT ? file_mkdirs(svc->state_dir, 0755) : 0;
+		umask(old);
+		if (!r && mkdir(svc->state_dir, 0700) < 0 && errno != EEXIST)
+			r = -errno;
+		if (!r && chmod(svc->state_dir, 0700) < 0)
+			r = -errno;
+	}
+	if (!r && stat(svc->state_dir, &st) < 0)
+		r = -errno;
+	if (r)
+		return state_dir_complaint(svc, strerror(-r));
+	if (!S_ISDIR(st.st_mode))
+		return state_dir_complaint(svc, "is no folder");
+	if (st.st_uid != geteuid())
+		return state_dir_complaint(svc, "belongs to another user; chown it to the user this daemon runs as");
+	if (st.st_mode & 077)
+		return state_dir_complaint(svc, "others may enter it; chmod it to 0700");
+	return 0;
+}
+
+/* ---- running -------------------------------------------------------------------------------- */
+
+static void on_watchdog(void *arg)
+{
+	struct service *svc = arg;
+
+	sd_notify(0, "WATCHDOG=1");
+	loop_timer_start(svc->watchdog, svc->watchdog_ms);
+}
+
+static int start_watchdog(struct service *svc)
+{
+	uint64_t usec;
+	int r;
+
+	if (sd_watchdog_enabled(0, &usec) <= 0)
+		return 0;
+	svc->watchdog_ms = usec / 2000;
+	r = loop_timer_new(&svc->watchdog, svc->loop, on_watchdog, svc);
+	return r ? r : loop_timer_start(svc->watchdog, svc->watchdog_ms);
+}
+
+static void on_stop_limit(void *arg)
+{
+	loop_stop(((struct service *)arg)->loop, 0);
+}
+
+static void on_term(int signo, void *arg)
+{
+	struct service *svc = arg;
+
+	if (svc->stopping)
+		return;
+	svc->stopping = true;
+	sd_notify(0, "STOPPING=1");
+	log_event(LOG_NOTICE, &MSG_DAEMON_STOPPING, LOG_NO_FIELDS, "stopping (%s)", strsignal(signo));
+	if (svc->on_stop)
+		svc->on_stop(svc->on_stop_arg);
+	/* What on_stop set going (a close frame, say) gets its turn; then the loop ends. */
+	loop_timer_start(svc->stop_limit, svc->on_stop ? 50 : 0);
+}
+
+int service_run(struct service *svc)
+{
+	int r = svc->info->no_control ? 0 : open_control(svc);
+
+	if (r == -EADDRINUSE)
+		return service_fail_text(svc, "the control socket is in use: another instance is running");
+	if (r)
+		return service_fail(svc, r, "cannot open the control socket");
+	r = loop_timer_new(&svc->stop_limit, svc->loop, on_stop_limit, svc);
+	if (!r)
+		r = loop_on_signal(svc->loop, SIGTERM, on_term, svc);
+	if (!r)
+		r = loop_on_signal(svc->loop, SIGINT, on_term, svc);
+	if (!r)
+		r = loop_on_signal(svc->loop, SIGHUP, on_hup, svc);
+	if (!r)
+		r = start_watchdog(svc);
+	if (r)
+		return service_fail(svc, r, "cannot start");
+	if (!*svc->status)
+		snprintf(svc->status, sizeof(svc->status), "ready");
+	log_event(LOG_NOTICE, &MSG_DAEMON_READY, LOG_NO_FIELDS, "%s %s is ready", svc->info->name,
+		  HANDFAST_VERSION);
+	sd_notifyf(0, "READY=1\nSTATUS=%s", svc->status);
+	return loop_run(svc->loop);
+}
+
+static void service_done(struct service *svc)
+{
+	varlink_server_free(svc->control);
+	loop_timer_free(svc->watchdog);
+	loop_timer_free(svc->stop_limit);
+	loop_free(svc->loop);
+	free(svc->config_path);
+	free(svc->state_dir);
+	free(svc->runtime_dir);
+}
+
+static int prepare(struct service *svc)
+{
+	int level = svc->options.log_level ? log_level_parse(svc->options.log_level) : LOG_INFO;
+	int r;
+
+	if (level < 0) {
+		fprintf(stderr, "%s: no such log level: %s (err, warning, notice, info or debug)\n",
+			svc->info->name, svc->options.log_level);
+		return 2;
+	}
+	log_init(svc->info->name, level);
+	signal(SIGPIPE, SIG_IGN);
+	r = prepare_paths(svc);
+	if (!r)
+		r = crypto_init();
+	if (!r)
+		r = loop_new(&svc->loop);
+	if (!r && !svc->info->no_control)
+		r = prepare_control(svc);
+	if (r)
+		return service_fail(svc, r, "cannot start");
+	return svc->options.check ? 0 : prepare_dirs(svc);
+}
+
+int service_main(const struct service_info *info, int argc, char **argv, int (*run)(struct service *svc))
+{
+	_cleanup_(service_done) struct service svc = { .info = info, .started_ms = clock_now_ms() };
+	int r = service_options_parse(&svc.options, info, argc, argv);
+
+	if (r)
+		return r;
+	if (svc.options.help) {
+		service_options_help(info);
+		return 0;
+	}
+	if (svc.options.version) {
+		printf("%s %s\n", info->name, HANDFAST_VERSION);
+		return 0;
+	}
+	r = prepare(&svc);
+	if (!r)
+		r = run(&svc);
+	if (!r && svc.options.check)
+		printf("%s: fine\n", svc.config_path);
+	return r;
+}
