@@ -1,0 +1,150 @@
+/*
+ * TUN devices. A device that cannot be configured as asked is not handed out:
+ * it disappears with its descriptor. Nothing outside devices named hf* is
+ * ever changed.
+ */
+#include "tund/device.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/if_tun.h>
+#include <net/if.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+
+#include "base/cleanup.h"
+#include "tund/netlink.h"
+
+static void refuse(struct tund_reply *reply, int error, const char *fmt, ...)
+	__attribute__((format(printf, 3, 4)));
+
+static void refuse(struct tund_reply *reply, int error, const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(reply->detail, sizeof(reply->detail), fmt, ap);
+	va_end(ap);
+	reply->error = error;
+}
+
+static int make(const struct tund_request *q, struct tund_reply *reply)
+{
+	_cleanup_close_ int fd = open("/dev/net/tun", O_RDWR | O_NONBLOCK | O_CLOEXEC);
+	struct ifreq ifr = { .ifr_flags = IFF_TUN | IFF_NO_PI };
+
+	if (fd < 0) {
+		refuse(reply, errno, "/dev/net/tun: %s", strerror(errno));
+		return -1;
+	}
+	if (q->flags & TUND_VNET_HDR)
+		ifr.ifr_flags |= IFF_VNET_HDR;
+	memcpy(ifr.ifr_name, q->ifname, sizeof(ifr.ifr_name));
+	if (ioctl(fd, TUNSETIFF, &ifr) < 0) {
+		refuse(reply, errno, errno == EBUSY ? "there is a device %s already" : "cannot make %s",
+		       q->ifname);
+		return -1;
+	}
+	memcpy(reply->ifname, ifr.ifr_name, sizeof(reply->ifname));
+	reply->ifname[sizeof(reply->ifname) - 1] = '\0';
+	return steal_fd(&fd);
+}
+
+static bool is_tun(const char *name)
+{
+	char path[64];
+
+	snprintf(path, sizeof(path), "/sys/class/net/%s/tun_flags", name);
+	return access(path, F_OK) == 0;
+}
+
+static int check_free(int nl, int ifindex, int family, const uint8_t *address, uint8_t prefix,
+		      struct tund_reply *reply)
+{
+	char what[96];
+	int r = netlink_find_conflict(nl, ifindex, family, address, prefix, what, sizeof(what));
+
+	if (r > 0)
+		refuse(reply, EADDRINUSE, "it overlaps with %s", what);
+	else if (r < 0)
+		refuse(reply, -r, "cannot list addresses and routes");
+	return r;
+}
+
+static int add_v4(int nl, int ifindex, const struct tund_request *q, struct tund_reply *reply)
+{
+	static const uint8_t none[4];
+	bool p2p = q->v4_prefix == 32 && memcmp(q->v4_peer, none, 4) != 0;
+	int r;
+
+	if (check_free(nl, ifindex, AF_INET, p2p ? q->v4_peer : q->v4_local, q->v4_prefix, reply))
+		return -1;
+	r = netlink_add_address(nl, ifindex, AF_INET, q->v4_local, p2p ? q->v4_peer : NULL, q->v4_prefix);
+	if (r)
+		refuse(reply, -r, "cannot set the IPv4 address: %s", strerror(-r));
+	return r;
+}
+
+static int add_v6(int nl, int ifindex, const struct tund_request *q, struct tund_reply *reply)
+{
+	int r;
+
+	if (check_free(nl, ifindex, AF_INET6, q->v6_local, q->v6_prefix, reply))
+		return -1;
+	r = netlink_add_address(nl, ifindex, AF_INET6, q->v6_local, NULL, q->v6_prefix);
+	/* A machine without IPv6 still gets its IPv4 tunnel. */
+	if (r == -EOPNOTSUPP || r == -EACCES || r == -EAFNOSUPPORT)
+		return q->has_v4 ? 0 : r;
+	if (r)
+		refuse(reply, -r, "cannot set the IPv6 address: %s", strerror(-r));
+	return r;
+}
+
+static int configure(const struct tund_request *q, const char *name, struct tund_reply *reply)
+{
+	_cleanup_close_ int nl = netlink_open();
+	int ifindex = (int)if_nametoindex(name);
+	int r;
+
+	if (nl < 0 || ifindex == 0) {
+		refuse(reply, nl < 0 ? -nl : ENODEV, "%s: %s", name, strerror(nl < 0 ? -nl : ENODEV));
+		return -1;
+	}
+	/* Old kernels and those without IPv6 do not know it; then there is chatter, or no IPv6. */
+	netlink_quiet(nl, ifindex);
+	if (q->has_v4 && add_v4(nl, ifindex, q, reply))
+		return -1;
+	r = netlink_set_up(nl, ifindex, q->mtu);
+	if (r) {
+		refuse(reply, -r, "cannot bring %s up: %s", name, strerror(-r));
+		return -1;
+	}
+	if (q->has_v6 && add_v6(nl, ifindex, q, reply))
+		return -1;
+	return 0;
+}
+
+void device_handle(const struct tund_request *q, struct tund_reply *reply, int *fd)
+{
+	*fd = -1;
+	*reply = (struct tund_reply){ 0 };
+	if (q->type == TUND_CREATE) {
+		*fd = make(q, reply);
+		if (*fd < 0)
+			return;
+		/* mtu 0: the caller configures it later. */
+		if (q->mtu == 0 || configure(q, reply->ifname, reply) == 0)
+			return;
+		close(*fd);
+		*fd = -1;
+		return;
+	}
+	memcpy(reply->ifname, q->ifname, sizeof(reply->ifname));
+	if (!is_tun(q->ifname))
+		refuse(reply, ENODEV, "%s is no TUN device", q->ifname);
+	else
+		configure(q, q->ifname, reply);
+}

@@ -1,0 +1,132 @@
+/*
+ * Callers are known by SO_PEERCRED; a stranger's connection is closed unheard.
+ * A message that cannot be decoded ends its connection, too.
+ */
+#include "tund/helper.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "base/list.h"
+#include "base/log.h"
+#include "event/loop.h"
+#include "event/unixsock.h"
+#include "tund/device.h"
+
+#define CALLERS_MAX 16
+
+struct helper {
+	struct loop *loop;
+	struct unix_server *server;
+	struct list connections;
+	size_t n_users;
+	uid_t users[];
+};
+
+struct connection {
+	struct list node;
+	struct helper *h;
+	struct loop_io *io;
+	int fd;
+};
+
+static void connection_free(struct connection *c)
+{
+	list_remove(&c->node);
+	loop_io_free(c->io);
+	close(c->fd);
+	unix_server_conn_closed(c->h->server);
+	free(c);
+}
+
+static void on_readable(int fd, unsigned int events, void *arg)
+{
+	struct connection *c = arg;
+	uint8_t buf[TUND_MSG_MAX];
+	struct tund_request q;
+	struct tund_reply reply;
+	ssize_t n;
+	int device;
+
+	(void)events;
+	n = unix_recv(fd, buf, sizeof(buf), NULL);
+	if (n == -EAGAIN)
+		return;
+	if (n <= 0 || tund_request_decode(&q, buf, (size_t)n) != 0) {
+		connection_free(c);
+		return;
+	}
+	device_handle(&q, &reply, &device);
+	if (reply.error)
+		log_event(LOG_NOTICE, &MSG_TUND_REFUSED, LOG_FIELDS({ FIELD_DEVICE, q.ifname }),
+			  "no device %s: %s", q.ifname, reply.detail);
+	else
+		log_event(LOG_INFO, &MSG_TUND_DEVICE, LOG_FIELDS({ FIELD_DEVICE, reply.ifname }),
+			  "%s is up, MTU %u", reply.ifname, q.mtu);
+	n = tund_reply_encode(buf, sizeof(buf), &reply);
+	if (n < 0 || unix_send(fd, buf, (size_t)n, device) != 0)
+		connection_free(c);
+	if (device >= 0)
+		close(device);
+}
+
+static bool may_ask(const struct helper *h, uid_t uid)
+{
+	for (size_t i = 0; i < h->n_users; i++)
+		if (h->users[i] == uid)
+			return true;
+	return uid == 0;
+}
+
+static void on_accept(int fd, const struct unix_caller *caller, void *arg)
+{
+	struct helper *h = arg;
+	struct connection *c = NULL;
+
+	if (!may_ask(h, caller->uid))
+		log_event(LOG_WARNING, &MSG_CONTROL_DENIED, LOG_NO_FIELDS,
+			  "uid %u may not ask for devices", caller->uid);
+	else
+		c = calloc(1, sizeof(*c));
+	if (c) {
+		*c = (struct connection){ .h = h, .fd = fd };
+		if (loop_io_new(&c->io, h->loop, fd, LOOP_READ, on_readable, c) == 0) {
+			list_append(&h->connections, &c->node);
+			return;
+		}
+		free(c);
+	}
+	close(fd);
+	unix_server_conn_closed(h->server);
+}
+
+int helper_new(struct helper **out, struct loop *l, int listen_fd, const uid_t *users, size_t n_users)
+{
+	_cleanup_(helper_freep) struct helper *h = NULL;
+	int r;
+
+	h = calloc(1, sizeof(*h) + n_users * sizeof(users[0]));
+	if (!h)
+		return -ENOMEM;
+	h->loop = l;
+	list_init(&h->connections);
+	h->n_users = n_users;
+	if (n_users > 0)
+		memcpy(h->users, users, n_users * sizeof(users[0]));
+	r = unix_server_new(&h->server, l, listen_fd, CALLERS_MAX, on_accept, h);
+	if (r)
+		return r;
+	*out = steal(&h);
+	return 0;
+}
+
+struct helper *helper_free(struct helper *h)
+{
+	if (!h)
+		return NULL;
+	list_for_each (it, &h->connections)
+		connection_free(container_of(it, struct connection, node));
+	unix_server_free(h->server);
+	free(h);
+	return NULL;
+}

@@ -1,0 +1,98 @@
+/* tund: makes TUN devices for pskd, which has no capability of its own. See tund(8). */
+#include <errno.h>
+#include <pwd.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "base/cleanup.h"
+#include "base/file.h"
+#include "base/log.h"
+#include "event/unixsock.h"
+#include "service/service.h"
+
+#include "tund/helper.h"
+#include "tund/privilege.h"
+
+#define USERS_MAX 16
+#define DEFAULT_USERS "handfast-psk"
+
+static const struct service_option options[] = {
+	{ "allow-user", "NAME[,NAME…]",
+	  "users that may ask for devices, besides root (default " DEFAULT_USERS ")" },
+	{ 0 },
+};
+
+static const struct service_info info = {
+	.name = "tund",
+	.summary = "makes TUN devices, addresses and routes for pskd",
+	.options = options,
+	.no_state = true,
+	.no_config = true,
+	.no_control = true,
+};
+
+/* Names to uids; a name that does not exist grants nothing. */
+static size_t find_users(uid_t users[static USERS_MAX], const char *names)
+{
+	_cleanup_free_ char *copy = strdup(names);
+	size_t n = 0;
+	char *rest = NULL;
+
+	if (!copy)
+		return 0;
+	for (char *name = strtok_r(copy, ",", &rest); name && n < USERS_MAX;
+	     name = strtok_r(NULL, ",", &rest)) {
+		const struct passwd *pw = getpwnam(name);
+
+		if (pw)
+			users[n++] = pw->pw_uid;
+		else
+			log_debug("no user %s: nobody to allow", name);
+	}
+	return n;
+}
+
+static int listen_here(const struct service *svc)
+{
+	_cleanup_free_ char *path = NULL;
+	int fd = unix_listen_fd_from_systemd("tund");
+
+	if (fd != -ENOENT)
+		return fd;
+	path = path_join(service_runtime_dir(svc), "tund.sock");
+	return path ? unix_listen(path, SOCK_SEQPACKET, 0666, NULL, true) : -ENOMEM;
+}
+
+static int run(struct service *svc)
+{
+	_cleanup_(helper_freep) struct helper *helper = NULL;
+	_cleanup_close_ int fd = -1;
+	const char *names = service_option(svc, "allow-user");
+	uid_t users[USERS_MAX];
+	size_t n_users;
+	int r;
+
+	n_users = find_users(users, names ? names : DEFAULT_USERS);
+	if (service_check_only(svc))
+		return 0;
+	fd = listen_here(svc);
+	if (fd < 0)
+		return service_fail(svc, fd, "cannot listen on tund.sock");
+	r = privilege_drop();
+	if (r)
+		return service_fail(svc, r, "CAP_NET_ADMIN is needed to make TUN devices");
+	r = helper_new(&helper, service_loop(svc), fd, users, n_users);
+	if (r)
+		return service_fail(svc, r, "cannot serve tund.sock");
+	steal_fd(&fd);
+	r = service_confine(svc);
+	if (r)
+		return service_fail(svc, r, "cannot confine process");
+	return service_run(svc);
+}
+
+int main(int argc, char **argv)
+{
+	return service_main(&info, argc, argv, run);
+}
