@@ -5,8 +5,9 @@
  * (daemons that call daemons).
  *
  * Limits: 1 MiB a message, depth 20, 1000 keys, 64 connections, 16 per uid
- * except root, 16 calls waiting per connection, 8 MiB unsent per connection
- * (then it is closed); 10 s for a begun message to become whole.
+ * except root, for which the last 8 are kept; 16 calls waiting per connection
+ * (then it is not read), 8 MiB unsent per connection (then it is closed); 10 s
+ * for a begun message to become whole, 30 s for unsent bytes to move.
  */
 #pragma once
 
@@ -25,6 +26,7 @@ struct varlink_call;
 enum varlink_access {
 	VARLINK_READ,	/* group handfast, handfast-admin, root, the daemon's own uid */
 	VARLINK_CHANGE, /* group handfast-admin, root, the daemon's own uid */
+	VARLINK_ANYONE, /* whoever may connect */
 };
 
 /*
@@ -62,14 +64,20 @@ DEFINE_CLEANUP(struct varlink_server *, varlink_server_free);
 /* True when the caller asked for several replies; without it varlink_notify() is a no-op. */
 bool varlink_call_wants_more(const struct varlink_call *c);
 const struct unix_caller *varlink_call_caller(const struct varlink_call *c);
-/* fn(arg) is called once if the caller goes away before the last answer; the call is freed after it. */
+/*
+ * fn(arg) is called once if the caller goes away (or the server is freed) before the last answer; the
+ * call is freed after it. Without fn the call lives on and wants its answer all the same.
+ */
 void varlink_call_on_gone(struct varlink_call *c, void (*fn)(void *arg), void *arg);
 
-/* params: a reference that is stolen, or NULL for {}. */
+/* params: a reference that is stolen, or NULL for {}. What differs from the description is sent as an Internal error. */
 void varlink_notify(struct varlink_call *c, struct json_t *params); /* continues: true */
 void varlink_reply(struct varlink_call *c, struct json_t *params);
 /* error is the full name, "io.handfast.Relay.NoSuchSession"; message and hint go into its parameters. */
 void varlink_error(struct varlink_call *c, const char *error, const char *message, const char *hint);
+
+/* org.varlink.service.InvalidParameter: a value that the description cannot refuse, but the method does. */
+void varlink_invalid_parameter(struct varlink_call *c, const char *parameter);
 
 /* ---- blocking client ---- */
 struct varlink_client;
@@ -94,6 +102,8 @@ int varlink_client_open(struct varlink_client **out, const char *path);
 int varlink_client_call(struct varlink_client *c, const char *method, struct json_t *params,
 			int (*on_more)(const struct json_t *params, void *arg), void *arg,
 			struct json_t **reply, struct varlink_failure *failure);
+/* How long each wait for the daemon may take (-ETIMEDOUT then); -1, as at the start: for ever. */
+void varlink_client_set_timeout(struct varlink_client *c, int timeout_ms);
 int varlink_client_fd(const struct varlink_client *c);
 struct varlink_client *varlink_client_free(struct varlink_client *c);
 DEFINE_CLEANUP(struct varlink_client *, varlink_client_free);

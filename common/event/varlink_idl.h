@@ -1,6 +1,6 @@
 /*
- * Varlink interface descriptions: parsed once at start, then the judge of every call's
- * parameters. Grammar: https://varlink.org/Interface-Definition.
+ * Varlink interface descriptions: parsed once, then values are checked against
+ * them. The grammar is that of varlink.org/Interface-Definition.
  */
 #pragma once
 
@@ -11,21 +11,34 @@
 struct json_t;
 struct varlink_idl;
 
-/* Parse a description. 0; -EINVAL with *line (from 1) where it stops making sense; -ENOMEM. */
-int varlink_idl_parse(struct varlink_idl **out, const char *text, unsigned int *line);
+struct varlink_idl_error {
+	unsigned int line, column;
+	char text[160];
+};
 
-/* The interface's name. */
-const char *varlink_idl_name(const struct varlink_idl *idl);
+enum {
+	IDL_E_UNKNOWN = 1, /* the value has a member that the description lacks */
+	IDL_E_MISSING,	   /* a member that is not nullable is absent or null */
+	IDL_E_TYPE,	   /* a value has another type */
+	IDL_E_NO_SUCH,	   /* no such method */
+};
 
-enum { VARLINK_IDL_E_NO_METHOD = 1, VARLINK_IDL_E_PARAMETER };
+/* 0, -EINVAL with *err filled, or -ENOMEM. Nesting is bounded, memory linear in len. */
+int varlink_idl_parse(struct varlink_idl **out, const char *text, size_t len,
+		      struct varlink_idl_error *err);
+const char *varlink_idl_name(const struct varlink_idl *idl); /* "io.handfast.Relay" */
+/* The i-th method's name, or NULL beyond the last. */
+const char *varlink_idl_method(const struct varlink_idl *idl, size_t i);
 
 /*
- * Check the parameters (an object) of a call: known names, right types, every
- * non-nullable one there. 0, VARLINK_IDL_E_NO_METHOD, or VARLINK_IDL_E_PARAMETER with *which
- * naming it (valid while idl and params live).
+ * Check the parameters of a call or of its reply (value is an object; NULL: an empty one). 0 or an
+ * IDL_E_ outcome, with the place of the first fault in where: "name", "tunnel.sent.packets",
+ * "peers[3].id".
  */
-int varlink_idl_check(const struct varlink_idl *idl, const char *method, const struct json_t *params,
-		      const char **which);
+int varlink_idl_check_call(const struct varlink_idl *idl, const char *method,
+			   const struct json_t *value, char *where, size_t cap);
+int varlink_idl_check_reply(const struct varlink_idl *idl, const char *method,
+			    const struct json_t *value, char *where, size_t cap);
 
 struct varlink_idl *varlink_idl_free(struct varlink_idl *idl);
 DEFINE_CLEANUP(struct varlink_idl *, varlink_idl_free);
