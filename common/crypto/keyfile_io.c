@@ -202,7 +202,7 @@ int keyfile_make(const char *path, uint64_t size, keyfile_progress_fn progress, 
 	size -= size % KEYFILE_SLOT_LEN;
 	if (size == 0 || size > KEYFILE_SIZE_MAX)
 		return explain(detail, detail_cap, KEYFILE_E_SIZE,
-			       size ? "a key file has at most 64 TiB" :
+			       size ? "a key file has at most 1 TiB" :
 				      "a key file has at least one slot of 120 bytes");
 	if (snprintf(side_path, sizeof(side_path), "%s%s", path, sidecar_suffix) >=
 	    (int)sizeof(side_path))

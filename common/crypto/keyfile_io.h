@@ -18,7 +18,7 @@
 #define KEYFILE_CHUNK_SLOTS 8738
 #define KEYFILE_CHUNK_LEN (KEYFILE_CHUNK_SLOTS * KEYFILE_SLOT_LEN)
 #define KEYFILE_HASH_LEN 32
-#define KEYFILE_SIZE_MAX (UINT64_C(1) << 46) /* 64 TiB */
+#define KEYFILE_SIZE_MAX (UINT64_C(1) << 40) /* 1 TiB */
 
 /* Outcomes. detail (where a function has one) always says the same in words, with the path. */
 enum {

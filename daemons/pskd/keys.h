@@ -77,6 +77,9 @@ int keys_open(struct keys **out, const struct keys_options *o, uint64_t *recover
 struct keys *keys_close(struct keys *k);
 DEFINE_CLEANUP(struct keys *, keys_close);
 
+/* Overwrite and delete a ledger that is not open, and what belongs to it; the key file stays. 0 or a negative errno. */
+int keys_remove(const char *ledger_path);
+
 /* ---- sending ---- */
 uint64_t keys_tx_next(const struct keys *k);
 /*
@@ -128,5 +131,8 @@ struct keys_info {
 	uint64_t packets_left; /* to send; UINT64_MAX: no end */
 	uint64_t ledger_writes;
 	uint8_t fingerprint[32];
+	/* Negative errno of the last attempt, 0 when it worked: writing the ledger; drawing slots
+	 * (-EBADMSG: the key file is not as it was when it was added); erasing. */
+	int write_error, source_error, erase_error;
 };
 void keys_info(const struct keys *k, struct keys_info *out);
