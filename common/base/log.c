@@ -198,11 +198,13 @@ static void write_stderr(const struct event *e)
 	if (with_prefix)
 		line_add(&l, "<%d>", e->level);
 	line_add(&l, "%s: %s: %s", program, level_names[e->level], e->message);
+	if (e->id)
+		line_add(&l, " [HANDFAST_EVENT=%s", e->id->event);
 	for (size_t i = 0; i < e->n_fields; i++) {
-		line_add(&l, "%s%s=", i ? " " : " [", e->fields[i].name);
+		line_add(&l, " %s=", e->fields[i].name);
 		line_add_value(&l, e->fields[i].value);
 	}
-	if (e->n_fields)
+	if (e->id)
 		line_add(&l, "]");
 	if (l.len == sizeof(l.b) - 1)
 		l.len--;
