@@ -397,7 +397,8 @@ static void fish_option(FILE *f, const char *command, const struct option *o)
 	if (o->letter)
 		fprintf(f, " -s %c", o->letter);
 	if (o->arg) {
-		fprintf(f, " -x");
+		/* -F asks for files, which -x forbids. */
+		fprintf(f, o->kind == VALUE_FILE ? " -r" : " -x");
 		fish_value(f, o->kind, o->choices);
 	}
 	fprintf(f, " -d ");

@@ -6,14 +6,19 @@
 #include "ctl/ctl.h"
 #include "ctl/help.h"
 
+/* `handfast X --help`, where `handfast help X` names what it is about. */
+static bool is_about_itself(const struct ctl *c)
+{
+	return c->parsed.command && (c->parsed.command->run != cmd_help || ctl_flag(c, "help"));
+}
+
 static void help_text(const struct ctl *c, const json_t *result)
 {
 	const struct command *cmd;
 	char name[128];
 	(void)result;
 
-	/* `handfast X --help` knows its command; `handfast help X Y` names it. */
-	if (c->parsed.command && c->parsed.command->run != cmd_help) {
+	if (is_about_itself(c)) {
 		help_command(stdout, &c->style, c->parsed.command);
 		return;
 	}
@@ -33,7 +38,7 @@ int cmd_help(struct ctl *c)
 	const char *about = c->parsed.group;
 	char name[128];
 
-	if (c->parsed.command && c->parsed.command->run != cmd_help) {
+	if (is_about_itself(c)) {
 		about = c->parsed.command->name;
 	} else if (first) {
 		struct parsed named;

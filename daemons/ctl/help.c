@@ -4,7 +4,7 @@
 #include <jansson.h>
 #include <string.h>
 
-enum { COLUMN = 20, OPTION_COLUMN = 28 };
+enum { COLUMN = 20, OPTION_COLUMN = 28, NARROW = 60, NARROW_COLUMN = 6 };
 
 void help_usage(char *out, size_t cap, const struct command *cmd)
 {
@@ -34,6 +34,8 @@ static void entry(FILE *f, const struct style *s, const char *name, const char *
 {
 	size_t used = 2 + text_columns(name);
 
+	if (s->width < NARROW)
+		column = NARROW_COLUMN;
 	fprintf(f, "  %s%s%s", paint_begin(s, PAINT_BOLD), name, paint_end(s, PAINT_BOLD));
 	if (used + 1 > column) {
 		fputc('\n', f);
@@ -83,8 +85,8 @@ void help_command(FILE *f, const struct style *s, const struct command *cmd)
 
 	help_usage(usage, sizeof(usage), cmd);
 	fprintf(f, "Usage: %s\n\n", usage);
-	fprintf(f, "handfast %s: ", cmd->name);
-	text_wrap(f, s, cmd->summary, 0, (unsigned int)strlen(cmd->name) + 11);
+	fprintf(f, "handfast %s:", cmd->name);
+	text_wrap(f, s, cmd->summary, 0, (unsigned int)strlen(cmd->name) + 10);
 	if (cmd->details)
 		text_wrap(f, s, cmd->details, 0, 0);
 	if (cmd->arguments[0].name) {

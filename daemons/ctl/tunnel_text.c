@@ -20,11 +20,9 @@ static const char *str(const json_t *t, const char *key)
 
 static enum paint state_paint(const json_t *t)
 {
-	const char *state = str(t, "state");
-
 	if (*str(t, "problem"))
 		return PAINT_RED;
-	if (strcmp(state, "up") == 0)
+	if (strcmp(str(t, "state"), "up") == 0)
 		return PAINT_GREEN;
 	return json_is_true(json_object_get(t, "enabled")) ? PAINT_YELLOW : PAINT_DIM;
 }
@@ -147,23 +145,28 @@ static void print_fuel(const struct ctl *c, const json_t *t)
 	     (long long)json_get_int(t, "slots_erased", 0));
 }
 
+static void fact_if_told(const struct style *s, const json_t *t, const char *label, const char *key)
+{
+	const char *value = str(t, key);
+
+	if (*value)
+		fact(stdout, s, label, "%s", value);
+}
+
 void tunnel_text(const struct ctl *c, const json_t *t)
 {
 	const struct style *s = &c->style;
-	const char *endpoint = str(t, "endpoint"), *problem = str(t, "problem");
-	const char *rollback = str(t, "rollback"), *key_file = str(t, "key_file");
 	char line[600], age[48];
 
 	printf("%s%s%s  %s%s%s\n", paint_begin(s, PAINT_BOLD), str(t, "name"),
 	       paint_end(s, PAINT_BOLD), paint_begin(s, state_paint(t)), str(t, "state"),
 	       paint_end(s, state_paint(t)));
-	if (*problem)
-		fact(stdout, s, "problem", "%s", problem);
-	if (*rollback)
-		fact(stdout, s, "rollback", "%s", rollback);
+	fact_if_told(s, t, "problem", "problem");
+	fact_if_told(s, t, "rollback", "rollback");
 	fact(stdout, s, "peer", "%s (we are the %s)", str(t, "peer"), str(t, "role"));
-	fact(stdout, s, "keys", "%s%s%s", str(t, "source"), *key_file ? ", " : "", key_file);
-	fact(stdout, s, "endpoint", "%s", *endpoint ? endpoint : "not known yet");
+	fact(stdout, s, "keys", "%s", str(t, "source"));
+	fact_if_told(s, t, "key file", "key_file");
+	fact(stdout, s, "endpoint", "%s", *str(t, "endpoint") ? str(t, "endpoint") : "not known yet");
 	fact(stdout, s, "listens on", "%s", str(t, "listen"));
 	list_format(line, sizeof(line), json_object_get(t, "candidates"));
 	if (*line)
