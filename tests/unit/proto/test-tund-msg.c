@@ -1,0 +1,217 @@
+/* Requests to the privileged helper: they come back, and nothing unsound gets through. */
+#include "proto/tund_msg.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/cleanup.h"
+#include "unit/lib/test.h"
+
+static struct tund_request fixture(void)
+{
+	return (struct tund_request){
+		.type = TUND_CONFIGURE,
+		.ifname = "hf0",
+		.flags = TUND_VNET_HDR,
+		.mtu = 1420,
+		.has_v4 = true,
+		.has_v6 = true,
+		.v4_local = { 10, 64, 0, 1 },
+		.v4_peer = { 10, 64, 0, 2 },
+		.v4_prefix = 30,
+		.v6_local = { 0xfd, 1 },
+		.v6_prefix = 64,
+	};
+}
+
+static int round_trip(struct tund_request *out, const struct tund_request *q)
+{
+	uint8_t buf[TUND_MSG_MAX];
+	ssize_t n = tund_request_encode(buf, sizeof(buf), q);
+
+	CHECK(n > 0);
+	return tund_request_decode(out, buf, (size_t)n);
+}
+
+static void check_taken(const struct tund_request *q)
+{
+	struct tund_request out;
+
+	memset(&out, 0xff, sizeof(out));
+	CHECK_EQ(round_trip(&out, q), 0);
+	CHECK_EQ(out.type, q->type);
+	CHECK_STR(out.ifname, q->ifname);
+	CHECK_EQ(out.flags, q->flags);
+	CHECK_EQ(out.mtu, q->mtu);
+	CHECK_EQ(out.has_v4, q->has_v4);
+	CHECK_EQ(out.has_v6, q->has_v6);
+	if (q->has_v4) {
+		CHECK_MEM(out.v4_local, q->v4_local, 4);
+		CHECK_MEM(out.v4_peer, q->v4_peer, 4);
+		CHECK_EQ(out.v4_prefix, q->v4_prefix);
+	}
+	if (q->has_v6) {
+		CHECK_MEM(out.v6_local, q->v6_local, 16);
+		CHECK_EQ(out.v6_prefix, q->v6_prefix);
+	}
+}
+
+static void check_refused(const struct tund_request *q)
+{
+	struct tund_request out = { .mtu = 7 };
+
+	CHECK_EQ(round_trip(&out, q), -EBADMSG);
+	CHECK_EQ(out.mtu, 7);
+}
+
+TEST(a_request_comes_back_as_it_was)
+{
+	struct tund_request q = fixture();
+
+	check_taken(&q);
+	q.has_v4 = false;
+	check_taken(&q);
+	q.has_v6 = false;
+	check_taken(&q);
+	q.type = TUND_CREATE;
+	q.mtu = 0;
+	snprintf(q.ifname, sizeof(q.ifname), "hf%%d");
+	check_taken(&q);
+}
+
+TEST(names_that_are_not_ours_are_refused)
+{
+	static const char *const names[] = { "",     "eth0", "hf",	"h",	"lo",	 "hf%d",
+					     "hf%s", "hf/0", "hf 0", "hf\n",	"Hf0", "hfA",
+					     "hf%d%d" };
+
+	for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
+		struct tund_request q = fixture();
+
+		snprintf(q.ifname, sizeof(q.ifname), "%s", names[i]);
+		check_refused(&q);
+	}
+}
+
+TEST(only_a_creation_may_ask_for_a_number_or_leave_the_mtu_open)
+{
+	struct tund_request q = fixture();
+
+	q.mtu = 0;
+	check_refused(&q);
+	q.type = TUND_CREATE;
+	check_taken(&q);
+}
+
+TEST(values_out_of_range_are_refused)
+{
+	struct tund_request q = fixture();
+
+	for (int type = 0; type < 256; type++) {
+		q.type = (uint8_t)type;
+		if (type == TUND_CREATE || type == TUND_CONFIGURE)
+			check_taken(&q);
+		else
+			check_refused(&q);
+	}
+	q = fixture();
+	q.mtu = 1279;
+	check_refused(&q);
+	q.mtu = 1280;
+	check_taken(&q);
+	q.mtu = 65000;
+	check_taken(&q);
+	q.mtu = 65001;
+	check_refused(&q);
+	q = fixture();
+	q.flags = 2;
+	check_refused(&q);
+	q = fixture();
+	q.v4_prefix = 33;
+	check_refused(&q);
+	q = fixture();
+	q.v6_prefix = 129;
+	check_refused(&q);
+}
+
+TEST(every_other_length_is_refused)
+{
+	struct tund_request q = fixture(), out;
+	uint8_t buf[TUND_MSG_MAX];
+	ssize_t n = tund_request_encode(buf, sizeof(buf), &q);
+
+	for (size_t len = 0; len < (size_t)n; len++) {
+		CHECK_EQ(tund_request_decode(&out, buf, len), -EBADMSG);
+		CHECK_EQ(tund_request_encode(buf + 256, len, &q), -EMSGSIZE);
+	}
+	buf[n] = 0;
+	CHECK_EQ(tund_request_decode(&out, buf, (size_t)n + 1), -EBADMSG);
+}
+
+/* What is not there must be zero, and nothing may hide behind a name's end. */
+TEST(a_request_has_one_encoding)
+{
+	enum { NAME_AT = 1, HAS_AT = 20 };
+	struct tund_request q = fixture(), out;
+	uint8_t buf[TUND_MSG_MAX];
+	ssize_t n = tund_request_encode(buf, sizeof(buf), &q);
+
+	CHECK_EQ(buf[HAS_AT], 3);
+	buf[HAS_AT] = 1;
+	CHECK_EQ(tund_request_decode(&out, buf, (size_t)n), -EBADMSG);
+	buf[HAS_AT] = 2;
+	CHECK_EQ(tund_request_decode(&out, buf, (size_t)n), -EBADMSG);
+	buf[HAS_AT] = 7;
+	CHECK_EQ(tund_request_decode(&out, buf, (size_t)n), -EBADMSG);
+	buf[HAS_AT] = 3;
+	CHECK_EQ(tund_request_decode(&out, buf, (size_t)n), 0);
+	buf[NAME_AT + 10] = 'x';
+	CHECK_EQ(tund_request_decode(&out, buf, (size_t)n), -EBADMSG);
+	memset(buf + NAME_AT + 3, 'x', IF_NAMESIZE - 3);
+	CHECK_EQ(tund_request_decode(&out, buf, (size_t)n), -EBADMSG);
+}
+
+TEST(a_reply_comes_back_as_it_was)
+{
+	struct tund_reply good = { .ifname = "hf3" };
+	struct tund_reply bad = { .error = EPERM, .detail = "not allowed \xc3\xa4" };
+	struct tund_reply out;
+	uint8_t buf[TUND_MSG_MAX];
+	ssize_t n;
+
+	n = tund_reply_encode(buf, sizeof(buf), &good);
+	CHECK_EQ(tund_reply_decode(&out, buf, (size_t)n), 0);
+	CHECK_EQ(out.error, 0);
+	CHECK_STR(out.ifname, "hf3");
+	CHECK_STR(out.detail, "");
+
+	n = tund_reply_encode(buf, sizeof(buf), &bad);
+	CHECK_EQ(tund_reply_decode(&out, buf, (size_t)n), 0);
+	CHECK_EQ(out.error, EPERM);
+	CHECK_STR(out.detail, bad.detail);
+	for (size_t len = 0; len < (size_t)n; len++)
+		CHECK_EQ(tund_reply_decode(&out, buf, len), -EBADMSG);
+	buf[n] = 0;
+	CHECK_EQ(tund_reply_decode(&out, buf, (size_t)n + 1), -EBADMSG);
+}
+
+TEST(replies_that_make_no_sense_are_refused)
+{
+	struct tund_reply y = { .ifname = "hf3" }, out;
+	uint8_t buf[TUND_MSG_MAX];
+	ssize_t n;
+
+	/* A device of another name. */
+	snprintf(y.ifname, sizeof(y.ifname), "eth0");
+	n = tund_reply_encode(buf, sizeof(buf), &y);
+	CHECK_EQ(tund_reply_decode(&out, buf, (size_t)n), -EBADMSG);
+	/* A negative error. */
+	y = (struct tund_reply){ .error = -1 };
+	n = tund_reply_encode(buf, sizeof(buf), &y);
+	CHECK_EQ(tund_reply_decode(&out, buf, (size_t)n), -EBADMSG);
+	/* A detail that is not UTF-8. */
+	y = (struct tund_reply){ .error = EPERM, .detail = "\xff" };
+	n = tund_reply_encode(buf, sizeof(buf), &y);
+	CHECK_EQ(tund_reply_decode(&out, buf, (size_t)n), -EBADMSG);
+}
