@@ -9,6 +9,12 @@
 
 #include "crypto/sodium-compat/crypto_kdf_hkdf.h"
 
+/* An empty input may be NULL; libsodium declares that it wants a place even then. */
+static const void *place(const void *p)
+{
+	return p ? p : "";
+}
+
 void sha256(uint8_t out[static SHA256_LEN], const void *data, size_t len)
 {
 	crypto_hash_sha256(out, data, len);
@@ -24,7 +30,7 @@ void hmac_sha256(uint8_t out[static HMAC_SHA256_LEN], const void *key, size_t ke
 {
 	crypto_auth_hmacsha256_state st;
 
-	crypto_auth_hmacsha256_init(&st, key, key_len);
+	crypto_auth_hmacsha256_init(&st, place(key), key_len);
 	crypto_auth_hmacsha256_update(&st, data, len);
 	crypto_auth_hmacsha256_final(&st, out);
 	wipe(&st, sizeof(st));
@@ -36,7 +42,7 @@ void hkdf_sha256(uint8_t *out, size_t out_len, const void *salt, size_t salt_len
 	uint8_t prk[crypto_kdf_hkdf_sha256_KEYBYTES];
 
 	assert(out_len <= crypto_kdf_hkdf_sha256_BYTES_MAX);
-	crypto_kdf_hkdf_sha256_extract(prk, salt, salt_len, ikm, ikm_len);
+	crypto_kdf_hkdf_sha256_extract(prk, salt, salt_len, place(ikm), ikm_len);
 	crypto_kdf_hkdf_sha256_expand(out, out_len, info, info_len, prk);
 	wipe(prk, sizeof(prk));
 }
@@ -47,7 +53,7 @@ void hkdf_sha512(uint8_t *out, size_t out_len, const void *salt, size_t salt_len
 	uint8_t prk[crypto_kdf_hkdf_sha512_KEYBYTES];
 
 	assert(out_len <= crypto_kdf_hkdf_sha512_BYTES_MAX);
-	crypto_kdf_hkdf_sha512_extract(prk, salt, salt_len, ikm, ikm_len);
+	crypto_kdf_hkdf_sha512_extract(prk, salt, salt_len, place(ikm), ikm_len);
 	crypto_kdf_hkdf_sha512_expand(out, out_len, info, info_len, prk);
 	wipe(prk, sizeof(prk));
 }
@@ -80,7 +86,7 @@ int argon2id(struct secret **out, size_t out_len, const uint8_t *password, size_
 	r = secret_new(&s, out_len, &bytes);
 	if (r)
 		return r;
-	if (crypto_pwhash_argon2id(bytes, out_len, (const char *)password, password_len, salt,
+	if (crypto_pwhash_argon2id(bytes, out_len, place(password), password_len, salt,
 				   passes, (size_t)mem_kib * 1024,
 				   crypto_pwhash_argon2id_ALG_ARGON2ID13) != 0)
 		return -ENOMEM;

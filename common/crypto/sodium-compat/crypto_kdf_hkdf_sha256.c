@@ -13,7 +13,8 @@ int crypto_kdf_hkdf_sha256_extract(unsigned char prk[crypto_kdf_hkdf_sha256_KEYB
 {
 	crypto_auth_hmacsha256_state st;
 
-	crypto_auth_hmacsha256_init(&st, salt, salt_len);
+	/* Without a salt it may be NULL, which the next one does not take. */
+	crypto_auth_hmacsha256_init(&st, salt ? salt : (const unsigned char *)"", salt_len);
 	crypto_auth_hmacsha256_update(&st, ikm, ikm_len);
 	crypto_auth_hmacsha256_final(&st, prk);
 	sodium_memzero(&st, sizeof(st));

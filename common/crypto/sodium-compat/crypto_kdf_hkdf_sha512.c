@@ -13,7 +13,8 @@ int crypto_kdf_hkdf_sha512_extract(unsigned char prk[crypto_kdf_hkdf_sha512_KEYB
 {
 	crypto_auth_hmacsha512_state st;
 
-	crypto_auth_hmacsha512_init(&st, salt, salt_len);
+	/* Without a salt it may be NULL, which the next one does not take. */
+	crypto_auth_hmacsha512_init(&st, salt ? salt : (const unsigned char *)"", salt_len);
 	crypto_auth_hmacsha512_update(&st, ikm, ikm_len);
 	crypto_auth_hmacsha512_final(&st, prk);
 	sodium_memzero(&st, sizeof(st));
