@@ -22,12 +22,12 @@ struct log_id {
 #define DEFINE_LOG_ID(name, event_, id_) \
 	static const struct log_id name __attribute__((unused)) = { event_, id_ }
 
-DEFINE_LOG_ID(MSG_DAEMON_READY, "daemon-ready", "5d0f3c6a7be14f0f9a5d2c1e8b7a4401");
-DEFINE_LOG_ID(MSG_DAEMON_STOPPING, "daemon-stopping", "5d0f3c6a7be14f0f9a5d2c1e8b7a4402");
-DEFINE_LOG_ID(MSG_DAEMON_FAILED, "daemon-failed", "5d0f3c6a7be14f0f9a5d2c1e8b7a4403");
-DEFINE_LOG_ID(MSG_DAEMON_RELOADED, "daemon-reloaded", "5d0f3c6a7be14f0f9a5d2c1e8b7a4404");
-DEFINE_LOG_ID(MSG_RELOAD_REFUSED, "reload-refused", "5d0f3c6a7be14f0f9a5d2c1e8b7a4405");
-DEFINE_LOG_ID(MSG_CONTROL_DENIED, "control-denied", "5d0f3c6a7be14f0f9a5d2c1e8b7a4406");
+DEFINE_LOG_ID(MSG_DAEMON_READY, "daemon-ready", "11a040cba732485297f7bdcf51ea6db9");
+DEFINE_LOG_ID(MSG_DAEMON_STOPPING, "daemon-stopping", "de1f17f1d2234c5881bd12c35090e6f1");
+DEFINE_LOG_ID(MSG_DAEMON_FAILED, "daemon-failed", "e3c30f1530ef4525ae65f249cb7d9ae2");
+DEFINE_LOG_ID(MSG_DAEMON_RELOADED, "daemon-reloaded", "4eeb4b8bc19447179b9a649df7cc7716");
+DEFINE_LOG_ID(MSG_RELOAD_REFUSED, "reload-refused", "ef2344e6c1c7464c942b0131511f1536");
+DEFINE_LOG_ID(MSG_CONTROL_DENIED, "control-denied", "9637555629434bc2bc160c2e228d1363");
 
 /* tunnels: pskd and tund */
 #define FIELD_DEVICE "HANDFAST_DEVICE"
