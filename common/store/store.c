@@ -76,6 +76,8 @@ static int user_version(struct store *s, int64_t *v)
 	if (r == STORE_E_ROW) {
 		*v = store_int(st, 0);
 		r = 0;
+	} else if (r == 0) {
+		r = -EIO; /* this pragma always has a row */
 	}
 	store_done(st);
 	return r;
@@ -92,7 +94,7 @@ static int set_user_version(struct store *s, size_t v)
 
 static int migrate(struct store *s, const struct store_migration *m, size_t n)
 {
-	int64_t version;
+	int64_t version = 0;
 	int r = user_version(s, &version);
 
 	if (r)
