@@ -42,7 +42,7 @@ struct argument {
 	const char *help;
 };
 
-enum { ARGUMENTS_MAX = 4, VALUES_MAX = 32, OPTIONS_MAX = 24 };
+enum { ARGUMENTS_MAX = 4, VALUES_MAX = 256, OPTIONS_MAX = 24 };
 
 struct command {
 	const char *name; /* "peer show": one word, or a group and a word */

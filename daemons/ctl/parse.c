@@ -348,9 +348,13 @@ int parse_command_line(struct parsed *out, int argc, char **argv, struct failure
 			only_words = true;
 		else if (!only_words && argv[i][0] == '-' && argv[i][1])
 			one = parse_option(out, argc, argv, &i, r ? &(struct failure){ 0 } : f);
-		else if (i != first && !(i == second && out->command) &&
-			 out->n_arguments < VALUES_MAX)
+		else if (i == first || (i == second && out->command))
+			continue;
+		else if (out->n_arguments < VALUES_MAX)
 			out->arguments[out->n_arguments++] = argv[i];
+		else
+			one = failure_set(r ? &(struct failure){ 0 } : f, EXIT_USAGE, ERROR_USAGE,
+					  NULL, "more than %d arguments", VALUES_MAX);
 		/* The first mistake is told; reading on finds --json for telling it. */
 		r = r ? r : one;
 	}
