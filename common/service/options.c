@@ -122,7 +122,7 @@ int service_options_parse(struct service_options *o, const struct service_info *
 		if (c == ':')
 			return complain(info, "an argument is missing", argv[optind - 1]);
 		if (c == '?')
-			return complain(info, "unknown option", argv[optind - 1]);
+			return complain(info, "unknown option", argv[optind > 1 ? optind - 1 : 1]);
 		if (c != OWN) {
 			take_shared(o, (enum id)c, optarg);
 			continue;

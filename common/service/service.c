@@ -48,6 +48,8 @@ struct service {
 	uint64_t watchdog_ms;
 	uint64_t started_ms;
 	char *config_path, *state_dir, *runtime_dir;
+	char *socket_path; /* the control socket that we made; NULL: systemd's */
+	struct stat socket_stat;
 	char status[STATUS_MAX];
 	int (*reload)(struct service *svc, void *arg, struct config_error *err);
 	void *reload_arg;
@@ -160,15 +162,21 @@ void service_set_status(struct service *svc, const char *fmt, ...)
 	sd_notifyf(0, "STATUS=%s", svc->status);
 }
 
-int service_confine(struct service *svc)
+/* Before the first secret is read. */
+static int forbid_dumps(void)
 {
 	const struct rlimit none = { 0, 0 };
 
+	return prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0 || setrlimit(RLIMIT_CORE, &none) < 0 ? -errno : 0;
+}
+
+int service_confine(struct service *svc)
+{
 	(void)svc;
-	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 || prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0 ||
-	    setrlimit(RLIMIT_CORE, &none) < 0)
+	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
 		return -errno;
-	return 0;
+	/* Again: a change of user id since the start would have undone it. */
+	return forbid_dumps();
 }
 
 /* ---- reload --------------------------------------------------------------------------------- */
@@ -288,26 +296,41 @@ static int prepare_control(struct service *svc)
 	return r ? r : varlink_server_add(svc->control, &daemon_interface, svc);
 }
 
-/* The control socket: systemd's, or our own. Callers are checked for each method, so anybody may connect. */
+/* The control socket: systemd's (FileDescriptorName=NAME.control), or our own. Callers are checked for each method, so anybody may connect. */
 static int open_control(struct service *svc)
 {
-	_cleanup_free_ char *name = NULL;
 	_cleanup_free_ char *path = NULL;
-	_cleanup_close_ int fd = -1;
+	char name[64];
+	int fd;
 
-	if (asprintf(&name, "%s.sock", svc->info->name) < 0) {
-		name = NULL;
-		return -ENOMEM;
-	}
-	path = path_join(svc->runtime_dir, name);
-	if (!path)
-		return -ENOMEM;
+	snprintf(name, sizeof(name), "%s.control", svc->info->name);
 	fd = unix_listen_fd_from_systemd(name);
-	if (fd == -ENOENT)
+	if (fd == -ENOENT) {
+		snprintf(name, sizeof(name), "%s.sock", svc->info->name);
+		path = path_join(svc->runtime_dir, name);
+		if (!path)
+			return -ENOMEM;
 		fd = unix_listen(path, SOCK_STREAM, 0666, NULL, false);
+	}
 	if (fd < 0)
 		return fd;
-	return varlink_server_listen(svc->control, steal_fd(&fd));
+	if (path && stat(path, &svc->socket_stat) == 0)
+		svc->socket_path = steal(&path);
+	return varlink_server_listen(svc->control, fd);
+}
+
+/*
+ * Callers are told that they are cut off while what their calls belong to still lives, in run().
+ * The name goes too, if it is still ours, so that "not running" is seen as such.
+ */
+static void close_control(struct service *svc)
+{
+	struct stat st;
+
+	svc->control = varlink_server_free(svc->control);
+	if (svc->socket_path && stat(svc->socket_path, &st) == 0 && st.st_ino == svc->socket_stat.st_ino &&
+	    st.st_dev == svc->socket_stat.st_dev)
+		unlink(svc->socket_path);
 }
 
 static char *default_state_dir(const struct service *svc)
@@ -344,26 +367,30 @@ static int state_dir_complaint(struct service *svc, const char *why)
 	return service_fail_text(svc, text);
 }
 
+static int make_state_dir(const char *path)
+{
+	_cleanup_free_ char *parent = strdup(path);
+	char *slash;
+	int r = 0;
+
+	if (!parent)
+		return -ENOMEM;
+	slash = strrchr(parent, '/');
+	if (slash && slash != parent) {
+		*slash = '\0';
+		r = file_mkdirs(parent, 0755);
+	}
+	if (r)
+		return r;
+	return mkdir(path, 0700) < 0 && errno != EEXIST ? -errno : 0;
+}
+
 /* Keys lie in the state folder: it must be ours alone. Returns an exit code. */
-static int prepare_dirs(struct service *svc)
+static int prepare_state_dir(struct service *svc)
 {
 	struct stat st;
-	int r = file_mkdirs(svc->runtime_dir, 0755);
+	int r = make_state_dir(svc->state_dir);
 
-	if (r)
-		return service_fail(svc, r, "cannot make the runtime folder");
-	if (svc->info->no_state)
-		return 0;
-	if (access(svc->state_dir, F_OK) < 0) {
-		mode_t old = umask(0022);
-
-		r = file_sync_parent(svc->state_dir) == -ENOENT ? file_mkdirs(svc->state_dir, 0755) : 0;
-		umask(old);
-		if (!r && mkdir(svc->state_dir, 0700) < 0 && errno != EEXIST)
-			r = -errno;
-		if (!r && chmod(svc->state_dir, 0700) < 0)
-			r = -errno;
-	}
 	if (!r && stat(svc->state_dir, &st) < 0)
 		r = -errno;
 	if (r)
@@ -375,6 +402,20 @@ static int prepare_dirs(struct service *svc)
 	if (st.st_mode & 077)
 		return state_dir_complaint(svc, "others may enter it; chmod it to 0700");
 	return 0;
+}
+
+static int prepare_dirs(struct service *svc)
+{
+	/* Others must reach the sockets in the one, and nothing in the other. */
+	mode_t old = umask(0022);
+	int r = file_mkdirs(svc->runtime_dir, 0755);
+
+	if (r)
+		r = service_fail(svc, r, "cannot make the runtime folder");
+	else if (!svc->info->no_state)
+		r = prepare_state_dir(svc);
+	umask(old);
+	return r;
 }
 
 /* ---- running -------------------------------------------------------------------------------- */
@@ -443,7 +484,9 @@ int service_run(struct service *svc)
 	log_event(LOG_NOTICE, &MSG_DAEMON_READY, LOG_NO_FIELDS, "%s %s is ready", svc->info->name,
 		  HANDFAST_VERSION);
 	sd_notifyf(0, "READY=1\nSTATUS=%s", svc->status);
-	return loop_run(svc->loop);
+	r = loop_run(svc->loop);
+	close_control(svc);
+	return r;
 }
 
 static void service_done(struct service *svc)
@@ -455,6 +498,7 @@ static void service_done(struct service *svc)
 	free(svc->config_path);
 	free(svc->state_dir);
 	free(svc->runtime_dir);
+	free(svc->socket_path);
 }
 
 static int prepare(struct service *svc)
@@ -469,7 +513,10 @@ static int prepare(struct service *svc)
 	}
 	log_init(svc->info->name, level);
 	signal(SIGPIPE, SIG_IGN);
-	r = prepare_paths(svc);
+	umask(0077);
+	r = forbid_dumps();
+	if (!r)
+		r = prepare_paths(svc);
 	if (!r)
 		r = crypto_init();
 	if (!r)

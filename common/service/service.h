@@ -61,7 +61,7 @@ int service_add_interface(struct service *svc, const struct varlink_interface *i
  * io.handfast.Daemon.Reload, whose caller gets err.
  */
 void service_on_reload(struct service *svc, int (*fn)(struct service *svc, void *arg, struct config_error *err), void *arg);
-/* fn is called once at stop, before the loop ends; it has 2 s. */
+/* fn is called once at stop; what it sets going has 50 ms of the loop before it ends. */
 void service_on_stop(struct service *svc, void (*fn)(void *arg), void *arg);
 /* fn adds daemon-specific members to io.handfast.Daemon.Status' "details". */
 void service_on_status(struct service *svc, void (*fn)(struct json_t *details, void *arg), void *arg);
