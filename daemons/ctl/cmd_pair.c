@@ -7,7 +7,6 @@
 #include <errno.h>
 #include <jansson.h>
 #include <poll.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -133,13 +132,11 @@ static void stop_asking(struct pair *p)
 
 static void interrupted(struct pair *p)
 {
-	int signo = interrupt_seen();
-
 	if (p->terminal)
 		terminal_write(p->terminal, "\n");
 	stop_asking(p);
-	failure_set(&p->failure, signo == 0 || signo == SIGINT ? EXIT_INTERRUPTED : 128 + signo,
-		    ERROR_INTERRUPTED, "The other device is told. “handfast pair” begins anew.",
+	failure_set(&p->failure, interrupt_exit(), ERROR_INTERRUPTED,
+		    "The other device is told. “handfast pair” begins anew.",
 		    "the pairing is cancelled");
 	p->over = true;
 }

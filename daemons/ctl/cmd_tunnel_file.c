@@ -127,8 +127,8 @@ static int file_failure(struct ctl *c, int r, const char *detail)
 	case KEYFILE_E_NO_SPACE:
 		return ctl_fail(c, EXIT_FAILED, ERROR_FILE, NULL, "%s", detail);
 	case KEYFILE_E_STOPPED:
-		return ctl_fail(c, interrupt_seen() == 2 ? EXIT_INTERRUPTED : 128 + interrupt_seen(),
-				ERROR_INTERRUPTED, NULL, "interrupted; nothing was left behind");
+		return ctl_fail(c, interrupt_exit(), ERROR_INTERRUPTED, NULL,
+				"interrupted; nothing was left behind");
 	case KEYFILE_E_NO_SIDECAR:
 		return ctl_fail(c, EXIT_NO_SUCH, ERROR_NO_SUCH_FILE,
 				"It is made beside the key file; carry both.", "%s", detail);

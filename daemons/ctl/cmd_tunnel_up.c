@@ -2,7 +2,6 @@
 #include <errno.h>
 #include <jansson.h>
 #include <poll.h>
-#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -37,12 +36,11 @@ static void up_text(const struct ctl *c, const json_t *result)
 static int interrupted(struct ctl *c)
 {
 	char hint[200];
-	int signo = interrupt_seen();
 
 	snprintf(hint, sizeof(hint), "It goes on coming up; “handfast tunnel down %s” ends that.",
 		 clean_text(ctl_argument(c, 0)));
-	return ctl_fail(c, signo == SIGINT ? EXIT_INTERRUPTED : 128 + signo, ERROR_INTERRUPTED, hint,
-			"no longer waiting for %s", clean_text(ctl_argument(c, 0)));
+	return ctl_fail(c, interrupt_exit(), ERROR_INTERRUPTED, hint, "no longer waiting for %s",
+			clean_text(ctl_argument(c, 0)));
 }
 
 static void on_step(struct ctl *c, struct progress *p, const json_t *params)

@@ -195,24 +195,24 @@ static int refused(uint8_t status, struct failure *f)
 int pair_secret_hand_over(const struct pair_secret *s, const struct ctl *c, const char *ticket,
 			  struct failure *f)
 {
-	uint8_t msg[SECRET_TICKET_LEN + 1 + SECRET_VALUE_MAX], status;
+	struct secret_msg m = { .class = s->class, .value = s->value, .value_len = s->len };
+	uint8_t msg[SECRET_MSG_MAX], status = 0xff;
 	char path[4096];
-	struct wbuf w;
-	ssize_t n;
-	int fd, r;
+	ssize_t len, n;
+	int fd;
 
-	wbuf_init(&w, msg, sizeof(msg));
-	if (!ticket || hex_parse(msg, SECRET_TICKET_LEN, ticket) != 0)
+	if (!ticket || hex_parse(m.ticket, sizeof(m.ticket), ticket) != 0)
 		return refused(0xff, f);
-	w.len = SECRET_TICKET_LEN;
-	wbuf_u8(&w, (uint8_t)s->class);
-	wbuf_put(&w, s->value, s->len);
+	len = secret_msg_encode(msg, sizeof(msg), &m);
+	if (len < 0)
+		return refused(SECRET_BAD_VALUE, f);
 
 	runtime_path(c, path, sizeof(path), "pairing-secret.sock");
 	fd = unix_connect(path, SOCK_SEQPACKET, false);
-	r = fd < 0 ? fd : unix_send(fd, msg, w.len, -1);
+	n = fd < 0 ? fd : unix_send(fd, msg, (size_t)len, -1);
 	explicit_bzero(msg, sizeof(msg));
-	n = r ? r : unix_recv(fd, &status, 1, NULL);
+	if (n == 0)
+		n = unix_recv(fd, &status, 1, NULL);
 	if (fd >= 0)
 		close(fd);
 	if (n == -EACCES || n == -EPERM)

@@ -50,6 +50,11 @@ int interrupt_seen(void)
 	return interrupted;
 }
 
+enum exit_code interrupt_exit(void)
+{
+	return interrupted ? (enum exit_code)(128 + interrupted) : EXIT_INTERRUPTED;
+}
+
 int interrupt_fd(void)
 {
 	return interrupt_pipe[0];

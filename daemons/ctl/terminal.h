@@ -7,6 +7,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "ctl/failure.h"
+
 /* Outcomes. */
 enum {
 	TERMINAL_E_NONE = 1,	/* no terminal */
@@ -20,6 +22,8 @@ enum {
 void interrupt_arm(void);
 /* The signal that came, or 0. */
 int interrupt_seen(void);
+/* What the process exits with after it: 130 after Ctrl-C (or the terminal's end). */
+enum exit_code interrupt_exit(void);
 /* Readable when one came. */
 int interrupt_fd(void);
 
