@@ -194,6 +194,8 @@ int file_mkdirs(const char *path, mode_t mode)
 		return -ENOMEM;
 	if (!*copy)
 		return -ENOENT;
+	for (size_t n = strlen(copy); n > 1 && copy[n - 1] == '/'; n--)
+		copy[n - 1] = '\0';
 	/* Parents are shared with others: only the last folder gets the wanted mode. */
 	for (char *p = copy + 1; *p; p++) {
 		if (*p != '/')
@@ -208,11 +210,11 @@ int file_mkdirs(const char *path, mode_t mode)
 		}
 		*p = '/';
 	}
-	if (mkdir(path, mode) == 0)
+	if (mkdir(copy, mode) == 0)
 		return 0;
 	if (errno != EEXIST)
 		return -errno;
-	if (stat(path, &st) < 0)
+	if (stat(copy, &st) < 0)
 		return -errno;
 	return S_ISDIR(st.st_mode) ? 0 : -ENOTDIR;
 }

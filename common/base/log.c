@@ -37,6 +37,8 @@ enum {
 	FORGET_MS = 10 * WINDOW_MS,
 };
 
+#define JOURNAL_SOCKET "/run/systemd/journal/socket"
+
 static char program[NAME_MAX_LEN] = "handfast";
 static _Atomic int max_level = LOG_INFO;
 static bool to_journal;
@@ -62,7 +64,8 @@ void log_init(const char *name, int level)
 {
 	text_clean(program, sizeof(program), name, strlen(name));
 	log_set_level(level);
-	to_journal = stderr_is_journal();
+	/* sd_journal_sendv() says 0 where nobody listens: sd_journal_send(3). */
+	to_journal = stderr_is_journal() && access(JOURNAL_SOCKET, W_OK) == 0;
 	with_prefix = !isatty(STDERR_FILENO);
 }
 
@@ -245,7 +248,7 @@ static int write_journal(const struct event *e)
 
 static void write_event(const struct event *e)
 {
-	/* Where the journal's socket is gone, its stream may still be there. */
+	/* Where the journal cannot take it as fields, its stream takes it as a line. */
 	if (!to_journal || write_journal(e) < 0)
 		write_stderr(e);
 }

@@ -218,7 +218,7 @@ int text_parse_duration_ms(uint64_t *out, const char *s)
 void text_format_size(char *out, size_t cap, uint64_t bytes)
 {
 	static const char *const names[] = { "KiB", "MiB", "GiB", "TiB", "PiB", "EiB" };
-	uint64_t unit = 1024;
+	uint64_t unit = 1024, tenth;
 	size_t i = 0;
 
 	if (bytes < 1024) {
@@ -229,10 +229,11 @@ void text_format_size(char *out, size_t cap, uint64_t bytes)
 		unit *= 1024;
 		i++;
 	}
-	/* Rounded down: what is left must not look like more than it is. */
-	if (bytes / unit < 10 && bytes % unit / (unit / 10 + 1) > 0)
-		snprintf(out, cap, "%u.%u %s", (unsigned int)(bytes / unit),
-			 (unsigned int)(bytes % unit / (unit / 10 + 1)), names[i]);
+	/* Rounded down: what is left must not look like more than it is. At most 2^60 * 10: no overflow. */
+	tenth = bytes % unit * 10 / unit;
+	if (bytes / unit < 10 && tenth)
+		snprintf(out, cap, "%u.%u %s", (unsigned int)(bytes / unit), (unsigned int)tenth,
+			 names[i]);
 	else
 		snprintf(out, cap, "%u %s", (unsigned int)(bytes / unit), names[i]);
 }
