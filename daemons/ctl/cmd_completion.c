@@ -531,6 +531,8 @@ int cmd_complete(struct ctl *c)
 	};
 	json_t *words = json_array();
 
+	/* Somebody waits with a finger on Tab. */
+	c->answer_ms = 1000;
 	for (size_t i = 0; i < ARRAY_SIZE(sources); i++) {
 		_cleanup_json_ json_t *reply = NULL;
 		struct failure f = { 0 };

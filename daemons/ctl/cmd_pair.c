@@ -213,8 +213,11 @@ static void on_invitation(struct pair *p, const json_t *event)
 	       paint_end(s, PAINT_BOLD));
 	if (p->secret.class == SECRET_PIN) {
 		group_digits(pin, sizeof(pin), (char *)p->secret.value);
-		printf("and there, when it asks, this PIN:\n\n    %s%s%s\n\n",
-		       paint_begin(s, PAINT_BOLD), pin, paint_end(s, PAINT_BOLD));
+		printf("and there, when it asks, this PIN:\n\n");
+		if (s->tty)
+			big_digits(stdout, s, pin, 4);
+		printf("%s    %s%s%s\n\n", s->tty ? "\n" : "", paint_begin(s, PAINT_BOLD), pin,
+		       paint_end(s, PAINT_BOLD));
 		explicit_bzero(pin, sizeof(pin));
 	} else {
 		printf("with --secret-file and the same secret.\n\n");

@@ -13,6 +13,8 @@
 #include "ctl/daemon.h"
 #include "ctl/tunnel_text.h"
 
+enum { ANSWER_MS = 3000 };
+
 /* A daemon that does not answer is part of the answer. */
 static json_t *daemon_state(const struct ctl *c, const char *name, struct failure *f)
 {
@@ -106,6 +108,8 @@ int cmd_status(struct ctl *c)
 	struct failure first = { 0 };
 	bool any = false;
 
+	/* A daemon that hangs must not keep the others off the screen. */
+	c->answer_ms = ANSWER_MS;
 	for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
 		struct failure f;
 

@@ -54,21 +54,27 @@ int daemon_open(const struct ctl *c, const char *daemon, struct varlink_client *
 int daemon_failure(const struct ctl *c, const char *daemon, int r, struct varlink_failure *v,
 		   struct failure *f)
 {
+	char hint[128];
+
 	(void)c;
 	if (r == VARLINK_E_ERROR) {
 		const char *code = v->error ? v->error : ERROR_BROKEN_ANSWER;
-		const char *hint = v->hint && *v->hint ? v->hint : NULL;
+		const char *told = v->hint && *v->hint ? v->hint : NULL;
 		enum exit_code exit = exit_code_for_error(code);
 
-		if (exit == EXIT_PERMISSION && !hint)
-			hint = JOIN_GROUP;
-		return failure_set(f, exit, code, hint, "%s",
+		if (exit == EXIT_PERMISSION && !told)
+			told = JOIN_GROUP;
+		return failure_set(f, exit, code, told, "%s",
 				   v->message && *v->message ? v->message : "the daemon refused");
 	}
-	if (r == -ECONNRESET || r == -EPIPE)
-		return failure_set(f, EXIT_FAILED, ERROR_BROKEN_ANSWER,
-				   "Its log says why: “journalctl -e -t handfast” or the unit's.",
+	if (r == -ETIMEDOUT)
+		return failure_set(f, EXIT_TIMED_OUT, ERROR_TIMED_OUT, NULL, "%s does not answer",
+				   daemon);
+	if (r == -ECONNRESET || r == -EPIPE) {
+		snprintf(hint, sizeof(hint), "Its log says why: “journalctl -e -u %s”.", daemon);
+		return failure_set(f, EXIT_FAILED, ERROR_BROKEN_ANSWER, hint,
 				   "%s went away without an answer", daemon);
+	}
 	if (r == -EPROTO)
 		return failure_set(f, EXIT_FAILED, ERROR_BROKEN_ANSWER,
 				   "The command and the daemon may be of different versions: "
@@ -108,6 +114,8 @@ int daemon_try(const struct ctl *c, const char *daemon, const char *method, json
 		json_decref(params);
 		return r;
 	}
+	if (c->answer_ms)
+		varlink_client_set_timeout(client, c->answer_ms);
 	snprintf(name, sizeof(name), "io.handfast.%s", method);
 	r = varlink_client_call(client, name, params, on_more ? relay_more : NULL, &e, reply, &v);
 	if (r && e.value)

@@ -255,6 +255,22 @@ void bar_format(char *out, size_t cap, const struct style *s, double fraction, u
 	snprintf(out + len, cap - len, "]");
 }
 
+void big_digits(FILE *f, const struct style *s, const char *digits, unsigned int indent)
+{
+	static const char *const rows[3][10] = {
+		{ " _ ", "   ", " _ ", " _ ", "   ", " _ ", " _ ", " _ ", " _ ", " _ " },
+		{ "| |", "  |", " _|", " _|", "|_|", "|_ ", "|_ ", "  |", "|_|", "|_|" },
+		{ "|_|", "  |", "|_ ", " _|", "  |", " _|", "|_|", "  |", "|_|", " _|" },
+	};
+
+	for (size_t row = 0; row < 3; row++) {
+		fprintf(f, "%*s%s", (int)indent, "", paint_begin(s, PAINT_BOLD));
+		for (const char *d = digits; *d; d++)
+			fprintf(f, "%s ", *d >= '0' && *d <= '9' ? rows[row][*d - '0'] : " ");
+		fprintf(f, "%s\n", paint_end(s, PAINT_BOLD));
+	}
+}
+
 void count_format(char *out, size_t cap, uint64_t n)
 {
 	char digits[24];

@@ -51,6 +51,9 @@ void fact(FILE *f, const struct style *s, const char *label, const char *fmt, ..
 /* "[######....]": cells columns wide inside the brackets. */
 void bar_format(char *out, size_t cap, const struct style *s, double fraction, unsigned int cells);
 
+/* Digits (and spaces) three lines high, each line indented: to be read from across a desk. */
+void big_digits(FILE *f, const struct style *s, const char *digits, unsigned int indent);
+
 /* 1234567 as "1 234 567". */
 void count_format(char *out, size_t cap, uint64_t n);
 

@@ -128,6 +128,20 @@ TEST(counts_are_grouped)
 	CHECK(strlen(text) < 4);
 }
 
+static void big(FILE *f)
+{
+	big_digits(f, &plain, "1 04", 1);
+}
+
+TEST(big_digits_are_three_lines)
+{
+	_cleanup_free_ char *text = written(big);
+
+	CHECK_STR(text, "        _      \n"
+			"   |   | | |_| \n"
+			"   |   |_|   | \n");
+}
+
 TEST(columns_are_those_of_the_terminal)
 {
 	setlocale(LC_CTYPE, "C.UTF-8");
