@@ -362,7 +362,7 @@ void loop_step(struct loop *l, uint64_t max_ms)
 	timers_run(l);
 	timers_arm(l);
 	if (!max_ms) {
-		event_base_loop(l->base, EVLOOP_NONBLOCK);
+		event_base_loop(l->base, EVLOOP_ONCE | EVLOOP_NONBLOCK);
 		return;
 	}
 	event_add(l->step_ev, &limit);
