@@ -1371,6 +1371,7 @@ void keys_tick(struct keys *k, uint64_t now_ms)
 	if (k->settled || now_ms - k->quiet_since_ms < QUIET_MS)
 		return;
 	k->settled = true;
+	k->block = min_u64(BLOCK_MIN, k->block_max);
 	/*
 	 * A crash from now on loses little: what a burst reserved, and (prototype)
 	 * what was marked as received ahead, is given back. Not for less, for a

@@ -155,6 +155,26 @@ static uint64_t take_one(struct end *e)
 	return first;
 }
 
+/* Take until it is refused and an error was told; the last one taken. */
+static uint64_t take_until_error(struct end *e, uint64_t used)
+{
+	const struct slot_key *slot;
+	uint64_t first;
+
+	for (int i = 0; i < 500 && !e->last_error; i++) {
+		int n;
+
+		while ((n = keys_tx_take(e->keys, 1, &first, &slot)) > 0) {
+			CHECK(used == UINT64_MAX || first == used + 1);
+			used = first;
+		}
+		CHECK_EQ(n, -KEYS_E_NOT_READY);
+		loop_step(e->loop, 10);
+	}
+	CHECK(e->last_error);
+	return used;
+}
+
 /* Until nothing is under way any more. */
 static void settle(struct end *e)
 {
@@ -257,14 +277,1252 @@ TEST(both_ends_of_a_key_file_draw_what_lies_in_it)
 	end_done(&b);
 }
 
-TEST(an_idle_end_settles)
+
+TEST(a_key_file_is_used_to_its_last_packet_and_then_refused)
+{
+	const struct slot_key *slot;
+	struct keys_info info;
+	uint64_t first, total = 0;
+	struct end a;
+	int n;
+
+	end_init(&a, "a", KEYS_RESPONDER);
+	end_create_file(&a, 3);
+	end_open(&a);
+	while ((n = take_wait(&a, 7, &first, &slot)) > 0) {
+		CHECK_EQ(first, total);
+		total += (unsigned int)n;
+		keys_info(a.keys, &info);
+		CHECK_EQ(info.packets_left, 3000 - total);
+	}
+	CHECK_EQ(n, -KEYS_E_EXHAUSTED);
+	CHECK_EQ(total, 3000);
+	end_close(&a);
+	end_open(&a);
+	CHECK_EQ(keys_tx_take(a.keys, 1, &first, &slot), -KEYS_E_EXHAUSTED);
+	CHECK_EQ(keys_tx_forward(a.keys, 5000, true), KEYS_E_EXHAUSTED);
+	end_done(&a);
+}
+
+TEST(slots_are_expanded_only_sixteen_ahead)
+{
+	struct end a;
+
+	end_init(&a, "a", KEYS_INITIATOR);
+	end_create_file(&a, 60);
+	end_open(&a);
+	CHECK(keys_rx_slot(a.keys, 0));
+	CHECK(keys_rx_slot(a.keys, 16));
+	CHECK(!keys_rx_slot(a.keys, 17));
+	CHECK(keys_rx_advance(a.keys, 5500));
+	for (int i = 0; i < 20 && !keys_rx_slot(a.keys, 21); i++)
+		loop_step(a.loop, 20);
+	CHECK(keys_rx_slot(a.keys, 21));
+	CHECK(!keys_rx_slot(a.keys, 22));
+	CHECK(keys_rx_slot(a.keys, 0));
+	/* 5500 + 9000: the window of 8192 begins in slot 6. */
+	CHECK(keys_rx_advance(a.keys, 14500));
+	CHECK(!keys_rx_slot(a.keys, 5));
+	CHECK(keys_rx_slot(a.keys, 6));
+	CHECK(!keys_rx_slot(a.keys, 60));
+	CHECK(!keys_rx_slot(a.keys, UINT64_MAX));
+	end_done(&a);
+}
+
+/* ---- I1: crashes ---- */
+
+struct taken {
+	uint64_t first, n;
+};
+
+/* What all lives took, in memory that outlives them. */
+struct lives {
+	uint64_t n;
+	struct taken taken[];
+};
+
+enum { TAKEN_MAX = 4 * 1024 * 1024 };
+
+static struct lives *lives_new(void)
+{
+	struct lives *l = mmap(NULL, sizeof(*l) + TAKEN_MAX * sizeof(l->taken[0]), PROT_READ | PROT_WRITE,
+			       MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+	CHECK(l != MAP_FAILED);
+	return l;
+}
+
+static int by_first(const void *a, const void *b)
+{
+	const struct taken *x = a, *y = b;
+
+	return x->first < y->first ? -1 : x->first > y->first;
+}
+
+static void check_lives(struct lives *l)
+{
+	CHECK(l->n > 0 && l->n < TAKEN_MAX);
+	qsort(l->taken, l->n, sizeof(l->taken[0]), by_first);
+	for (uint64_t i = 1; i < l->n; i++)
+		if (l->taken[i - 1].first + l->taken[i - 1].n > l->taken[i].first)
+			test_fail(__FILE__, __LINE__, "sequence %llu was handed out twice",
+				  (unsigned long long)l->taken[i].first);
+}
+
+/* Take as fast as it goes until killed; never returns. */
+static void live(struct end *e, struct lives *l, unsigned int seed)
+{
+	const struct slot_key *slot;
+	uint64_t first, now = 0;
+
+	srand(seed);
+	/* A loop of its own: one does not survive a fork. */
+	if (loop_new(&e->loop))
+		_exit(3);
+	e->o.loop = e->loop;
+	if (end_try_open(e)) {
+		fprintf(stderr, "cannot open: %s\n", e->detail);
+		_exit(3);
+	}
+	for (;;) {
+		int n = keys_tx_take(e->keys, (unsigned int)rand() % 64 + 1, &first, &slot);
+
+		if (n == -KEYS_E_EXHAUSTED)
+			_exit(4);
+		if (n > 0 && l->n < TAKEN_MAX - 1) {
+			l->taken[l->n] = (struct taken){ first, (unsigned int)n };
+			__atomic_add_fetch(&l->n, 1, __ATOMIC_SEQ_CST);
+			if (e->o.erase != KEYS_ERASE_NONE)
+				keys_rx_advance(e->keys, first);
+		}
+		/* Time passes, for the marks that follow it. */
+		if (rand() % 8 == 0)
+			keys_tick(e->keys, now += (uint64_t)(rand() % 4) * 2000);
+		loop_step(e->loop, n < 0 ? 5 : 0);
+		if (rand() % 2000 == 0) {
+			/* Now and then in good order. */
+			end_close(e);
+			_exit(0);
+		}
+	}
+}
+
+/* Many lives of one tunnel, each ended by SIGKILL at some moment; between them hurt() may do something to the disk. */
+static void kill_many(struct end *e, struct lives *l, unsigned int rounds, void (*hurt)(struct end *e, unsigned int round))
+{
+	for (unsigned int i = 0; i < rounds; i++) {
+		int status;
+		pid_t pid;
+
+		pid = fork();
+		CHECK(pid >= 0);
+		if (pid == 0)
+			live(e, l, i + 1);
+		usleep((useconds_t)(rand() % 12000));
+		kill(pid, SIGKILL);
+		CHECK_EQ(waitpid(pid, &status, 0), pid);
+		if (WIFEXITED(status) && WEXITSTATUS(status))
+			test_fail(__FILE__, __LINE__, "life %u ended with %d", i, WEXITSTATUS(status));
+		if (hurt)
+			hurt(e, i);
+	}
+	check_lives(l);
+}
+
+TEST(i1_no_sequence_is_taken_twice_across_kill)
+{
+	struct lives *l = lives_new();
+	struct end a;
+
+	end_init(&a, "a", KEYS_INITIATOR);
+	end_create_root(&a);
+	kill_many(&a, l, 250, NULL);
+	loop_free(a.loop);
+}
+
+TEST(i1_no_sequence_of_a_key_file_is_taken_twice_across_kill)
+{
+	struct lives *l = lives_new();
+	struct end a;
+
+	end_init(&a, "a", KEYS_RESPONDER);
+	/* Two pieces, so that lives cross from one to the other. */
+	end_create_file(&a, 9000);
+	a.o.prototype = true;
+	kill_many(&a, l, 120, NULL);
+	loop_free(a.loop);
+}
+
+static void damage_one_record(struct end *e, unsigned int round)
+{
+	int fd = open(e->ledger, O_RDWR);
+	off_t at = (off_t)(rand() % LEDGER_LEN);
+	uint8_t b;
+
+	CHECK(fd >= 0);
+	if (round % 2 == 0) {
+		CHECK_EQ(pread(fd, &b, 1, at), 1);
+		b ^= 0xff;
+		CHECK_EQ(pwrite(fd, &b, 1, at), 1);
+	}
+	close(fd);
+}
+
+TEST(i1_no_sequence_is_taken_twice_though_a_record_is_lost_at_every_other_kill)
+{
+	struct lives *l = lives_new();
+	struct end a;
+
+	end_init(&a, "a", KEYS_INITIATOR);
+	end_create_root(&a);
+	kill_many(&a, l, 150, damage_one_record);
+	loop_free(a.loop);
+}
+
+TEST(i1_erasing_survives_kill)
+{
+	struct lives *l = lives_new();
+	struct end a;
+
+	end_init(&a, "a", KEYS_INITIATOR);
+	a.o.erase = KEYS_ERASE_ZERO;
+	a.o.window = 4096;
+	end_create_file(&a, 9000);
+	/* live() fails when the file does not fit its hashes. */
+	kill_many(&a, l, 120, NULL);
+	loop_free(a.loop);
+}
+
+/* ---- I1: lost and torn records ---- */
+
+struct snapshot {
+	uint8_t b[LEDGER_LEN];
+};
+
+static void ledger_save(const struct end *e, struct snapshot *s)
+{
+	int fd = open(e->ledger, O_RDONLY);
+
+	CHECK(fd >= 0);
+	CHECK_EQ(pread(fd, s->b, LEDGER_LEN, 0), LEDGER_LEN);
+	close(fd);
+}
+
+static void ledger_restore(const struct end *e, const struct snapshot *s)
+{
+	int fd = open(e->ledger, O_WRONLY);
+
+	CHECK(fd >= 0);
+	CHECK_EQ(pwrite(fd, s->b, LEDGER_LEN, 0), LEDGER_LEN);
+	close(fd);
+}
+
+static size_t newest_block(const struct snapshot *s)
+{
+	struct ledger_state st;
+
+	CHECK_EQ(ledger_judge(&st, s->b, LEDGER_LEN), 0);
+	return st.newest_at;
+}
+
+/*
+ * Let go without closing, as SIGKILL would. The locks stay until the process
+ * ends, so what goes on does so in another folder.
+ */
+static void end_crash(struct end *e, struct end *next)
+{
+	struct snapshot s;
+	static int n;
+	char name[16];
+
+	settle(e);
+	ledger_save(e, &s);
+	snprintf(name, sizeof(name), "crash%d", n++);
+	end_init(next, name, e->o.role);
+	next->o.window = e->o.window;
+	next->o.prototype = e->o.prototype;
+	end_create_root(next);
+	ledger_restore(next, &s);
+}
+
+TEST(i1_torn_record_burns_forward)
+{
+	struct snapshot before, after, torn, last = { { 0 } };
+	unsigned int tried = 0;
+	uint64_t used, next;
+	struct end a, b;
+	size_t at;
+
+	end_init(&a, "a", KEYS_INITIATOR);
+	end_create_root(&a);
+	end_open(&a);
+	take_one(&a);
+	settle(&a);
+	ledger_save(&a, &before);
+	/* The write that follows is the one to be torn: until it is durable nothing new may be used. */
+	do {
+		used = take_one(&a);
+		ledger_save(&a, &after);
+	} while (!memcmp(&before, &after, sizeof(after)));
+	settle(&a);
+	ledger_save(&a, &after);
+	at = newest_block(&after) * LEDGER_BLOCK_LEN;
+	end_crash(&a, &b);
+
+	for (size_t cut = 0; cut <= LEDGER_BLOCK_LEN; cut++) {
+		torn = after;
+		memcpy(torn.b + at + cut, before.b + at + cut, LEDGER_BLOCK_LEN - cut);
+		if (cut > 0 && !memcmp(&torn, &last, sizeof(torn)))
+			continue;
+		last = torn;
+		ledger_restore(&b, &torn);
+		end_open(&b);
+		next = keys_tx_next(b.keys);
+		if (next <= used)
+			test_fail(__FILE__, __LINE__, "cut at %zu: %llu again", cut, (unsigned long long)next);
+		/* Repaired: the next life starts from two good records. */
+		ledger_save(&b, &torn);
+		CHECK(newest_block(&torn) < 2);
+		end_close(&b);
+		end_open(&b);
+		CHECK_EQ(keys_tx_next(b.keys), next);
+		CHECK_EQ(b.recovered, 0);
+		end_close(&b);
+		tried++;
+	}
+	CHECK(tried > 40);
+	end_done(&a);
+	loop_free(b.loop);
+}
+
+TEST(i1_loss_of_the_newest_record_burns_past_all_that_it_allowed)
+{
+	struct snapshot good, bad;
+	uint64_t used = 0;
+	struct end a, b;
+
+	end_init(&a, "a", KEYS_INITIATOR);
+	end_create_root(&a);
+	end_open(&a);
+	/* Blocks grow as this goes on: each is tried with its newest record gone. */
+	for (int i = 0; i < 14; i++) {
+		const struct slot_key *slot;
+		uint64_t first;
+		int n;
+
+		while ((n = keys_tx_take(a.keys, 1000, &first, &slot)) > 0)
+			used = first + (unsigned int)n - 1;
+		CHECK_EQ(n, -KEYS_E_NOT_READY);
+		end_crash(&a, &b);
+		while ((n = keys_tx_take(a.keys, 1000, &first, &slot)) > 0)
+			used = first + (unsigned int)n - 1;
+		ledger_save(&a, &good);
+		bad = good;
+		bad.b[newest_block(&good) * LEDGER_BLOCK_LEN + 77] ^= 1;
+		ledger_restore(&b, &bad);
+		end_open(&b);
+		if (keys_tx_next(b.keys) <= used)
+			test_fail(__FILE__, __LINE__, "round %d: %llu again, %llu was used", i,
+				  (unsigned long long)keys_tx_next(b.keys), (unsigned long long)used);
+		CHECK(b.recovered > 0);
+		end_done(&b);
+		settle(&a);
+	}
+	CHECK(used > 100000);
+	end_done(&a);
+}
+
+TEST(i1_a_jump_is_in_both_records_before_it_is_used)
+{
+	struct snapshot s;
+	uint64_t first;
+	struct end a, b;
+
+	end_init(&a, "a", KEYS_INITIATOR);
+	end_create_root(&a);
+	end_open(&a);
+	CHECK_EQ(take_one(&a), 0);
+	CHECK_EQ(keys_tx_forward(a.keys, 5000000, false), KEYS_E_NOT_READY);
+	first = take_one(&a);
+	CHECK_EQ(first, 5000000);
+	end_crash(&a, &b);
+	for (size_t i = 0; i < 2; i++) {
+		ledger_save(&a, &s);
+		s.b[i * LEDGER_BLOCK_LEN + 50] ^= 1;
+		ledger_restore(&b, &s);
+		end_open(&b);
+		CHECK(keys_tx_next(b.keys) > first);
+		end_close(&b);
+	}
+	end_done(&a);
+	loop_free(b.loop);
+}
+
+TEST(two_broken_records_open_nothing)
+{
+	struct snapshot s;
+	struct end a;
+
+	end_init(&a, "a", KEYS_INITIATOR);
+	end_create_root(&a);
+	ledger_save(&a, &s);
+	s.b[0] ^= 1;
+	s.b[LEDGER_LEN - 1] ^= 1;
+	ledger_restore(&a, &s);
+	CHECK_EQ(end_try_open(&a), KEYS_E_LEDGER);
+	CHECK(strstr(a.detail, "damaged"));
+	CHECK_EQ(truncate(a.ledger, 10), 0);
+	CHECK_EQ(end_try_open(&a), KEYS_E_LEDGER);
+	end_done(&a);
+}
+
+TEST(a_ledger_of_a_newer_version_is_refused)
+{
+	struct snapshot s;
+	struct end a;
+
+	end_init(&a, "a", KEYS_INITIATOR);
+	end_create_root(&a);
+	ledger_save(&a, &s);
+	s.b[19]++;
+	sha256(s.b + LEDGER_BLOCK_LEN - 32, s.b, LEDGER_BLOCK_LEN - 32);
+	ledger_restore(&a, &s);
+	CHECK_EQ(end_try_open(&a), KEYS_E_LEDGER);
+	CHECK(strstr(a.detail, "newer"));
+	end_done(&a);
+}
+
+/* ---- I1: old copies ---- */
+
+TEST(i1_a_restored_ledger_is_brought_forward)
+{
+	struct snapshot old;
+	uint64_t used = 0;
+	struct end a;
+
+	end_init(&a, "a", KEYS_INITIATOR);
+	end_create_file(&a, 500);
+	end_open(&a);
+	take_one(&a);
+	end_close(&a);
+	ledger_save(&a, &old);
+	end_open(&a);
+	while (used < 4000)
+		used = take_one(&a);
+	end_close(&a);
+
+	ledger_restore(&a, &old);
+	end_open(&a);
+	CHECK(keys_tx_next(a.keys) <= used);
+	/* The handshake tells what the peer has seen; from there on nothing repeats. */
+	CHECK_EQ(keys_tx_forward(a.keys, used + 1, false), KEYS_E_NOT_READY);
+	CHECK_EQ(take_one(&a), used + 1);
+	/* Told again of less, it never goes back. */
+	CHECK_EQ(keys_tx_forward(a.keys, 3, true), 0);
+	CHECK_EQ(take_one(&a), used + 2);
+	end_done(&a);
+}
+
+TEST(a_jump_of_more_than_a_hundredth_waits_for_burn)
+{
+	struct end a;
+
+	end_init(&a, "a", KEYS_INITIATOR);
+	end_create_file(&a, 500);
+	end_open(&a);
+	CHECK_EQ(keys_tx_forward(a.keys, 5001, false), KEYS_E_NEEDS_BURN);
+	CHECK_EQ(keys_tx_next(a.keys), 0);
+	CHECK_EQ(keys_tx_forward(a.keys, 5001, true), KEYS_E_NOT_READY);
+	CHECK_EQ(take_one(&a), 5001);
+	CHECK_EQ(keys_tx_forward(a.keys, 500000, true), KEYS_E_EXHAUSTED);
+	CHECK_EQ(keys_tx_forward(a.keys, UINT64_MAX, true), KEYS_E_EXHAUSTED);
+	CHECK_EQ(keys_rx_forward(a.keys, 5001, false), KEYS_E_NEEDS_BURN);
+	CHECK_EQ(keys_rx_forward(a.keys, 5000, false), 0);
+	CHECK_EQ(keys_rx_forward(a.keys, 400000, true), 0);
+	CHECK(keys_rx_slot(a.keys, 400));
+	CHECK(!keys_rx_slot(a.keys, 399));
+	CHECK_EQ(keys_rx_floor(a.keys), 400000);
+	CHECK(!keys_rx_advance(a.keys, 399999));
+	CHECK_EQ(keys_rx_forward(a.keys, 500001, true), -ERANGE);
+	CHECK_EQ(keys_rx_forward(a.keys, 1, false), 0);
+	end_done(&a);
+}
+
+TEST(no_message_makes_the_ratchet_turn_for_ever)
+{
+	const uint64_t limit = (UINT64_C(1) << 20) * SLOT_PACKETS;
+	uint64_t began;
+	struct end a;
+
+	end_init(&a, "a", KEYS_INITIATOR);
+	end_create_root(&a);
+	end_open(&a);
+	began = clock_now_us();
+	CHECK_EQ(keys_tx_forward(a.keys, limit + 1, false), KEYS_E_NEEDS_BURN);
+	CHECK_EQ(keys_rx_forward(a.keys, limit + 1, false), KEYS_E_NEEDS_BURN);
+	CHECK_EQ(keys_tx_forward(a.keys, UINT64_MAX / 2, true), KEYS_E_EXHAUSTED);
+	CHECK_EQ(keys_tx_forward(a.keys, limit * 17, true), KEYS_E_NEEDS_BURN);
+	CHECK_EQ(keys_rx_forward(a.keys, limit * 17, true), KEYS_E_NEEDS_BURN);
+	/* A long way, but allowed: in a thread, not here. */
+	CHECK_EQ(keys_rx_forward(a.keys, 200000 * UINT64_C(1000), false), 0);
+	CHECK(clock_now_us() - began < 100000);
+	for (int i = 0; i < 200 && !keys_rx_slot(a.keys, 200000); i++)
+		loop_step(a.loop, 100);
+	CHECK(keys_rx_slot(a.keys, 200000));
+	end_done(&a);
+}
+
+TEST(after_a_long_jump_both_ends_still_agree)
+{
+	const struct slot_key *out, *in;
+	struct end a, b;
+	uint64_t first;
+
+	end_init(&a, "a", KEYS_INITIATOR);
+	end_init(&b, "b", KEYS_RESPONDER);
+	end_create_root(&a);
+	end_create_root(&b);
+	end_open(&a);
+	end_open(&b);
+	CHECK_EQ(keys_tx_forward(a.keys, 7654321, false), KEYS_E_NOT_READY);
+	CHECK_EQ(keys_rx_forward(b.keys, 7654321, false), 0);
+	CHECK_EQ(take_wait(&a, 1, &first, &out), 1);
+	CHECK_EQ(first, 7654321);
+	for (int i = 0; i < 100 && !keys_rx_slot(b.keys, 7654); i++)
+		loop_step(b.loop, 50);
+	in = keys_rx_slot(b.keys, 7654);
+	CHECK(in);
+	CHECK_MEM(in, out, sizeof(*in));
+	/* And from the disk: what was jumped to is what the next life begins with. */
+	CHECK(keys_rx_advance(b.keys, first));
+	end_close(&a);
+	end_close(&b);
+	end_open(&a);
+	end_open(&b);
+	CHECK_EQ(take_wait(&a, 1, &first, &out), 1);
+	CHECK_EQ(first, 7654322);
+	in = keys_rx_slot(b.keys, 7654);
+	CHECK(in);
+	CHECK_MEM(in, out, sizeof(*in));
+	end_done(&a);
+	end_done(&b);
+}
+
+/* ---- I1: two of one ---- */
+
+TEST(i1_second_daemon_is_refused)
+{
+	int status, ready[2];
+	struct end a;
+	pid_t pid;
+	char c;
+
+	end_init(&a, "a", KEYS_INITIATOR);
+	end_create_file(&a, 20);
+	CHECK_EQ(pipe(ready), 0);
+	pid = fork();
+	if (pid == 0) {
+		if (end_try_open(&a))
+			_exit(1);
+		(void)!write(ready[1], "x", 1);
+		pause();
+	}
+	CHECK_EQ(read(ready[0], &c, 1), 1);
+	CHECK_EQ(end_try_open(&a), KEYS_E_IN_USE);
+	CHECK(strstr(a.detail, "another process"));
+	kill(pid, SIGKILL);
+	CHECK_EQ(waitpid(pid, &status, 0), pid);
+	/* Its lock died with it. */
+	end_open(&a);
+	end_done(&a);
+}
+
+TEST(i1_one_key_file_serves_one_ledger)
+{
+	struct end a, b;
+
+	end_init(&a, "a", KEYS_INITIATOR);
+	end_init(&b, "b", KEYS_INITIATOR);
+	end_create_file(&a, 20);
+
+	/* The same file under another name, from another daemon's folder. */
+	snprintf(b.file, sizeof(b.file), "%s/link.psk", b.dir);
+	CHECK_EQ(link(a.file, b.file), 0);
+	b.o.key_file = b.file;
+	end_open(&a);
+	CHECK_EQ(keys_create_file(&b.o, NULL, NULL, b.detail, sizeof(b.detail)), KEYS_E_IN_USE);
+	end_close(&a);
+	CHECK_EQ(keys_create_file(&b.o, NULL, NULL, b.detail, sizeof(b.detail)), 0);
+	end_open(&a);
+	CHECK_EQ(end_try_open(&b), KEYS_E_IN_USE);
+	end_close(&a);
+	end_open(&b);
+	CHECK_EQ(end_try_open(&a), KEYS_E_IN_USE);
+	end_done(&b);
+	end_done(&a);
+}
+
+static void copy_file(const char *to, const char *from)
+{
+	char *text;
+	size_t len;
+
+	CHECK_EQ(file_read(&text, &len, from, 1 << 24), 0);
+	CHECK_EQ(file_write_atomic(to, text, len, 0600), 0);
+	free(text);
+}
+
+TEST(i1_a_copy_of_a_key_file_is_refused_beside_the_first)
+{
+	char copy[300], ledger[300];
+	struct end a;
+
+	end_init(&a, "a", KEYS_INITIATOR);
+	end_create_file(&a, 20);
+	snprintf(copy, sizeof(copy), "%s.copy", a.file);
+	snprintf(ledger, sizeof(ledger), "%s/second.ledger", a.dir);
+	copy_file(copy, a.file);
+	a.o.key_file = copy;
+	a.o.ledger_path = ledger;
+	CHECK_EQ(keys_create_file(&a.o, NULL, NULL, a.detail, sizeof(a.detail)), KEYS_E_IN_USE);
+	CHECK(strstr(a.detail, "t.ledger"));
+	CHECK(access(ledger, F_OK) < 0);
+	end_done(&a);
+}
+
+TEST(i1_cloned_ledger_beside_its_original_is_refused)
+{
+	char clone[300];
+	struct end a;
+
+	end_init(&a, "a", KEYS_INITIATOR);
+	end_create_root(&a);
+	snprintf(clone, sizeof(clone), "%s.clone", a.ledger);
+	copy_file(clone, a.ledger);
+	CHECK_EQ(end_try_open(&a), KEYS_E_IN_USE);
+	CHECK(strstr(a.detail, "t.ledger.clone"));
+	a.o.ledger_path = clone;
+	CHECK_EQ(end_try_open(&a), KEYS_E_IN_USE);
+	CHECK_EQ(unlink(a.ledger), 0);
+	end_open(&a);
+	end_done(&a);
+}
+
+TEST(i1_a_ledger_is_not_opened_in_the_other_role)
+{
+	struct end a;
+
+	end_init(&a, "a", KEYS_INITIATOR);
+	end_create_root(&a);
+	a.o.role = KEYS_RESPONDER;
+	CHECK_EQ(end_try_open(&a), KEYS_E_LEDGER);
+	CHECK(strstr(a.detail, "initiator"));
+	end_done(&a);
+}
+
+/* ---- I1: the disk ---- */
+
+static void disk_full(bool on)
+{
+	const struct rlimit none = { 0, RLIM_INFINITY }, all = { RLIM_INFINITY, RLIM_INFINITY };
+
+	signal(SIGXFSZ, SIG_IGN);
+	CHECK_EQ(setrlimit(RLIMIT_FSIZE, on ? &none : &all), 0);
+}
+
+TEST(i1_full_disk_stops_sending_before_reuse)
+{
+	const struct slot_key *slot;
+	struct keys_info info;
+	uint64_t first, used;
+	struct end a, b;
+
+	end_init(&a, "a", KEYS_INITIATOR);
+	end_create_root(&a);
+	end_open(&a);
+	used = take_one(&a);
+	settle(&a);
+	disk_full(true);
+	/* What is durable may be used up. Then it ends, and says so. */
+	used = take_until_error(&a, used);
+	CHECK_EQ(a.last_error, -EFBIG);
+	keys_info(a.keys, &info);
+	CHECK_EQ(info.write_error, -EFBIG);
+	CHECK_EQ(used + 1, info.tx_reserved);
+	disk_full(false);
+
+	/* A crash now: the next life is past it. */
+	end_crash(&a, &b);
+	end_open(&b);
+	CHECK(keys_tx_next(b.keys) > used);
+	end_done(&b);
+
+	/* Or room again: it goes on by itself. */
+	a.n_ready = 0;
+	CHECK_EQ(take_wait(&a, 1, &first, &slot), 1);
+	CHECK_EQ(first, used + 1);
+	settle(&a);
+	CHECK(a.n_ready > 0);
+	CHECK_EQ(a.last_error, 0);
+	end_done(&a);
+}
+
+TEST(i1_a_close_that_cannot_be_written_gives_nothing_back)
+{
+	uint64_t used = 0;
+	struct end a;
+
+	end_init(&a, "a", KEYS_INITIATOR);
+	end_create_root(&a);
+	end_open(&a);
+	for (int i = 0; i < 1000; i++)
+		used = take_one(&a);
+	settle(&a);
+	disk_full(true);
+	end_close(&a);
+	disk_full(false);
+	end_open(&a);
+	CHECK(keys_tx_next(a.keys) > used);
+	end_done(&a);
+}
+
+TEST(i9_a_ledger_that_finds_no_room_is_not_made_in_part)
+{
+	uint8_t root[32] = { 1 };
+	struct end a;
+
+	end_init(&a, "a", KEYS_INITIATOR);
+	disk_full(true);
+	CHECK_EQ(keys_create_root(&a.o, root, tunnel_id, a.detail, sizeof(a.detail)), -EFBIG);
+	disk_full(false);
+	CHECK(access(a.ledger, F_OK) < 0);
+	/* It was not stored, so it must not be gone. */
+	CHECK_EQ(root[0], 1);
+	CHECK_EQ(keys_create_root(&a.o, root, tunnel_id, a.detail, sizeof(a.detail)), 0);
+	CHECK_EQ(root[0], 0);
+	CHECK_EQ(keys_create_root(&a.o, root, tunnel_id, a.detail, sizeof(a.detail)), KEYS_E_EXISTS);
+	end_done(&a);
+}
+
+TEST(i1_a_ledger_on_a_read_only_disk_is_not_opened)
+{
+	struct end a;
+
+	if (geteuid() != 0)
+		test_skip("needs root for mounting");
+	end_init(&a, "a", KEYS_INITIATOR);
+	if (mount("none", a.dir, "tmpfs", 0, "size=64k") < 0)
+		test_skip("cannot mount: %s", strerror(errno));
+	end_create_root(&a);
+	CHECK_EQ(mount("none", a.dir, "tmpfs", MS_REMOUNT | MS_RDONLY, NULL), 0);
+	CHECK_EQ(end_try_open(&a), -EROFS);
+	CHECK(strstr(a.detail, "ead-only"));
+	umount2(a.dir, MNT_DETACH);
+	end_done(&a);
+}
+
+/* ---- handshakes and prototype ---- */
+
+TEST(i1_material_that_has_seen_a_handshake_needs_them_for_ever)
+{
+	struct snapshot s;
+	struct end a;
+
+	end_init(&a, "a", KEYS_INITIATOR);
+	end_create_root(&a);
+	a.o.prototype = true;
+	end_open(&a);
+	end_close(&a);
+	a.o.prototype = false;
+	end_open(&a);
+	CHECK_EQ(keys_mark_handshaken(a.keys), 0);
+	end_close(&a);
+	a.o.prototype = true;
+	CHECK_EQ(end_try_open(&a), KEYS_E_NEEDS_HANDSHAKE);
+	/* Both records know it. */
+	for (size_t i = 0; i < 2; i++) {
+		ledger_save(&a, &s);
+		s.b[i * LEDGER_BLOCK_LEN + 60] ^= 1;
+		ledger_restore(&a, &s);
+		CHECK_EQ(end_try_open(&a), KEYS_E_NEEDS_HANDSHAKE);
+		s.b[i * LEDGER_BLOCK_LEN + 60] ^= 1;
+		ledger_restore(&a, &s);
+	}
+	end_done(&a);
+}
+
+TEST(i1_prototype_receives_nothing_twice_across_a_crash)
+{
+	uint64_t got = 0;
+	struct end a, b;
+
+	end_init(&a, "a", KEYS_RESPONDER);
+	end_create_root(&a);
+	a.o.prototype = true;
+	end_open(&a);
+	for (uint64_t i = 0; i < 700; i++)
+		if (keys_rx_advance(a.keys, i))
+			got = i;
+	CHECK(got > 600);
+	end_crash(&a, &b);
+	end_open(&b);
+	CHECK(keys_rx_floor(b.keys) > got);
+	CHECK(keys_rx_floor(b.keys) <= got + 1 + 256);
+	CHECK(!keys_rx_advance(b.keys, got));
+	end_done(&b);
+	end_done(&a);
+}
+
+TEST(i1_prototype_drops_what_it_cannot_mark)
+{
+	struct end a;
+
+	end_init(&a, "a", KEYS_RESPONDER);
+	end_create_root(&a);
+	a.o.prototype = true;
+	end_open(&a);
+	disk_full(true);
+	CHECK(!keys_rx_advance(a.keys, 0));
+	CHECK_EQ(keys_rx_high(a.keys), UINT64_MAX);
+	disk_full(false);
+	end_done(&a);
+}
+
+TEST(prototype_marks_become_exact_after_five_seconds_of_silence)
+{
+	struct keys_info info;
+	struct end a, b;
+
+	end_init(&a, "a", KEYS_RESPONDER);
+	end_create_root(&a);
+	a.o.prototype = true;
+	end_open(&a);
+	CHECK(keys_rx_advance(a.keys, 0));
+	CHECK(keys_rx_advance(a.keys, 41));
+	for (uint64_t t = 0; t <= 4000; t += 1000)
+		keys_tick(a.keys, t);
+	settle(&a);
+	keys_info(a.keys, &info);
+	keys_tick(a.keys, 6000);
+	settle(&a);
+	end_crash(&a, &b);
+	end_open(&b);
+	CHECK_EQ(keys_rx_floor(b.keys), 42);
+	CHECK_EQ(keys_rx_high(b.keys), 41);
+	end_done(&b);
+	/* And the conversation goes on. */
+	CHECK(keys_rx_advance(a.keys, 42));
+	end_done(&a);
+}
+
+/* ---- I10 ---- */
+
+TEST(i10_idle_ledger_writes_nothing)
+{
+	struct keys_info before, after;
+	struct stat st, st_after;
+	uint64_t t = 0, high = 3000;
+	struct end a;
+
+	end_init(&a, "a", KEYS_INITIATOR);
+	end_create_root(&a);
+	end_open(&a);
+	for (int i = 0; i < 3000; i++)
+		take_one(&a);
+	CHECK(keys_rx_advance(a.keys, high));
+	for (; t < 20000; t += 1000) {
+		keys_tick(a.keys, t);
+		settle(&a);
+	}
+	keys_info(a.keys, &before);
+	CHECK_EQ(stat(a.ledger, &st), 0);
+	/* An hour of nothing. */
+	for (; t < 60 * 60 * 1000; t += 1000) {
+		keys_tick(a.keys, t);
+		loop_step(a.loop, 0);
+	}
+	settle(&a);
+	keys_info(a.keys, &after);
+	CHECK_EQ(after.ledger_writes, before.ledger_writes);
+	CHECK_EQ(stat(a.ledger, &st_after), 0);
+	CHECK_EQ(st.st_mtim.tv_sec, st_after.st_mtim.tv_sec);
+	CHECK_EQ(st.st_mtim.tv_nsec, st_after.st_mtim.tv_nsec);
+	/* Another with a keepalive each way every 25 s: they use sequences, so once in 128 of them. */
+	for (; t < 2 * 60 * 60 * 1000; t += 1000) {
+		if (t % 25000 == 0) {
+			take_one(&a);
+			CHECK(keys_rx_advance(a.keys, ++high));
+		}
+		keys_tick(a.keys, t);
+		loop_step(a.loop, 0);
+	}
+	settle(&a);
+	keys_info(a.keys, &after);
+	CHECK(after.ledger_writes <= before.ledger_writes + 2);
+	end_done(&a);
+}
+
+TEST(i10_opening_and_closing_writes_nothing)
+{
+	struct snapshot before, after;
+	struct end a;
+
+	end_init(&a, "a", KEYS_INITIATOR);
+	end_create_root(&a);
+	ledger_save(&a, &before);
+	end_open(&a);
+	settle(&a);
+	end_close(&a);
+	ledger_save(&a, &after);
+	CHECK_MEM(&after, &before, sizeof(after));
+	end_done(&a);
+}
+
+TEST(a_burst_gives_back_what_it_reserved)
+{
+	const struct slot_key *slot;
+	struct keys_info info;
+	uint64_t first, t;
+	struct end a, b;
+
+	end_init(&a, "a", KEYS_INITIATOR);
+	end_create_root(&a);
+	end_open(&a);
+	for (int i = 0; i < 3000; i++)
+		CHECK(take_wait(&a, 64, &first, &slot) > 0);
+	settle(&a);
+	keys_info(a.keys, &info);
+	CHECK(info.tx_reserved > info.tx_next + 4096);
+	for (t = 0; t < 8000; t += 1000)
+		keys_tick(a.keys, t);
+	settle(&a);
+	keys_info(a.keys, &info);
+	CHECK(info.tx_reserved <= info.tx_next + 256);
+	/* Lowered on disk, so lowered here: what a crash would repeat is not handed out. */
+	for (int i = 0; i < 100; i++)
+		CHECK(take_wait(&a, 64, &first, &slot) > 0);
+	end_crash(&a, &b);
+	end_open(&b);
+	CHECK(keys_tx_next(b.keys) > first);
+	end_done(&b);
+	end_done(&a);
+}
+
+/* ---- erasing and forward secrecy ---- */
+
+static bool slot_is_zero(const struct end *e, uint64_t slot)
+{
+	static const uint8_t zero[SLOT_LEN];
+	uint8_t b[SLOT_LEN];
+	int fd = open(e->file, O_RDONLY);
+
+	CHECK_EQ(pread(fd, b, SLOT_LEN, (off_t)(slot * SLOT_LEN)), SLOT_LEN);
+	close(fd);
+	return memcmp(b, zero, SLOT_LEN) == 0;
+}
+
+static void spend(struct end *e, uint64_t until)
+{
+	const struct slot_key *slot;
+	uint64_t first;
+
+	while (keys_tx_next(e->keys) < until) {
+		CHECK(take_wait(e, 100, &first, &slot) > 0);
+		CHECK(keys_rx_advance(e->keys, first));
+		for (int i = 0; i < 1000 && !keys_rx_slot(e->keys, first / SLOT_PACKETS + 1); i++)
+			loop_step(e->loop, 10);
+	}
+	settle(e);
+}
+
+static void check_erasing(enum keys_erase how)
+{
+	struct keys_info info;
+	struct end a;
+
+	end_init(&a, "a", KEYS_INITIATOR);
+	a.o.erase = how;
+	a.o.window = 4096;
+	end_create_file(&a, 200);
+	end_open(&a);
+	spend(&a, 60000);
+	keys_info(a.keys, &info);
+	CHECK(info.slots_erased > 30);
+	CHECK(info.slots_erased < 60);
+	CHECK_EQ(info.erase_error, 0);
+	CHECK(slot_is_zero(&a, 0));
+	CHECK(slot_is_zero(&a, info.slots_erased - 1));
+	CHECK(!slot_is_zero(&a, info.slots_erased));
+	/* The hashes follow: the file is still known, and still believed. */
+	end_close(&a);
+	end_open(&a);
+	spend(&a, 120000);
+	end_close(&a);
+	end_open(&a);
+	end_done(&a);
+}
+
+TEST(spent_slots_are_written_over)
+{
+	check_erasing(KEYS_ERASE_ZERO);
+}
+
+TEST(spent_slots_are_punched_out)
+{
+	check_erasing(KEYS_ERASE_PUNCH);
+}
+
+TEST(slots_that_one_direction_still_needs_are_kept)
+{
+	const struct slot_key *slot;
+	struct keys_info info;
+	struct end a;
+	uint64_t first;
+
+	end_init(&a, "a", KEYS_INITIATOR);
+	a.o.erase = KEYS_ERASE_ZERO;
+	end_create_file(&a, 200);
+	end_open(&a);
+	while (keys_tx_next(a.keys) < 50000)
+		CHECK(take_wait(&a, 100, &first, &slot) > 0);
+	settle(&a);
+	keys_info(a.keys, &info);
+	CHECK_EQ(info.slots_erased, 0);
+	CHECK(!slot_is_zero(&a, 0));
+	end_done(&a);
+}
+
+TEST(a_used_and_erased_file_cannot_be_added_again)
+{
+	struct end a;
+
+	end_init(&a, "a", KEYS_INITIATOR);
+	a.o.erase = KEYS_ERASE_ZERO;
+	a.o.window = 4096;
+	end_create_file(&a, 200);
+	end_open(&a);
+	spend(&a, 60000);
+	end_close(&a);
+	CHECK_EQ(keys_remove(a.ledger), 0);
+	CHECK_EQ(keys_create_file(&a.o, NULL, NULL, a.detail, sizeof(a.detail)), KEYS_E_BAD_FILE);
+	CHECK(strstr(a.detail, "erased"));
+	end_done(&a);
+}
+
+TEST(spent_chains_are_gone_from_the_disk)
+{
+	uint8_t root[32], chain[2][32];
+	struct snapshot s;
+	struct end a;
+
+	end_init(&a, "a", KEYS_INITIATOR);
+	end_create_root(&a);
+	for (size_t i = 0; i < sizeof(root); i++)
+		root[i] = (uint8_t)i;
+	for (unsigned int d = 0; d < 2; d++)
+		ratchet_start(chain[d], root, tunnel_id, d);
+	ledger_save(&a, &s);
+	CHECK(memmem(s.b, sizeof(s.b), chain[0], 32));
+	CHECK(memmem(s.b, sizeof(s.b), chain[1], 32));
+	CHECK(!memmem(s.b, sizeof(s.b), root, 32));
+
+	end_open(&a);
+	for (uint64_t i = 0; i < 8000; i++) {
+		take_one(&a);
+		CHECK(keys_rx_advance(a.keys, i));
+	}
+	end_close(&a);
+	ledger_save(&a, &s);
+	for (unsigned int d = 0; d < 2; d++)
+		for (int i = 0; i < 7; i++) {
+			CHECK(!memmem(s.b, sizeof(s.b), chain[d], 32));
+			ratchet_step(chain[d], 1);
+		}
+	end_done(&a);
+}
+
+TEST(removing_a_ledger_leaves_neither_it_nor_its_table)
+{
+	char table[300];
+	struct end a;
+
+	end_init(&a, "a", KEYS_INITIATOR);
+	end_create_file(&a, 20);
+	snprintf(table, sizeof(table), "%s.chunks", a.ledger);
+	CHECK_EQ(access(table, F_OK), 0);
+	CHECK_EQ(keys_remove(a.ledger), 0);
+	CHECK(access(a.ledger, F_OK) < 0);
+	CHECK(access(table, F_OK) < 0);
+	CHECK_EQ(access(a.file, F_OK), 0);
+	CHECK_EQ(keys_remove(a.ledger), 0);
+	CHECK_EQ(end_try_open(&a), -ENOENT);
+	end_done(&a);
+}
+
+/* ---- key files that are not what they were ---- */
+
+static void flip_byte(const char *path, off_t at)
+{
+	int fd = open(path, O_RDWR);
+	uint8_t b;
+
+	CHECK(fd >= 0);
+	CHECK_EQ(pread(fd, &b, 1, at), 1);
+	b ^= 1;
+	CHECK_EQ(pwrite(fd, &b, 1, at), 1);
+	close(fd);
+}
+
+TEST(a_changed_key_file_is_refused)
 {
 	struct end a;
 
 	end_init(&a, "a", KEYS_INITIATOR);
 	end_create_file(&a, 20);
+	flip_byte(a.file, 1234);
+	CHECK_EQ(end_try_open(&a), KEYS_E_CHANGED);
+	flip_byte(a.file, 1234);
 	end_open(&a);
-	take_one(&a);
-	settle(&a);
+	end_close(&a);
+	CHECK_EQ(truncate(a.file, 19 * SLOT_LEN), 0);
+	CHECK_EQ(end_try_open(&a), KEYS_E_CHANGED);
+	CHECK(strstr(a.detail, "2280"));
+	CHECK_EQ(truncate(a.file, 19 * SLOT_LEN + 7), 0);
+	CHECK_EQ(end_try_open(&a), KEYS_E_CHANGED);
+	end_done(&a);
+}
+
+TEST(a_change_further_on_is_noticed_before_it_is_used)
+{
+	struct keys_info info;
+	struct end a;
+
+	end_init(&a, "a", KEYS_INITIATOR);
+	end_create_file(&a, 9000);
+	flip_byte(a.file, 8999 * SLOT_LEN);
+	end_open(&a);
+	CHECK_EQ(keys_tx_forward(a.keys, 8736000, true), KEYS_E_NOT_READY);
+	CHECK(take_until_error(&a, UINT64_MAX) < 8738000);
+	CHECK_EQ(a.last_error, -EBADMSG);
+	keys_info(a.keys, &info);
+	CHECK_EQ(info.source_error, -EBADMSG);
+	CHECK(info.tx_next <= 8738000);
+	end_done(&a);
+}
+
+TEST(a_damaged_table_is_noticed)
+{
+	char table[300];
+	struct end a;
+
+	end_init(&a, "a", KEYS_INITIATOR);
+	end_create_file(&a, 20);
+	snprintf(table, sizeof(table), "%s.chunks", a.ledger);
+	flip_byte(table, 3);
+	CHECK_EQ(end_try_open(&a), KEYS_E_LEDGER);
+	unlink(table);
+	CHECK_EQ(end_try_open(&a), KEYS_E_LEDGER);
+	end_done(&a);
+}
+
+static int try_create(struct end *e, const char *file)
+{
+	e->o.key_file = file;
+	*e->detail = '\0';
+	return keys_create_file(&e->o, NULL, NULL, e->detail, sizeof(e->detail));
+}
+
+TEST(what_is_no_key_file_is_refused)
+{
+	char path[300], text[SLOT_LEN * 3];
+	struct end a;
+
+	end_init(&a, "a", KEYS_INITIATOR);
+	snprintf(path, sizeof(path), "%s/k", a.dir);
+	CHECK_EQ(try_create(&a, path), KEYS_E_UNREADABLE);
+	CHECK_EQ(try_create(&a, a.dir), KEYS_E_BAD_FILE);
+	CHECK_EQ(mkfifo(path, 0600), 0);
+	CHECK_EQ(try_create(&a, path), KEYS_E_BAD_FILE);
+	unlink(path);
+	memset(text, 'x', sizeof(text));
+	CHECK_EQ(file_write_atomic(path, text, 0, 0600), 0);
+	CHECK_EQ(try_create(&a, path), KEYS_E_BAD_FILE);
+	CHECK_EQ(file_write_atomic(path, text, sizeof(text) - 1, 0600), 0);
+	CHECK_EQ(try_create(&a, path), KEYS_E_BAD_FILE);
+	CHECK(strstr(a.detail, "120"));
+	memset(text + SLOT_LEN, 0, SLOT_LEN);
+	CHECK_EQ(file_write_atomic(path, text, sizeof(text), 0600), 0);
+	CHECK_EQ(try_create(&a, path), KEYS_E_BAD_FILE);
+	CHECK(access(a.ledger, F_OK) < 0);
+	end_done(&a);
+}
+
+TEST(erasing_needs_a_file_that_can_be_written)
+{
+	char dir[300], path[320];
+	struct end a;
+
+	end_init(&a, "a", KEYS_INITIATOR);
+	end_create_file(&a, 20);
+	if (geteuid() == 0) {
+		snprintf(dir, sizeof(dir), "%s/ro", a.dir);
+		snprintf(path, sizeof(path), "%s/key.psk", dir);
+		CHECK_EQ(mkdir(dir, 0700), 0);
+		if (mount("none", dir, "tmpfs", 0, "size=64k") < 0)
+			test_skip("cannot mount: %s", strerror(errno));
+		copy_file(path, a.file);
+		CHECK_EQ(mount("none", dir, "tmpfs", MS_REMOUNT | MS_RDONLY, NULL), 0);
+		a.o.key_file = path;
+	} else {
+		CHECK_EQ(chmod(a.file, 0400), 0);
+	}
+	a.o.erase = KEYS_ERASE_ZERO;
+	CHECK_EQ(end_try_open(&a), KEYS_E_UNREADABLE);
+	CHECK(strstr(a.detail, "for writing"));
+	a.o.erase = KEYS_ERASE_NONE;
+	end_open(&a);
+	end_done(&a);
+	if (geteuid() == 0)
+		umount2(dir, MNT_DETACH);
+}
+
+/* ---- names ---- */
+
+TEST(the_hint_names_the_material_and_nothing_else)
+{
+	uint8_t ha[8], hb[8], ka[32], kb[32];
+	struct end a, b, c;
+
+	end_init(&a, "a", KEYS_INITIATOR);
+	end_init(&b, "b", KEYS_RESPONDER);
+	end_init(&c, "c", KEYS_RESPONDER);
+	end_create_file(&a, 20);
+	end_create_file(&b, 20);
+	end_create_file(&c, 21);
+	end_open(&a);
+	end_open(&b);
+	end_open(&c);
+	keys_hint(a.keys, ha);
+	keys_hint(b.keys, hb);
+	CHECK_MEM(ha, hb, 8);
+	/* The same slot 0, but not the same file: it is named as different. */
+	keys_hint(c.keys, hb);
+	CHECK(memcmp(ha, hb, 8) != 0);
+	keys_hello_key(a.keys, ka);
+	keys_hello_key(c.keys, kb);
+	CHECK_MEM(ka, kb, 32);
+	CHECK(memcmp(ha, ka, 8) != 0);
+	end_done(&a);
+	end_done(&b);
+	end_done(&c);
+}
+
+TEST(progress_of_adding_reaches_the_end)
+{
+	struct end a;
+
+	end_init(&a, "a", KEYS_INITIATOR);
+	end_create_file(&a, 20);
+	CHECK_EQ(try_create(&a, a.file), KEYS_E_EXISTS);
 	end_done(&a);
 }
