@@ -121,15 +121,15 @@ static bool check_bulk(void)
 {
 	static const size_t lengths[] = { 0, 1, 15, 16, 31, 32, 33, 63, 64, 65, 255, 256, 1000 };
 	uint8_t key[AEAD_KEY_LEN], nonce[AEAD_NONCE_LEN], want[1000 + AEAD_TAG_LEN];
-	uint8_t buf[BULK_ROOM + BULK_HEADER_LEN + 1000 + BULK_ROOM];
-	uint8_t *header = buf + BULK_ROOM, *packet = header + BULK_HEADER_LEN;
+	uint8_t header[BULK_HEADER_LEN + 1000 + AEAD_TAG_LEN];
+	uint8_t *packet = header + BULK_HEADER_LEN;
 
 	random_bytes(key, sizeof(key));
 	random_bytes(nonce, sizeof(nonce));
 	for (size_t i = 0; i < ARRAY_SIZE(lengths); i++) {
 		size_t len = lengths[i];
 
-		random_bytes(buf, sizeof(buf));
+		random_bytes(header, sizeof(header));
 		aead_seal(want, packet, len, header, BULK_HEADER_LEN, nonce, key);
 		bulk_seal(header, len, nonce, key);
 		if (memcmp(packet, want, len + AEAD_TAG_LEN) != 0)

@@ -163,13 +163,13 @@ static void run_bulk(void)
 {
 	_cleanup_(secret_freep) struct secret *key = marked(AEAD_KEY_LEN);
 	static const uint8_t nonce[AEAD_NONCE_LEN];
-	uint8_t buf[BULK_ROOM + BULK_HEADER_LEN + 100 + BULK_ROOM] = { 0 };
+	uint8_t buf[BULK_HEADER_LEN + 100 + AEAD_TAG_LEN] = { 0 };
 	int r;
 
-	mark_secret(buf + BULK_ROOM + BULK_HEADER_LEN, 100);
-	bulk_seal(buf + BULK_ROOM, 100, nonce, secret_bytes(key));
+	mark_secret(buf + BULK_HEADER_LEN, 100);
+	bulk_seal(buf, 100, nonce, secret_bytes(key));
 	mark_public(buf, sizeof(buf));
-	r = bulk_open(buf + BULK_ROOM, 100, nonce, secret_bytes(key));
+	r = bulk_open(buf, 100, nonce, secret_bytes(key));
 	mark_public(&r, sizeof(r));
 	must(r == 0, "what was sealed does not open");
 }
