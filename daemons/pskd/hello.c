@@ -205,10 +205,9 @@ static int judge(struct hello *h, int r, const struct sockaddr_in6 *from, uint64
 {
 	switch (r) {
 	case 0:
-		return 0;
+	/* Gone forward; what is sent waits by itself until that is durable. */
 	case KEYS_E_NOT_READY:
-		h->wait_keys = true;
-		return -1;
+		return 0;
 	case KEYS_E_NEEDS_BURN:
 		hello_event(h, HELLO_NEEDS_BURN, from, burn);
 		return -1;
@@ -231,7 +230,7 @@ int hello_forward(struct hello *h, uint64_t tx_next, uint64_t rx_next, const str
 		r = keys_tx_forward(h->o.keys, rx_next, false);
 		if (r == KEYS_E_NEEDS_BURN)
 			h->burn_tx = rx_next;
-		if (r == 0 || r == KEYS_E_NEEDS_BURN)
+		if (r == 0 || r == KEYS_E_NOT_READY || r == KEYS_E_NEEDS_BURN)
 			hello_event(h, HELLO_OWN_ROLLBACK, from, rx_next - own);
 		if (judge(h, r, from, rx_next - own))
 			return -1;
@@ -371,18 +370,6 @@ static void on_timer(void *arg)
 		h->state = HELLO_IDLE;
 	if (h->running)
 		send_round(h);
-}
-
-void hello_on_keys_ready(struct hello *h)
-{
-	if (!h->wait_keys)
-		return;
-	h->wait_keys = false;
-	/* Our numbers have changed: say them anew. */
-	if (h->running && h->state == HELLO_SENT) {
-		h->state = HELLO_IDLE;
-		send_round(h);
-	}
 }
 
 void hello_on_proven(struct hello *h)

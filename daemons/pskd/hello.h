@@ -76,8 +76,6 @@ void hello_set_candidates(struct hello *h, const struct sockaddr_in6 *v, size_t 
 void hello_start(struct hello *h);
 void hello_stop(struct hello *h);
 bool hello_is_running(const struct hello *h);
-/* Key material that was not ready is now. */
-void hello_on_keys_ready(struct hello *h);
 /* The pending session carried an authenticated packet: the handshake is done. */
 void hello_on_proven(struct hello *h);
 

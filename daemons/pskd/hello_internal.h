@@ -23,7 +23,6 @@ struct hello {
 
 	enum hello_state state;
 	bool running;	  /* rounds go on until a session is proven */
-	bool wait_keys;	  /* a WELCOME had to be left: keys were not ready */
 	unsigned int round, bind_tries;
 	uint64_t begun_ms;
 

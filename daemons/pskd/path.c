@@ -192,6 +192,11 @@ bool path_send_keepalive(struct path *p, bool pending)
 
 void path_on_keys_ready(struct path *p)
 {
+	/* Slots to receive with may have been expanded, too. */
+	if (p->current)
+		inbound_prepare(p, p->current);
+	if (p->pending)
+		inbound_prepare(p, p->pending);
 	p->out.waits_for_keys = false;
 	outbound_push(p);
 	outbound_update(p);

@@ -1,0 +1,23 @@
+/* The table of pskd.yaml; pskd.yaml(5) is tested against it. */
+#include "pskd/config.h"
+
+#include "base/cleanup.h"
+
+static const struct config_option options[] = {
+	{ .key = "tunnels_dir", .type = CONFIG_PATH, .offset = offsetof(struct pskd_config, tunnels_dir),
+	  .help = "folder of declared tunnels; default: tunnels beside this file" },
+	{ .key = "tund_socket", .type = CONFIG_PATH, .offset = offsetof(struct pskd_config, tund_socket),
+	  .help = "where tund makes devices; default: tund.sock in the runtime folder" },
+	{ .key = "identity_socket", .type = CONFIG_PATH,
+	  .offset = offsetof(struct pskd_config, identity_socket),
+	  .help = "where pairingd signs and hands over roots; default: identity.sock in the runtime folder" },
+	{ .key = "max_tunnels", .type = CONFIG_U64, .offset = offsetof(struct pskd_config, max_tunnels),
+	  .def = "64", .min = 1, .max = 1024, .help = "tunnels at most, up or not" },
+};
+
+const struct config_schema pskd_schema = {
+	.name = "pskd.yaml",
+	.options = options,
+	.n_options = ARRAY_SIZE(options),
+	.struct_size = sizeof(struct pskd_config),
+};

@@ -1,0 +1,355 @@
+/*
+ * Calls that take time (Up, Add) wait in a list for their tunnel's events;
+ * whoever hangs up is taken off it, and the tunnel goes on.
+ */
+#include "pskd/control.h"
+
+#include <errno.h>
+#include <jansson.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/json.h"
+#include "base/list.h"
+#include "event/loop.h"
+#include "event/varlink.h"
+#include "pskd/tunnels.h"
+#include "service/service.h"
+
+#include "varlink/io.handfast.Tunnel.h"
+
+#define E(name) "io.handfast.Tunnel." #name
+#define WAIT_DEFAULT_MS 30000
+#define WAIT_MAX_MS (24 * 3600 * 1000)
+
+struct control {
+	struct service *svc;
+	struct loop *loop;
+	struct tunnels *tunnels;
+	struct list waiting;
+};
+
+struct waiter {
+	struct list node;
+	struct control *c;
+	struct varlink_call *call;
+	struct tunnel *t;
+	struct loop_timer *timer;
+	bool adds;	  /* Add, not Up */
+	bool waits_for_peer;
+	bool was_enabled; /* before this Up */
+};
+
+static void reply_error(struct varlink_call *call, const struct tunnel_error *e)
+{
+	varlink_error(call, e->code, e->message, e->hint[0] ? e->hint : NULL);
+}
+
+static void waiter_free(struct waiter *w)
+{
+	list_remove(&w->node);
+	loop_timer_free(w->timer);
+	free(w);
+}
+
+static void on_gone(void *arg)
+{
+	waiter_free(arg);
+}
+
+static json_t *with_tunnel(struct tunnel *t)
+{
+	return json_pack("{s:o}", "tunnel", tunnel_to_json(t));
+}
+
+static json_t *step(struct tunnel *t, const char *event)
+{
+	return json_pack("{s:s, s:o}", "event", event, "tunnel", tunnel_to_json(t));
+}
+
+static void finish(struct waiter *w, json_t *reply, const struct tunnel_error *e)
+{
+	struct varlink_call *call = w->call;
+
+	waiter_free(w);
+	if (e)
+		reply_error(call, e);
+	else
+		varlink_reply(call, reply);
+}
+
+/* ---- events of tunnels ---- */
+
+/* A tunnel that never came up is not kept enabled for having been asked once. */
+static void undo(struct waiter *w)
+{
+	struct tunnel_error ignored;
+
+	if (w->adds) {
+		tunnels_forget(w->c->tunnels, w->t);
+	} else if (!w->was_enabled) {
+		tunnels_set_enabled(w->c->tunnels, w->t, false, &ignored);
+	}
+}
+
+static void on_failure(struct waiter *w, const char *event, const struct tunnel_error *e)
+{
+	if (strcmp(event, "failed") == 0)
+		undo(w);
+	finish(w, NULL, e);
+}
+
+static void on_event_for(struct waiter *w, struct tunnel *t, const char *event)
+{
+	struct tunnel_error e = { 0 };
+
+	if (strcmp(event, "down") == 0) {
+		tunnel_error_set(&e, E(NoAnswer), NULL, "%s was taken down meanwhile", tunnel_spec(t)->name);
+		finish(w, NULL, &e);
+	} else if (w->adds) {
+		if (strcmp(event, "prepared") == 0)
+			finish(w, with_tunnel(t), NULL);
+	} else if (strcmp(event, "up") == 0) {
+		finish(w, step(t, "up"), NULL);
+	} else if (strcmp(event, "hello") == 0 && !w->waits_for_peer) {
+		finish(w, step(t, "started"), NULL);
+	} else {
+		varlink_notify(w->call, step(t, event));
+	}
+}
+
+static void on_event(struct tunnel *t, const char *event, const struct tunnel_error *e, void *arg)
+{
+	struct control *c = arg;
+	struct waiter *w;
+	bool any;
+
+	/* finish() may free any of them. */
+	list_for_each (it, &c->waiting) {
+		w = container_of(it, struct waiter, node);
+		if (w->t != t)
+			continue;
+		if (e)
+			on_failure(w, event, e);
+		else
+			on_event_for(w, t, event);
+	}
+	any = strcmp(event, "up") == 0 || strcmp(event, "down") == 0 || e;
+	if (any) {
+		size_t up = 0;
+
+		list_for_each (it, tunnels_list(c->tunnels))
+			up += tunnel_is_up(tunnel_of_node(it));
+		service_set_status(c->svc, "%zu tunnels, %zu up", tunnels_count(c->tunnels), up);
+	}
+}
+
+static void on_wait_over(void *arg)
+{
+	struct waiter *w = arg;
+	struct tunnel_error e = { 0 };
+	_cleanup_json_ json_t *j = tunnel_to_json(w->t);
+	const char *problem = json_get_str(j, "problem");
+
+	tunnel_error_set(&e, E(NoAnswer),
+			 "It goes on trying. Is the tunnel up on the other side, and can one side reach the other's UDP port?",
+			 "%s: no answer from the peer%s%s", tunnel_spec(w->t)->name, problem ? ": " : "",
+			 problem ? problem : "");
+	finish(w, NULL, &e);
+}
+
+static struct waiter *waiter_new(struct control *c, struct varlink_call *call, struct tunnel *t)
+{
+	struct waiter *w = calloc(1, sizeof(*w));
+
+	if (!w)
+		return NULL;
+	*w = (struct waiter){ .c = c, .call = call, .t = t };
+	if (loop_timer_new(&w->timer, c->loop, on_wait_over, w) != 0) {
+		free(w);
+		return NULL;
+	}
+	list_append(&c->waiting, &w->node);
+	varlink_call_on_gone(call, on_gone, w);
+	return w;
+}
+
+/* ---- methods ---- */
+
+static struct tunnel *find(struct control *c, struct varlink_call *call, const json_t *params)
+{
+	const char *name = json_get_str(params, "name");
+	struct tunnel *t = tunnels_find(c->tunnels, name);
+	char message[200];
+
+	if (!t) {
+		snprintf(message, sizeof(message), "there is no tunnel %.64s", name);
+		varlink_error(call, E(NoSuchTunnel), message,
+			      "“handfast tunnel list” shows those there are; “handfast pair” makes one to another device.");
+	}
+	return t;
+}
+
+static void method_list(struct varlink_call *call, const json_t *params, void *arg)
+{
+	struct control *c = arg;
+	json_t *list = json_array();
+
+	(void)params;
+	list_for_each (it, tunnels_list(c->tunnels))
+		json_array_append_new(list, tunnel_to_json(tunnel_of_node(it)));
+	varlink_reply(call, json_pack("{s:o}", "tunnels", list));
+}
+
+static void method_show(struct varlink_call *call, const json_t *params, void *arg)
+{
+	struct tunnel *t = find(arg, call, params);
+
+	if (t)
+		varlink_reply(call, with_tunnel(t));
+}
+
+static void method_up(struct varlink_call *call, const json_t *params, void *arg)
+{
+	struct control *c = arg;
+	struct tunnel *t = find(c, call, params);
+	int64_t wait_ms = json_get_int(params, "wait_ms", -1);
+	struct tunnel_error e = { 0 };
+	struct waiter *w;
+	bool was_enabled;
+
+	if (!t)
+		return;
+	was_enabled = tunnel_spec(t)->enabled;
+	if (tunnels_set_enabled(c->tunnels, t, true, &e)) {
+		reply_error(call, &e);
+		return;
+	}
+	if (tunnel_is_up(t)) {
+		varlink_reply(call, step(t, "up"));
+		return;
+	}
+	w = waiter_new(c, call, t);
+	if (!w) {
+		varlink_error(call, "io.handfast.Daemon.Internal", "no memory", NULL);
+		return;
+	}
+	w->was_enabled = was_enabled;
+	w->waits_for_peer = wait_ms >= 0 || varlink_call_wants_more(call);
+	if (wait_ms < 0)
+		wait_ms = WAIT_DEFAULT_MS;
+	loop_timer_start(w->timer, (uint64_t)(wait_ms < WAIT_MAX_MS ? wait_ms : WAIT_MAX_MS));
+	if (tunnel_is_running(t))
+		on_event_for(w, t, "hello");
+	else
+		tunnel_start(t);
+}
+
+static void method_down(struct varlink_call *call, const json_t *params, void *arg)
+{
+	struct control *c = arg;
+	struct tunnel *t = find(c, call, params);
+	struct tunnel_error e = { 0 };
+
+	if (!t)
+		return;
+	if (tunnels_set_enabled(c->tunnels, t, false, &e)) {
+		reply_error(call, &e);
+		return;
+	}
+	tunnel_stop(t);
+	varlink_reply(call, NULL);
+}
+
+static void method_add(struct varlink_call *call, const json_t *params, void *arg)
+{
+	struct control *c = arg;
+	struct tunnel_error e = { 0 };
+	struct tunnel *t;
+
+	if (tunnels_add(c->tunnels, &t, json_get_str(params, "name"), params, &e)) {
+		reply_error(call, &e);
+		return;
+	}
+	if (!waiter_new(c, call, t)) {
+		tunnels_forget(c->tunnels, t);
+		varlink_error(call, "io.handfast.Daemon.Internal", "no memory", NULL);
+		return;
+	}
+	container_of(c->waiting.prev, struct waiter, node)->adds = true;
+	tunnel_prepare(t);
+}
+
+static void method_remove(struct varlink_call *call, const json_t *params, void *arg)
+{
+	struct control *c = arg;
+	struct tunnel *t = find(c, call, params);
+	struct tunnel_error e = { 0 };
+
+	if (!t)
+		return;
+	if (tunnels_remove(c->tunnels, t, &e))
+		reply_error(call, &e);
+	else
+		varlink_reply(call, NULL);
+}
+
+static void method_burn(struct varlink_call *call, const json_t *params, void *arg)
+{
+	struct tunnel *t = find(arg, call, params);
+	int64_t to_slot = json_get_int(params, "to_slot", -1);
+	struct tunnel_error e = { 0 };
+	uint64_t burned = 0;
+
+	if (!t)
+		return;
+	if (tunnel_burn(t, to_slot < 0 ? UINT64_MAX : (uint64_t)to_slot, &burned, &e))
+		reply_error(call, &e);
+	else
+		varlink_reply(call, json_pack("{s:o, s:I}", "tunnel", tunnel_to_json(t), "burned_packets",
+					      (json_int_t)burned));
+}
+
+static const struct varlink_method methods[] = {
+	{ "List", VARLINK_READ, method_list },	   { "Show", VARLINK_READ, method_show },
+	{ "Up", VARLINK_CHANGE, method_up },	   { "Down", VARLINK_CHANGE, method_down },
+	{ "Add", VARLINK_CHANGE, method_add },	   { "Remove", VARLINK_CHANGE, method_remove },
+	{ "Burn", VARLINK_CHANGE, method_burn },   { 0 },
+};
+
+static const struct varlink_interface interface = {
+	.name = "io.handfast.Tunnel",
+	.description = varlink_io_handfast_Tunnel,
+	.methods = methods,
+};
+
+int control_new(struct control **out, struct service *svc, struct tunnels *tunnels)
+{
+	_cleanup_(control_freep) struct control *c = calloc(1, sizeof(*c));
+	int r;
+
+	if (!c)
+		return -ENOMEM;
+	list_init(&c->waiting);
+	c->svc = svc;
+	c->loop = service_loop(svc);
+	c->tunnels = tunnels;
+	r = service_add_interface(svc, &interface, c);
+	if (r)
+		return r;
+	tunnels_on_event(tunnels, on_event, c);
+	*out = steal(&c);
+	return 0;
+}
+
+struct control *control_free(struct control *c)
+{
+	if (!c)
+		return NULL;
+	if (c->tunnels)
+		tunnels_on_event(c->tunnels, NULL, NULL);
+	list_for_each (it, &c->waiting)
+		waiter_free(container_of(it, struct waiter, node));
+	free(c);
+	return NULL;
+}

@@ -1,0 +1,392 @@
+/*
+ * One table reads all three: YAML by the configuration layer, and JSON from
+ * commands and state by writing it as YAML text first, so that each value is
+ * checked in the same place and complained about in the same words.
+ */
+#include "pskd/spec.h"
+
+#include <errno.h>
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/base64.h"
+#include "base/bytes.h"
+#include "base/error.h"
+#include "base/json.h"
+#include "base/text.h"
+#include "pskd/address.h"
+#include "pskd/udp.h"
+
+static const char *check_endpoint(const char *value)
+{
+	char host[256];
+	uint16_t port;
+
+	return udp_split(host, sizeof(host), &port, value, 0) == 0 ? NULL : "host:port";
+}
+
+static const char *check_listen(const char *value)
+{
+	struct sockaddr_in6 a;
+
+	return udp_parse(&a, value) == 0 ? NULL : "a port or address:port, in numbers";
+}
+
+static const char *check_local(const char *value)
+{
+	struct tunnel_addresses a;
+
+	return address_parse(&a, value, NULL) == 0 ? NULL : "an address with prefix, or two: 10.9.0.1/30, fd00::1/64";
+}
+
+static int parse_pin(struct sign_public *out, const char *value)
+{
+	if (strlen(value) == 2 * SIGN_PUBLIC_LEN)
+		return hex_parse(out->b, SIGN_PUBLIC_LEN, value);
+	return base64_decode_exact(out->b, SIGN_PUBLIC_LEN, value, BASE64_STANDARD);
+}
+
+static const char *check_pin(const char *value)
+{
+	struct sign_public pub;
+
+	return parse_pin(&pub, value) == 0 ? NULL : "the peer's public key in base64 or hex, as `handfast peers` shows it";
+}
+
+static const char *check_interface(const char *value)
+{
+	if (strncmp(value, "hf", 2) == 0 && strlen(value) < 16 && strlen(value) > 2 &&
+	    (strcmp(value, "hf%d") == 0 ||
+	     value[strspn(value, "abcdefghijklmnopqrstuvwxyz0123456789.-_")] == '\0'))
+		return NULL;
+	return "a name of at most 15 characters that begins with hf";
+}
+
+static const char *const role_names[] = { "initiator", "responder", NULL };
+static const char *const peer_names[] = { "handfast", "prototype", NULL };
+static const char *const erase_names[] = { "none", "zero", "punch", NULL };
+
+#define AT(member) offsetof(struct spec_file, member)
+
+static const struct config_option options[] = {
+	{ .key = "key_file", .type = CONFIG_PATH, .offset = AT(key_file), .required = true,
+	  .help = "key material: rows of 120 bytes, the same on both sides" },
+	{ .key = "role", .type = CONFIG_ENUM, .offset = AT(role), .required = true, .names = role_names,
+	  .help = "which half of the material is ours: the two sides must differ" },
+	{ .key = "peer", .type = CONFIG_ENUM, .offset = AT(peer), .def = "handfast", .names = peer_names,
+	  .help = "prototype: no handshake, for peers of the published prototype" },
+	{ .key = "endpoint", .type = CONFIG_STRING, .offset = AT(endpoint), .check = check_endpoint,
+	  .help = "where the peer listens: host:port" },
+	{ .key = "listen", .type = CONFIG_STRING, .offset = AT(listen), .check = check_listen,
+	  .help = "UDP port, or address:port; default 7200, or any when there is an endpoint" },
+	{ .key = "local_address", .type = CONFIG_STRING, .offset = AT(local_address), .check = check_local,
+	  .help = "own addresses in the tunnel with prefixes; default: derived from the key file" },
+	{ .key = "peer_address", .type = CONFIG_STRING, .offset = AT(peer_address),
+	  .help = "the peer's addresses in the tunnel" },
+	{ .key = "pin", .type = CONFIG_STRING, .offset = AT(pin), .check = check_pin,
+	  .help = "the peer's public key: both sides then sign the handshake" },
+	{ .key = "erase", .type = CONFIG_ENUM, .offset = AT(erase), .def = "none", .names = erase_names,
+	  .help = "what becomes of spent slots in the file" },
+	{ .key = "window", .type = CONFIG_U64, .offset = AT(window), .def = "8192", .min = 4096, .max = 65536,
+	  .help = "packets that may arrive out of order" },
+	{ .key = "keepalive", .type = CONFIG_DURATION, .offset = AT(keepalive_ms), .def = "25s", .max = 3600000,
+	  .help = "an empty packet after this long without one; 0: none" },
+	{ .key = "mtu", .type = CONFIG_U64, .offset = AT(mtu), .def = "1420", .min = 1280, .max = 9000,
+	  .help = "of the device" },
+	{ .key = "interface", .type = CONFIG_STRING, .offset = AT(interface), .def = "hf%d",
+	  .check = check_interface, .help = "name of the device" },
+	{ .key = "enabled", .type = CONFIG_BOOL, .offset = AT(enabled), .def = "true",
+	  .help = "brought up at start" },
+};
+
+const struct config_schema spec_schema = {
+	.name = "tunnels/NAME.yaml",
+	.options = options,
+	.n_options = ARRAY_SIZE(options),
+	.struct_size = sizeof(struct spec_file),
+};
+
+struct spec *spec_free(struct spec *s)
+{
+	if (!s)
+		return NULL;
+	config_done(&spec_schema, &s->f);
+	free(s);
+	return NULL;
+}
+
+static int new_spec(struct spec **out, const char *name, enum spec_origin origin)
+{
+	struct spec *s = calloc(1, sizeof(*s));
+
+	if (!s)
+		return -ENOMEM;
+	snprintf(s->name, sizeof(s->name), "%s", name);
+	s->origin = origin;
+	*out = s;
+	return 0;
+}
+
+/* What one value alone cannot tell. */
+static int check_whole(struct spec *s, const char *where, struct config_error *err)
+{
+	struct tunnel_addresses a;
+	const char *wrong = NULL;
+
+	if (s->f.peer_address && (!s->f.local_address ||
+				  address_parse(&a, s->f.local_address, s->f.peer_address) != 0))
+		wrong = "peer_address: an address of each family that local_address has";
+	if (s->f.peer && !s->f.endpoint)
+		wrong = "peer: prototype needs an endpoint, since nothing else tells where the peer is";
+	if (s->f.peer && s->f.pin)
+		wrong = "peer: prototype has no handshake that could be signed: leave pin out";
+	if (wrong) {
+		snprintf(err->text, sizeof(err->text), "%s: %s", where, wrong);
+		return -EINVAL;
+	}
+	s->f.window = (s->f.window + 63) / 64 * 64;
+	s->pinned = s->f.pin && parse_pin(&s->peer_public, s->f.pin) == 0;
+	return 0;
+}
+
+int spec_load(struct spec **out, const char *path, const char *name, struct config_error *err)
+{
+	_cleanup_(spec_freep) struct spec *s = NULL;
+	int r;
+
+	r = new_spec(&s, name, SPEC_DECLARED);
+	if (r)
+		return r;
+	r = config_load(&spec_schema, &s->f, path, false, err);
+	if (!r)
+		r = check_whole(s, path, err);
+	if (r)
+		return r;
+	s->enabled = s->f.enabled;
+	*out = steal(&s);
+	return 0;
+}
+
+/* "key: value\n" with the value in double quotes where it is a string. */
+static int append_yaml(char **text, size_t *len, const char *key, const json_t *value)
+{
+	_cleanup_free_ char *v = json_dumps(value, JSON_ENCODE_ANY | JSON_ENSURE_ASCII);
+	char *more;
+	int n;
+
+	if (!v)
+		return -ENOMEM;
+	n = snprintf(NULL, 0, "%s: %s\n", key, v);
+	more = realloc(*text, *len + (size_t)n + 1);
+	if (!more)
+		return -ENOMEM;
+	snprintf(more + *len, (size_t)n + 1, "%s: %s\n", key, v);
+	*text = more;
+	*len += (size_t)n;
+	return 0;
+}
+
+static int parse_members(struct spec *s, const json_t *members, struct config_error *err)
+{
+	_cleanup_free_ char *text = strdup("");
+	size_t len = 0;
+	int r;
+
+	for (size_t i = 0; i < ARRAY_SIZE(options) && text; i++) {
+		const json_t *v = json_object_get(members, options[i].key);
+
+		if (!v || json_is_null(v))
+			continue;
+		r = append_yaml(&text, &len, options[i].key, v);
+		if (r)
+			return r;
+	}
+	if (!text)
+		return -ENOMEM;
+	r = config_parse(&spec_schema, &s->f, s->name, text, len, err);
+	return r ? r : check_whole(s, s->name, err);
+}
+
+int spec_make(struct spec **out, const char *name, const struct json_t *members, struct config_error *err)
+{
+	_cleanup_(spec_freep) struct spec *s = NULL;
+	int r;
+
+	r = new_spec(&s, name, SPEC_MADE);
+	if (!r)
+		r = parse_members(s, members, err);
+	if (r)
+		return r;
+	*out = steal(&s);
+	return 0;
+}
+
+int spec_from_root(struct spec **out, const struct identity_root *root, const char *name)
+{
+	_cleanup_(spec_freep) struct spec *s = NULL;
+	struct spec_file *f;
+	int r;
+
+	r = new_spec(&s, name, SPEC_PAIRED);
+	if (r)
+		return r;
+	/* Members that a pairing does not name have the file's defaults. */
+	f = &s->f;
+	r = config_defaults(&spec_schema, f);
+	if (r)
+		return r;
+	f->role = root->role == IDENTITY_ALICE ? KEYS_INITIATOR : KEYS_RESPONDER;
+	s->pinned = true;
+	s->peer_public = root->peer_public;
+	s->own_public = root->own_public;
+	memcpy(s->peer_name, root->peer_name, sizeof(s->peer_name));
+	memcpy(s->peer_id, root->peer_id, sizeof(s->peer_id));
+	memcpy(s->tunnel_id, root->tunnel_id, sizeof(s->tunnel_id));
+	s->own_port = root->own_port;
+	s->peer_port = root->peer_port;
+	s->n_candidates = root->n_candidates;
+	memcpy(s->candidates, root->candidates, sizeof(s->candidates));
+	*out = steal(&s);
+	return 0;
+}
+
+/* ---- state ---- */
+
+static json_t *hex(const uint8_t *p, size_t len)
+{
+	char text[2 * 64 + 1];
+
+	hex_format(text, p, len);
+	return json_string(text);
+}
+
+static json_t *file_to_json(const struct spec_file *f)
+{
+	char keepalive[32];
+
+	snprintf(keepalive, sizeof(keepalive), "%llums", (unsigned long long)f->keepalive_ms);
+	return json_pack("{s:s*, s:s, s:s, s:s*, s:s*, s:s*, s:s*, s:s*, s:s, s:I, s:s*, s:I, s:s}", "key_file",
+			 f->key_file, "role", role_names[f->role], "peer", peer_names[f->peer],
+			 "endpoint", f->endpoint, "listen", f->listen, "local_address", f->local_address,
+			 "peer_address", f->peer_address, "pin", f->pin, "erase", erase_names[f->erase],
+			 "window", (json_int_t)f->window, "interface", f->interface, "mtu",
+			 (json_int_t)f->mtu, "keepalive", keepalive);
+}
+
+static json_t *pairing_to_json(const struct spec *s)
+{
+	json_t *list = json_array();
+
+	for (size_t i = 0; i < s->n_candidates; i++)
+		json_array_append_new(list, json_string(s->candidates[i]));
+	return json_pack("{s:s, s:o, s:o, s:o, s:o, s:i, s:i, s:o}", "peer_name", s->peer_name, "peer_id",
+			 hex(s->peer_id, sizeof(s->peer_id)), "peer_public",
+			 hex(s->peer_public.b, SIGN_PUBLIC_LEN), "own_public",
+			 hex(s->own_public.b, SIGN_PUBLIC_LEN), "tunnel_id", hex(s->tunnel_id, 16),
+			 "own_port", (int)s->own_port, "peer_port", (int)s->peer_port, "candidates", list);
+}
+
+json_t *spec_to_json(const struct spec *s)
+{
+	static const char *const origins[] = { "declared", "made", "paired" };
+	json_t *j = json_pack("{s:i, s:s, s:s, s:s}", "version", 1, "origin", origins[s->origin], "ledger",
+			      s->ledger, "last_endpoint", s->last_endpoint);
+
+	if (!j)
+		return NULL;
+	/* Of a declared tunnel only what a command changed; else its file decides. */
+	if (s->origin != SPEC_DECLARED || s->enabled != s->f.enabled)
+		json_object_set_new(j, "enabled", json_boolean(s->enabled));
+	if (s->origin != SPEC_DECLARED)
+		json_object_set_new(j, "tunnel", file_to_json(&s->f));
+	if (s->origin == SPEC_PAIRED)
+		json_object_set_new(j, "pairing", pairing_to_json(s));
+	return j;
+}
+
+static int get_hex(uint8_t *out, size_t len, const json_t *j, const char *key)
+{
+	const char *text = json_get_str(j, key);
+
+	return text ? hex_parse(out, len, text) : -EINVAL;
+}
+
+static int pairing_from_json(struct spec *s, const json_t *j)
+{
+	const json_t *list = json_object_get(j, "candidates"), *one;
+	const char *name = json_get_str(j, "peer_name");
+	size_t i;
+
+	if (!name || !text_is_name(name) || get_hex(s->peer_id, sizeof(s->peer_id), j, "peer_id") ||
+	    get_hex(s->peer_public.b, SIGN_PUBLIC_LEN, j, "peer_public") ||
+	    get_hex(s->own_public.b, SIGN_PUBLIC_LEN, j, "own_public") ||
+	    get_hex(s->tunnel_id, 16, j, "tunnel_id") ||
+	    json_array_size(list) > IDENTITY_CANDIDATES_MAX)
+		return -EBADMSG;
+	snprintf(s->peer_name, sizeof(s->peer_name), "%s", name);
+	s->own_port = (uint16_t)json_get_int(j, "own_port", 0);
+	s->peer_port = (uint16_t)json_get_int(j, "peer_port", 0);
+	json_array_foreach(list, i, one) {
+		if (!json_is_string(one))
+			return -EBADMSG;
+		snprintf(s->candidates[s->n_candidates++], IDENTITY_CANDIDATE_LEN, "%s",
+			 json_string_value(one));
+	}
+	s->pinned = true;
+	return 0;
+}
+
+/* A pairing's tunnel has the file's values but no key file, which the table asks for. */
+static int paired_file(struct spec *s, const json_t *j, struct config_error *err)
+{
+	_cleanup_json_ json_t *members = json_deep_copy(json_object_get(j, "tunnel"));
+	int r;
+
+	if (!members || json_object_set_new(members, "key_file", json_string("/")) != 0)
+		return -ENOMEM;
+	r = parse_members(s, members, err);
+	if (r)
+		return r;
+	free(steal(&s->f.key_file));
+	return pairing_from_json(s, json_object_get(j, "pairing"));
+}
+
+int spec_from_json(struct spec **out, const char *name, const json_t *j)
+{
+	_cleanup_(spec_freep) struct spec *s = NULL;
+	const char *origin = json_get_str(j, "origin"), *ledger = json_get_str(j, "ledger");
+	const char *last = json_get_str(j, "last_endpoint");
+	struct config_error err;
+	int r;
+
+	if (!origin || !ledger || strlen(ledger) >= sizeof(s->ledger) || strchr(ledger, '/') ||
+	    json_get_int(j, "version", 0) != 1)
+		return -EBADMSG;
+	r = new_spec(&s, name, SPEC_DECLARED);
+	if (r)
+		return r;
+	if (strcmp(origin, "made") == 0) {
+		s->origin = SPEC_MADE;
+		r = parse_members(s, json_object_get(j, "tunnel"), &err);
+	} else if (strcmp(origin, "paired") == 0) {
+		s->origin = SPEC_PAIRED;
+		r = paired_file(s, j, &err);
+	}
+	if (r)
+		return r == -ENOMEM ? r : -EBADMSG;
+	s->enabled = json_is_true(json_object_get(j, "enabled"));
+	s->has_enabled = json_is_boolean(json_object_get(j, "enabled"));
+	snprintf(s->ledger, sizeof(s->ledger), "%s", ledger);
+	snprintf(s->last_endpoint, sizeof(s->last_endpoint), "%s", last ? last : "");
+	*out = steal(&s);
+	return 0;
+}
+
+bool spec_same(const struct spec *a, const struct spec *b)
+{
+	_cleanup_json_ json_t *ja = file_to_json(&a->f), *jb = file_to_json(&b->f);
+
+	return ja && jb && json_equal(ja, jb);
+}

@@ -1,0 +1,73 @@
+/*
+ * What a tunnel should be: as declared in a YAML file, as made by command, or
+ * as a pairing gave it. Plain data, checked when it is read.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/cleanup.h"
+#include "config/config.h"
+#include "crypto/sign.h"
+#include "proto/identity_msg.h"
+#include "pskd/keys.h"
+
+struct json_t;
+
+#define SPEC_NAME_MAX 32
+#define SPEC_PORT 7200
+
+enum spec_origin { SPEC_DECLARED, SPEC_MADE, SPEC_PAIRED };
+
+/* The keys of tunnels/NAME.yaml, and of a made tunnel's state. */
+struct spec_file {
+	char *key_file;
+	int role;  /* enum keys_role */
+	int peer;  /* 1: prototype */
+	char *endpoint, *listen, *local_address, *peer_address, *pin, *interface;
+	int erase; /* enum keys_erase */
+	uint64_t window, keepalive_ms, mtu;
+	bool enabled;
+};
+
+struct spec {
+	char name[SPEC_NAME_MAX + 1];
+	enum spec_origin origin;
+	bool enabled;
+	bool has_enabled; /* read from state, not only assumed */
+	struct spec_file f;
+	bool pinned;
+	struct sign_public peer_public;
+	/* paired */
+	char peer_name[IDENTITY_NAME_MAX + 1];
+	uint8_t peer_id[IDENTITY_ID_LEN];
+	struct sign_public own_public;
+	uint8_t tunnel_id[16];
+	uint16_t own_port, peer_port;
+	size_t n_candidates;
+	char candidates[IDENTITY_CANDIDATES_MAX][IDENTITY_CANDIDATE_LEN];
+	/* state */
+	char ledger[80];      /* file below ledgers/; "": none yet */
+	char last_endpoint[64]; /* where the peer was proven to be */
+};
+
+extern const struct config_schema spec_schema;
+
+struct spec *spec_free(struct spec *s);
+DEFINE_CLEANUP(struct spec *, spec_free);
+
+/* From tunnels/NAME.yaml. 0, or negative with *err. */
+int spec_load(struct spec **out, const char *path, const char *name, struct config_error *err);
+/* From a moved root, which stays the caller's. name is the tunnel's. 0 or -ENOMEM. */
+int spec_from_root(struct spec **out, const struct identity_root *root, const char *name);
+/* From what a command gives; members as in the YAML file, NULL: not given. 0, or negative with *err. */
+int spec_make(struct spec **out, const char *name, const struct json_t *members, struct config_error *err);
+
+/* What is kept in state. NULL without memory. */
+struct json_t *spec_to_json(const struct spec *s);
+/* Of a declared tunnel, this only adds what state knows (enabled, ledger, last_endpoint). 0 or -EBADMSG, -ENOMEM. */
+int spec_from_json(struct spec **out, const char *name, const struct json_t *j);
+/* True when a running tunnel need not be restarted for the change from a to b. */
+bool spec_same(const struct spec *a, const struct spec *b);

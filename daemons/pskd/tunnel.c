@@ -1,0 +1,608 @@
+/*
+ * A tunnel's start is a chain of steps, each of which may take its time
+ * elsewhere: ledger (a key file is read whole once), keys, socket, device,
+ * handshake. Whatever fails takes down what was there and says why.
+ */
+#include "pskd/tunnel.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "base/log.h"
+#include "crypto/kdf.h"
+#include "crypto/secret.h"
+#include "pskd/identity_client.h"
+#include "pskd/store.h"
+#include "pskd/tun.h"
+#include "pskd/tunnel_internal.h"
+
+#define RETRY_MAX_MS 60000
+#define LEDGER_TRIES 100
+
+static void open_keys(struct tunnel *t);
+static void create_ledger(struct tunnel *t);
+
+void tunnel_error_set(struct tunnel_error *e, const char *code, const char *hint, const char *fmt, ...)
+{
+	va_list ap;
+
+	e->code = code;
+	va_start(ap, fmt);
+	vsnprintf(e->message, sizeof(e->message), fmt, ap);
+	va_end(ap);
+	snprintf(e->hint, sizeof(e->hint), "%s", hint ? hint : "");
+}
+
+void tunnel_set_problem(struct tunnel *t, const char *code, const char *hint, const char *fmt, ...)
+{
+	va_list ap;
+
+	t->problem.code = code;
+	va_start(ap, fmt);
+	vsnprintf(t->problem.message, sizeof(t->problem.message), fmt, ap);
+	va_end(ap);
+	snprintf(t->problem.hint, sizeof(t->problem.hint), "%s", hint ? hint : "");
+}
+
+void tunnel_clear_problem(struct tunnel *t)
+{
+	t->problem.code = NULL;
+}
+
+void tunnel_tell(struct tunnel *t, const char *event)
+{
+	t->ctx.on_event(t, event, NULL, t->ctx.arg);
+}
+
+static void on_retry(void *arg)
+{
+	struct tunnel *t = arg;
+
+	if (t->state == TUNNEL_FAILED)
+		tunnel_start(t);
+}
+
+int tunnel_new(struct tunnel **out, const struct tunnel_context *ctx, struct spec **spec)
+{
+	_cleanup_(tunnel_freep) struct tunnel *t = calloc(1, sizeof(*t));
+	int r;
+
+	if (!t)
+		return -ENOMEM;
+	t->ctx = *ctx;
+	t->udp.fd = -1;
+	r = loop_timer_new(&t->timer, ctx->loop, tunnel_on_timer, t);
+	if (!r)
+		r = loop_timer_new(&t->retry, ctx->loop, on_retry, t);
+	if (r)
+		return r;
+	t->spec = steal(spec);
+	*out = steal(&t);
+	return 0;
+}
+
+/* Everything that a start made, in reverse. */
+static void take_down(struct tunnel *t)
+{
+	if (t->job)
+		t->job->t = NULL;
+	if (t->resolving)
+		t->resolving->t = NULL;
+	t->job = NULL;
+	t->resolving = NULL;
+	loop_timer_stop(t->timer);
+	t->hello = hello_free(t->hello);
+	t->path = path_free(t->path);
+	udp_close(&t->udp);
+	t->keys = keys_close(t->keys);
+	t->ifname[0] = '\0';
+	t->unanswered_ms = 0;
+}
+
+struct tunnel *tunnel_free(struct tunnel *t)
+{
+	if (!t)
+		return NULL;
+	list_remove(&t->node);
+	take_down(t);
+	loop_timer_free(t->timer);
+	loop_timer_free(t->retry);
+	spec_free(t->spec);
+	free(t);
+	return NULL;
+}
+
+void tunnel_set_identity(struct tunnel *t, struct identity_client *identity)
+{
+	t->ctx.identity = identity;
+}
+
+const struct spec *tunnel_spec(const struct tunnel *t)
+{
+	return t->spec;
+}
+
+struct spec *tunnel_spec_mutable(struct tunnel *t)
+{
+	return t->spec;
+}
+
+struct list *tunnel_node(struct tunnel *t)
+{
+	return &t->node;
+}
+
+struct tunnel *tunnel_of_node(struct list *node)
+{
+	return container_of(node, struct tunnel, node);
+}
+
+bool tunnel_is_running(const struct tunnel *t)
+{
+	return t->state != TUNNEL_DOWN && t->state != TUNNEL_FAILED;
+}
+
+bool tunnel_is_up(const struct tunnel *t)
+{
+	return t->state == TUNNEL_UP;
+}
+
+void tunnel_fail(struct tunnel *t, const struct tunnel_error *e)
+{
+	log_event(LOG_ERR, &MSG_TUNNEL_FAILED,
+		  LOG_FIELDS({ FIELD_TUNNEL, t->spec->name }, { FIELD_ERROR, e->code }),
+		  "tunnel %s: %s", t->spec->name, e->message);
+	take_down(t);
+	t->state = TUNNEL_FAILED;
+	t->problem = *e;
+	if (t->spec->enabled && !t->prepare_only) {
+		t->retry_ms = t->retry_ms ? t->retry_ms * 2 : 1000;
+		if (t->retry_ms > RETRY_MAX_MS)
+			t->retry_ms = RETRY_MAX_MS;
+		loop_timer_start(t->retry, t->retry_ms);
+	}
+	t->ctx.on_event(t, "failed", e, t->ctx.arg);
+}
+
+static void fail_errno(struct tunnel *t, const char *code, int r, const char *what)
+{
+	struct tunnel_error e = { 0 };
+
+	tunnel_error_set(&e, code, NULL, "%s: %s", what, strerror(r < 0 ? -r : EIO));
+	tunnel_fail(t, &e);
+}
+
+void tunnel_keys_error(struct tunnel_error *e, const struct tunnel *t, int r, const char *detail)
+{
+	static const struct {
+		int r;
+		const char *code, *text, *hint;
+	} known[] = {
+		{ KEYS_E_BAD_FILE, E(BadKeyFile), "this is no key file",
+		  "“handfast tunnel generate FILE SIZE” makes one." },
+		{ KEYS_E_CHANGED, E(KeyFileDiffers), "the key file is not the one that was added",
+		  "Put the right file back, or add the new one under another name." },
+		{ KEYS_E_IN_USE, E(KeyFileInUse), "the key file is in use already",
+		  "Each key file is good for one tunnel, and for one only." },
+		{ KEYS_E_UNREADABLE, E(KeyFileUnreadable), "the key file cannot be read",
+		  "pskd's user must be able to read it." },
+		{ KEYS_E_EXHAUSTED, E(Exhausted), "the key material is used up",
+		  "Make a new key file, carry it to both sides, and add it." },
+		{ KEYS_E_LEDGER, E(StorageFailed), "the ledger cannot be used", NULL },
+		{ KEYS_E_NEEDS_HANDSHAKE, E(BadKeyFile),
+		  "this material has been used with handshakes and may not be used without", NULL },
+		{ KEYS_E_NEEDS_BURN, E(NeedsBurn), "key material must be given up to go on",
+		  "“handfast tunnel burn NAME” does so." },
+	};
+	const char *subject = t->spec->f.key_file ? t->spec->f.key_file : t->spec->name;
+
+	for (size_t i = 0; i < ARRAY_SIZE(known); i++)
+		if (known[i].r == r) {
+			tunnel_error_set(e, known[i].code, known[i].hint, "%s: %s%s%s", subject,
+					 known[i].text, detail[0] ? ": " : "", detail);
+			return;
+		}
+	tunnel_error_set(e, E(StorageFailed), NULL, "%s: %s%s%s", subject, detail[0] ? detail : "",
+			 detail[0] ? ": " : "", strerror(r < 0 ? -r : EIO));
+}
+
+/* ---- ledger and keys ---- */
+
+struct create_job {
+	struct tunnel_link link;
+	struct keys_options o;
+	char *ledger_path, *ledgers_dir, *key_file;
+	char detail[200];
+	int r;
+};
+
+static void create_job_free(struct create_job *j)
+{
+	free(j->ledger_path);
+	free(j->ledgers_dir);
+	free(j->key_file);
+	free(j);
+}
+
+static void fill_options(const struct tunnel *t, struct keys_options *o, const char *ledger_path)
+{
+	*o = (struct keys_options){
+		.ledger_path = ledger_path,
+		.ledgers_dir = t->ctx.store->ledgers_dir,
+		.role = (enum keys_role)t->spec->f.role,
+		.prototype = t->spec->f.peer != 0,
+		.window = (uint32_t)t->spec->f.window,
+		.key_file = t->spec->f.key_file,
+		.erase = (enum keys_erase)t->spec->f.erase,
+		.loop = t->ctx.loop,
+	};
+}
+
+static void ledger_name(const struct tunnel *t, char out[static 80])
+{
+	if (t->ledger_try == 0)
+		snprintf(out, 80, "%s.ledger", t->spec->name);
+	else
+		snprintf(out, 80, "%s.%u.ledger", t->spec->name, t->ledger_try);
+}
+
+static void create_work(void *arg)
+{
+	struct create_job *j = arg;
+
+	j->r = keys_create_file(&j->o, NULL, NULL, j->detail, sizeof(j->detail));
+}
+
+static void create_done(void *arg, bool cancelled)
+{
+	struct create_job *j = arg;
+	struct tunnel *t = j->link.t;
+	struct tunnel_error e = { 0 };
+
+	if (t && !cancelled) {
+		t->job = NULL;
+		/* One of this name that was removed: perhaps of the same file, with its marks. */
+		if (j->r == 0 || j->r == KEYS_E_EXISTS) {
+			open_keys(t);
+		} else {
+			tunnel_keys_error(&e, t, j->r, j->detail);
+			tunnel_fail(t, &e);
+		}
+	} else if (t) {
+		t->job = NULL;
+	}
+	create_job_free(j);
+}
+
+static void create_ledger(struct tunnel *t)
+{
+	struct create_job *j = calloc(1, sizeof(*j));
+	char name[80];
+	int r;
+
+	ledger_name(t, name);
+	if (j) {
+		j->ledger_path = tunnel_store_ledger_path(t->ctx.store, name);
+		j->ledgers_dir = strdup(t->ctx.store->ledgers_dir);
+		j->key_file = strdup(t->spec->f.key_file);
+	}
+	if (!j || !j->ledger_path || !j->ledgers_dir || !j->key_file) {
+		if (j)
+			create_job_free(j);
+		fail_errno(t, E(StorageFailed), -ENOMEM, "ledger");
+		return;
+	}
+	fill_options(t, &j->o, j->ledger_path);
+	/* The worker's copies: the tunnel may be gone before it is done. */
+	j->o.ledgers_dir = j->ledgers_dir;
+	j->o.key_file = j->key_file;
+	j->link.t = t;
+	t->job = &j->link;
+	r = worker_start(NULL, t->ctx.loop, create_work, create_done, j);
+	if (r) {
+		t->job = NULL;
+		create_job_free(j);
+		fail_errno(t, E(StorageFailed), r, "ledger");
+	}
+}
+
+/* The ledger's name is part of the state from its first use on. */
+static int adopt_ledger(struct tunnel *t, const char *name)
+{
+	int r;
+
+	if (strcmp(t->spec->ledger, name) == 0)
+		return 0;
+	snprintf(t->spec->ledger, sizeof(t->spec->ledger), "%s", name);
+	r = tunnel_store_save(t->ctx.store, t->spec);
+	if (r)
+		t->spec->ledger[0] = '\0';
+	return r;
+}
+
+static void listen_now(struct tunnel *t);
+
+static void open_keys(struct tunnel *t)
+{
+	_cleanup_free_ char *path = NULL;
+	char name[80], detail[200] = "", lost[64];
+	struct tunnel_error e = { 0 };
+	struct keys_options o;
+	uint64_t recovered = 0;
+	int r;
+
+	if (t->spec->ledger[0])
+		snprintf(name, sizeof(name), "%s", t->spec->ledger);
+	else
+		ledger_name(t, name);
+	path = tunnel_store_ledger_path(t->ctx.store, name);
+	fill_options(t, &o, path);
+	o.on_ready = tunnel_on_keys;
+	o.arg = t;
+	r = path ? keys_open(&t->keys, &o, &recovered, detail, sizeof(detail)) : -ENOMEM;
+	if (r == KEYS_E_CHANGED && !t->spec->ledger[0] && ++t->ledger_try < LEDGER_TRIES) {
+		create_ledger(t);
+		return;
+	}
+	if (r) {
+		tunnel_keys_error(&e, t, r, detail);
+		tunnel_fail(t, &e);
+		return;
+	}
+	r = adopt_ledger(t, name);
+	if (r) {
+		fail_errno(t, E(StorageFailed), r, "tunnel state");
+		return;
+	}
+	if (recovered > 0) {
+		snprintf(lost, sizeof(lost), "%llu", (unsigned long long)recovered);
+		log_event(LOG_NOTICE, &MSG_TUNNEL_RECOVERED,
+			  LOG_FIELDS({ FIELD_TUNNEL, t->spec->name }, { FIELD_COUNT, lost }),
+			  "tunnel %s: after an unclean stop, %s sequences are given up so that none is used twice",
+			  t->spec->name, lost);
+	}
+	if (t->prepare_only) {
+		t->keys = keys_close(t->keys);
+		t->state = TUNNEL_DOWN;
+		tunnel_tell(t, "prepared");
+		return;
+	}
+	tunnel_tell(t, "keys");
+	listen_now(t);
+}
+
+/* ---- socket, device ---- */
+
+static int listen_address(const struct tunnel *t, struct sockaddr_in6 *at)
+{
+	char port[8];
+
+	if (t->spec->f.listen)
+		return udp_parse(at, t->spec->f.listen);
+	if (t->spec->origin == SPEC_PAIRED) {
+		snprintf(port, sizeof(port), "%u", t->spec->own_port);
+		return udp_parse(at, port);
+	}
+	/* Who knows where the peer is need not be found itself. */
+	if (t->spec->f.endpoint) {
+		*at = (struct sockaddr_in6){ .sin6_family = AF_INET6 };
+		return 0;
+	}
+	snprintf(port, sizeof(port), "%u", SPEC_PORT);
+	return udp_parse(at, port);
+}
+
+static void on_device(const struct tun_result *result, void *arg);
+
+static void choose_addresses(struct tunnel *t)
+{
+	struct keys_info info;
+	enum keys_role role = (enum keys_role)t->spec->f.role;
+
+	if (t->spec->f.local_address) {
+		/* Checked when the spec was read. */
+		address_parse(&t->addresses, t->spec->f.local_address, t->spec->f.peer_address);
+		return;
+	}
+	keys_info(t->keys, &info);
+	/* Both sides have the same file, so its fingerprint names the tunnel. */
+	address_derive(&t->addresses, info.is_file ? info.fingerprint : t->spec->tunnel_id, role);
+}
+
+static void listen_now(struct tunnel *t)
+{
+	struct sockaddr_in6 at;
+	struct tunnel_error e = { 0 };
+	struct tunnel_link *link;
+	char text[UDP_TEXT_MAX];
+	int r;
+
+	r = listen_address(t, &at);
+	if (!r)
+		r = udp_open(&t->udp, &at);
+	if (r) {
+		udp_format(text, &at);
+		tunnel_error_set(&e, E(ListenFailed), "Choose another port with “listen”.",
+				 "cannot listen on UDP %s: %s", text, strerror(-r));
+		tunnel_fail(t, &e);
+		return;
+	}
+	tunnel_tell(t, "listening");
+	choose_addresses(t);
+	link = calloc(1, sizeof(*link));
+	r = link ? tun_request(t->ctx.loop, t->ctx.tund_socket, t->spec->f.interface,
+			       (uint16_t)t->spec->f.mtu, &t->addresses, on_device, link) :
+		   -ENOMEM;
+	if (r) {
+		free(link);
+		fail_errno(t, E(DeviceFailed), r, "device");
+		return;
+	}
+	link->t = t;
+	t->job = link;
+}
+
+static void device_error(struct tunnel_error *e, const struct tunnel *t, const struct tun_result *result)
+{
+	if (result->error == EADDRINUSE) {
+		tunnel_error_set(e, E(AddressConflict),
+				 "Set local_address and peer_address, on both sides.",
+				 "the tunnel's address cannot be used: %s", result->detail);
+		return;
+	}
+	tunnel_error_set(e, E(DeviceFailed),
+			 result->error == ENOENT || result->error == ECONNREFUSED ?
+				 "“systemctl start tund.socket” starts it." : NULL,
+			 "no device for %s: %s (%s)", t->spec->name, result->detail,
+			 strerror(result->error));
+}
+
+static void own_identity(const struct tunnel *t, uint8_t out[static PSKH_IDENTITY_LEN])
+{
+	uint8_t text[64], hash[SHA256_LEN];
+	ssize_t n;
+	FILE *f;
+
+	if (t->spec->origin == SPEC_PAIRED) {
+		identity_id(out, &t->spec->own_public);
+		return;
+	}
+	if (t->spec->pinned && identity_own(t->ctx.identity)) {
+		identity_id(out, identity_own(t->ctx.identity));
+		return;
+	}
+	/* A label, as in the prototype's document: nothing rests on it. */
+	memcpy(text, "psk-tunnel/v1", 13);
+	keys_hint(t->keys, text + 13);
+	random_bytes(text + 21, 32);
+	f = fopen("/etc/machine-id", "re");
+	n = f ? (ssize_t)fread(text + 21, 1, 32, f) : 0;
+	(void)n;
+	if (f)
+		fclose(f);
+	sha256(hash, text, 53);
+	memcpy(out, hash, PSKH_IDENTITY_LEN);
+}
+
+static int make_path(struct tunnel *t, int tun_fd)
+{
+	struct path_options po = {
+		.loop = t->ctx.loop, .keys = t->keys, .role = (enum keys_role)t->spec->f.role,
+		.prototype = t->spec->f.peer != 0, .window = (uint32_t)t->spec->f.window,
+		.mtu = (uint16_t)t->spec->f.mtu, .udp = t->udp, .tun_fd = tun_fd,
+		.events = &tunnel_path_events, .arg = t,
+	};
+	struct hello_options ho = {
+		.loop = t->ctx.loop, .keys = t->keys, .role = po.role, .window = po.window,
+		.pinned = t->spec->pinned, .peer_public = t->spec->peer_public, .ops = &tunnel_hello_ops,
+		.arg = t,
+	};
+	int r;
+
+	r = path_new(&t->path, &po);
+	if (r) {
+		close(tun_fd);
+		return r;
+	}
+	t->udp.fd = -1;
+	if (po.prototype)
+		return 0;
+	own_identity(t, ho.own_identity);
+	ho.drops = &path_counters(t->path)->drops;
+	return hello_new(&t->hello, &ho);
+}
+
+static void on_device(const struct tun_result *result, void *arg)
+{
+	struct tunnel_link *link = arg;
+	struct tunnel *t = link->t;
+	struct tunnel_error e = { 0 };
+	int r;
+
+	free(link);
+	if (!t) {
+		if (!result->error)
+			close(result->fd);
+		return;
+	}
+	t->job = NULL;
+	if (result->error) {
+		device_error(&e, t, result);
+		tunnel_fail(t, &e);
+		return;
+	}
+	memcpy(t->ifname, result->ifname, sizeof(t->ifname));
+	r = make_path(t, result->fd);
+	if (!r) {
+		t->state = TUNNEL_WAITING;
+		tunnel_clear_problem(t);
+		t->retry_ms = 0;
+		tunnel_tell(t, "device");
+		r = tunnel_begin(t);
+	}
+	if (r)
+		fail_errno(t, E(DeviceFailed), r, "packet path");
+}
+
+/* ---- life ---- */
+
+static void begin(struct tunnel *t, bool prepare_only)
+{
+	struct tunnel_error e = { 0 };
+
+	if (tunnel_is_running(t))
+		return;
+	loop_timer_stop(t->retry);
+	t->prepare_only = prepare_only;
+	t->state = TUNNEL_STARTING;
+	t->rollback[0] = '\0';
+	t->fuel_warned = 0;
+	if (t->spec->pinned && t->spec->origin != SPEC_PAIRED && !prepare_only &&
+	    !identity_own(t->ctx.identity)) {
+		tunnel_error_set(&e, E(NoAnswer), "“systemctl start pairingd” starts it.",
+				 "pairingd, which signs the handshake, cannot be reached");
+		tunnel_fail(t, &e);
+		return;
+	}
+	if (t->spec->ledger[0])
+		open_keys(t);
+	else
+		create_ledger(t);
+}
+
+void tunnel_prepare(struct tunnel *t)
+{
+	begin(t, true);
+}
+
+void tunnel_start(struct tunnel *t)
+{
+	begin(t, false);
+}
+
+void tunnel_stop(struct tunnel *t)
+{
+	bool was = t->state != TUNNEL_DOWN;
+
+	loop_timer_stop(t->retry);
+	take_down(t);
+	t->state = TUNNEL_DOWN;
+	t->retry_ms = 0;
+	tunnel_clear_problem(t);
+	if (was) {
+		log_event(LOG_INFO, &MSG_TUNNEL_STOPPED, LOG_FIELDS({ FIELD_TUNNEL, t->spec->name }),
+			  "tunnel %s is down", t->spec->name);
+		tunnel_tell(t, "down");
+	}
+}
+
+void tunnel_on_identity(struct tunnel *t)
+{
+	if (t->state == TUNNEL_FAILED && t->spec->enabled && t->spec->pinned) {
+		t->retry_ms = 0;
+		tunnel_start(t);
+	}
+}

@@ -1,0 +1,76 @@
+/*
+ * One tunnel: brings keys, socket, device and handshake together, keeps it
+ * alive, and takes it down again. What it should be is its spec.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/cleanup.h"
+#include "base/list.h"
+#include "pskd/spec.h"
+
+struct identity_client;
+struct json_t;
+struct loop;
+struct tunnel;
+struct tunnel_store;
+
+struct tunnel_error {
+	const char *code; /* full Varlink error name; NULL: none */
+	char message[400];
+	char hint[300];
+};
+
+/* Fill e; message is printf-like, hint may be NULL. */
+void tunnel_error_set(struct tunnel_error *e, const char *code, const char *hint, const char *fmt, ...)
+	__attribute__((format(printf, 4, 5)));
+
+/* What all tunnels share. */
+struct tunnel_context {
+	struct loop *loop;
+	struct identity_client *identity;
+	const struct tunnel_store *store;
+	const char *tund_socket;
+	/*
+	 * A step: "keys", "listening", "device", "hello", "up", "prepared", "down";
+	 * or e says why it failed. The tunnel may not be freed from inside.
+	 */
+	void (*on_event)(struct tunnel *t, const char *event, const struct tunnel_error *e, void *arg);
+	void *arg;
+};
+
+/* Takes *spec. 0 or a negative errno. */
+int tunnel_new(struct tunnel **out, const struct tunnel_context *ctx, struct spec **spec);
+struct tunnel *tunnel_free(struct tunnel *t);
+DEFINE_CLEANUP(struct tunnel *, tunnel_free);
+
+/* For tunnels that were made before the client was. */
+void tunnel_set_identity(struct tunnel *t, struct identity_client *identity);
+const struct spec *tunnel_spec(const struct tunnel *t);
+struct spec *tunnel_spec_mutable(struct tunnel *t);
+/* Node in the set of tunnels; no other list uses it. */
+struct list *tunnel_node(struct tunnel *t);
+struct tunnel *tunnel_of_node(struct list *node);
+
+/* Only make its ledger (reads the key file whole, in a worker thread); "prepared" or an error follows. */
+void tunnel_prepare(struct tunnel *t);
+/* Bring it up; on failure, again and again when it is enabled. Steps follow. One that runs is left alone. */
+void tunnel_start(struct tunnel *t);
+/* Exact marks are durable when it returns. */
+void tunnel_stop(struct tunnel *t);
+bool tunnel_is_running(const struct tunnel *t);
+bool tunnel_is_up(const struct tunnel *t);
+/* pairingd is there: what waits for a signature need not wait for its timer. */
+void tunnel_on_identity(struct tunnel *t);
+
+/*
+ * Go forward: to_slot, or (UINT64_MAX) to what a refused handshake asked for.
+ * 0 with the packets given up, or -1 with *e.
+ */
+int tunnel_burn(struct tunnel *t, uint64_t to_slot, uint64_t *burned, struct tunnel_error *e);
+
+/* The "Tunnel" of io.handfast.Tunnel; a new reference. */
+struct json_t *tunnel_to_json(struct tunnel *t);

@@ -1,0 +1,76 @@
+/* What tunnel.c (start, stop), tunnel_life.c (sessions, timers) and tunnel_show.c share. */
+#pragma once
+
+#include "event/loop.h"
+#include "pskd/address.h"
+#include "pskd/hello.h"
+#include "pskd/keys.h"
+#include "pskd/path.h"
+#include "pskd/resolve.h"
+#include "pskd/tunnel.h"
+
+#define E(name) "io.handfast.Tunnel." #name
+
+enum tunnel_state {
+	TUNNEL_DOWN,
+	TUNNEL_STARTING,
+	TUNNEL_WAITING, /* no session yet, or none any more */
+	TUNNEL_UP,
+	TUNNEL_NEEDS_BURN,
+	TUNNEL_EXHAUSTED,
+	TUNNEL_FAILED,
+};
+
+/* What an asynchronous job holds instead of the tunnel, which may go first. */
+struct tunnel_link {
+	struct tunnel *t;
+};
+
+struct tunnel {
+	struct list node;
+	struct tunnel_context ctx;
+	struct spec *spec;
+	enum tunnel_state state;
+	struct tunnel_error problem; /* code NULL: none */
+	char rollback[200];
+
+	bool prepare_only;
+	unsigned int ledger_try;
+	struct tunnel_link *job, *resolving; /* in flight, or NULL */
+	struct loop_timer *retry;
+	uint64_t retry_ms;
+
+	struct keys *keys;
+	struct udp udp; /* until the path takes it */
+	struct path *path;
+	struct hello *hello;
+	struct tunnel_addresses addresses;
+	char ifname[16];
+	struct resolve_names names;
+
+	struct loop_timer *timer;
+	uint64_t armed_ms; /* when the timer fires */
+	uint64_t unanswered_ms; /* since when we send into silence; 0: we do not */
+	uint64_t handshakes, last_handshake_ms;
+	bool peer_told; /* pairingd knows that the peer was seen */
+	unsigned int fuel_warned;
+};
+
+/* tunnel.c */
+void tunnel_tell(struct tunnel *t, const char *event);
+void tunnel_set_problem(struct tunnel *t, const char *code, const char *hint, const char *fmt, ...)
+	__attribute__((format(printf, 4, 5)));
+void tunnel_clear_problem(struct tunnel *t);
+/* Take everything down but the spec, and tell why; starts again later when enabled. */
+void tunnel_fail(struct tunnel *t, const struct tunnel_error *e);
+
+/* tunnel_life.c */
+extern const struct path_events tunnel_path_events;
+extern const struct hello_ops tunnel_hello_ops;
+/* Keys, path and names are there: begin. 0 or a negative errno. */
+int tunnel_begin(struct tunnel *t);
+void tunnel_on_timer(void *arg);
+void tunnel_on_keys(int error, void *arg);
+
+/* outcome of keys.h to an error for people */
+void tunnel_keys_error(struct tunnel_error *e, const struct tunnel *t, int r, const char *detail);

@@ -1,0 +1,555 @@
+/*
+ * A tunnel that has its device: sessions come and go, names are looked up
+ * again, silence is noticed. One timer, set to the next thing that is due;
+ * when nothing moves that is the keepalive.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/bytes.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "pskd/identity_client.h"
+#include "pskd/store.h"
+#include "pskd/tunnel_internal.h"
+
+#define TICK_MS 1000
+/* Ticks go on for this long after the last IP packet, so that marks can settle. */
+#define BUSY_MS 7000
+/* We answer what we hear within 10 s, so 15 s of silence to what we sent mean that the peer is gone. */
+#define ANSWER_MS 10000
+#define SILENCE_MS 15000
+#define DEAD_MS 60000
+/* The initiator renews; the responder reminds it when it is late. */
+#define REMIND_MS 60000
+#define REMIND_PACKETS (UINT64_C(1) << 16)
+
+static void arm(struct tunnel *t);
+
+static const char *name_of(const struct tunnel *t)
+{
+	return t->spec->name;
+}
+
+static bool is_initiator(const struct tunnel *t)
+{
+	return t->spec->f.role == KEYS_INITIATOR;
+}
+
+/* ---- names ---- */
+
+static void add_name(struct tunnel *t, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+static void add_name(struct tunnel *t, const char *fmt, ...)
+{
+	char *to = t->names.v[t->names.n];
+	va_list ap;
+
+	if (t->names.n == RESOLVE_MAX)
+		return;
+	va_start(ap, fmt);
+	vsnprintf(to, sizeof(t->names.v[0]), fmt, ap);
+	va_end(ap);
+	for (size_t i = 0; i < t->names.n; i++)
+		if (strcmp(t->names.v[i], to) == 0)
+			return;
+	t->names.n++;
+}
+
+static void collect_names(struct tunnel *t)
+{
+	const struct spec *s = t->spec;
+
+	t->names.n = 0;
+	if (s->f.endpoint)
+		add_name(t, "%s", s->f.endpoint);
+	if (s->last_endpoint[0] && !s->f.peer)
+		add_name(t, "%s", s->last_endpoint);
+	for (size_t i = 0; i < s->n_candidates && s->peer_port; i++)
+		add_name(t, "%s:%u", s->candidates[i], s->peer_port);
+}
+
+static void start_plain(struct tunnel *t, const struct sockaddr_in6 *peer)
+{
+	struct session *s;
+
+	if (path_current(t->path) ||
+	    session_new(&s, NULL, (enum keys_role)t->spec->f.role, path_rx_slots((uint32_t)t->spec->f.window)))
+		return;
+	s->address = *peer;
+	path_set_current(t->path, &s);
+	t->state = TUNNEL_UP;
+	log_event(LOG_NOTICE, &MSG_TUNNEL_UP, LOG_FIELDS({ FIELD_TUNNEL, name_of(t) }),
+		  "tunnel %s is up, without handshakes, to a prototype peer", name_of(t));
+	tunnel_tell(t, "up");
+}
+
+static void use_candidates(struct tunnel *t, const struct sockaddr_in6 *v, size_t n)
+{
+	if (t->hello)
+		hello_set_candidates(t->hello, v, n);
+	else if (n > 0)
+		start_plain(t, &v[0]);
+}
+
+static void on_resolved(const struct sockaddr_in6 *v, size_t n, void *arg)
+{
+	struct tunnel_link *link = arg;
+	struct tunnel *t = link->t;
+
+	free(link);
+	if (!t)
+		return;
+	t->resolving = NULL;
+	if (n > 0)
+		use_candidates(t, v, n);
+	arm(t);
+}
+
+static void resolve_again(struct tunnel *t)
+{
+	struct tunnel_link *link;
+
+	if (t->resolving || t->names.n == 0)
+		return;
+	link = calloc(1, sizeof(*link));
+	if (!link)
+		return;
+	if (resolve_start(t->ctx.loop, &t->names, on_resolved, link) != 0) {
+		free(link);
+		return;
+	}
+	link->t = t;
+	t->resolving = link;
+}
+
+/* ---- the handshake's events ---- */
+
+static void send_handshake(const uint8_t *msg, size_t len, const struct sockaddr_in6 *to, void *arg)
+{
+	struct tunnel *t = arg;
+
+	path_send_handshake(t->path, msg, len, to);
+}
+
+static int sign(const uint8_t hash[static PSKH_HASH_LEN], hello_signed_fn done, void *token, void *arg)
+{
+	struct tunnel *t = arg;
+
+	return identity_sign(t->ctx.identity, hash, PSKH_HASH_LEN, done, token);
+}
+
+static void on_session(struct session **s, void *arg)
+{
+	struct tunnel *t = arg;
+
+	path_set_pending(t->path, s);
+	if (!is_initiator(t))
+		path_send_keepalive(t->path, true);
+}
+
+static void on_bind_again(void *arg)
+{
+	struct tunnel *t = arg;
+
+	path_send_keepalive(t->path, true);
+}
+
+static void on_round(unsigned int round, void *arg)
+{
+	struct tunnel *t = arg;
+	bool all_numbers;
+	struct sockaddr_in6 v[RESOLVE_MAX];
+
+	/* Numbers stay what they are. */
+	all_numbers = resolve_numbers(v, RESOLVE_MAX, &t->names) >= t->names.n;
+	if (round > 0 && !all_numbers)
+		resolve_again(t);
+}
+
+static void note(struct tunnel *t, int level, const struct log_id *id, const char *code,
+		 const struct sockaddr_in6 *from, const char *text)
+{
+	char address[UDP_TEXT_MAX] = "";
+
+	if (from)
+		udp_format(address, from);
+	log_event(level, id, LOG_FIELDS({ FIELD_TUNNEL, name_of(t) }, { FIELD_ERROR, code }),
+		  "tunnel %s: %s%s%s", name_of(t), text, from ? ", from " : "", address);
+}
+
+static void on_rollback(struct tunnel *t, bool own, const struct sockaddr_in6 *from, uint64_t n)
+{
+	snprintf(t->rollback, sizeof(t->rollback),
+		 own ? "our ledger was %llu sequences behind what the peer has received; went forward" :
+		       "the peer's ledger was %llu sequences behind what we have received; it goes forward",
+		 (unsigned long long)n);
+	note(t, LOG_WARNING, &MSG_TUNNEL_ROLLBACK, NULL, from, t->rollback);
+}
+
+static void on_needs_burn(struct tunnel *t, const struct sockaddr_in6 *from, uint64_t n)
+{
+	t->state = TUNNEL_NEEDS_BURN;
+	tunnel_set_problem(t, E(NeedsBurn), "“handfast tunnel burn NAME” gives it up and goes on.",
+			   "to agree with the peer, the key material of %llu packets would have to be given up",
+			   (unsigned long long)n);
+	note(t, LOG_ERR, &MSG_TUNNEL_NEEDS_BURN, t->problem.code, from, t->problem.message);
+	t->ctx.on_event(t, "needs-burn", &t->problem, t->ctx.arg);
+}
+
+static void on_exhausted(void *arg)
+{
+	struct tunnel *t = arg;
+
+	if (t->state == TUNNEL_EXHAUSTED)
+		return;
+	t->state = TUNNEL_EXHAUSTED;
+	tunnel_set_problem(t, E(Exhausted), "Make a new key file, carry it to both sides, and add it.",
+			   "the key material is used up: nothing can be sent any more");
+	note(t, LOG_ERR, &MSG_TUNNEL_EXHAUSTED, t->problem.code, NULL, t->problem.message);
+	t->ctx.on_event(t, "exhausted", &t->problem, t->ctx.arg);
+}
+
+/* What is unauthenticated, or of a stranger, is a problem only while there is nothing better. */
+static void suspect(struct tunnel *t, const struct log_id *id, const char *code,
+		    const struct sockaddr_in6 *from, const char *text, const char *hint)
+{
+	if (t->state == TUNNEL_WAITING)
+		tunnel_set_problem(t, code, hint, "%s", text);
+	note(t, LOG_WARNING, id, code, from, text);
+}
+
+static void on_hello_event(enum hello_event e, const struct sockaddr_in6 *from, uint64_t n, void *arg)
+{
+	struct tunnel *t = arg;
+	char text[200];
+
+	switch (e) {
+	case HELLO_OTHER_KEY:
+		snprintf(text, sizeof(text), "somebody says hello with another key file (its hint is %016llx)",
+			 (unsigned long long)n);
+		suspect(t, &MSG_TUNNEL_OTHER_KEY, E(KeyFileDiffers), from, text,
+			"If that is the peer: both sides need the same key file.");
+		return;
+	case HELLO_OWN_ROLE:
+		suspect(t, &MSG_TUNNEL_OWN_ROLE, E(KeyFileInUse), from,
+			is_initiator(t) ? "somebody with our key is initiator, too" :
+					  "somebody with our key is responder, too",
+			"One side must be initiator, the other responder.");
+		return;
+	case HELLO_REFLECTED:
+		note(t, LOG_WARNING, &MSG_TUNNEL_REFLECTED, NULL, from, "our own message came back");
+		return;
+	case HELLO_WRONG_IDENTITY:
+	case HELLO_BAD_SIGNATURE:
+		suspect(t, &MSG_TUNNEL_WRONG_PEER, E(NoAnswer), from,
+			e == HELLO_BAD_SIGNATURE ? "the peer's handshake is not signed by the pinned device" :
+						   "the peer has our key but is not the pinned device",
+			"Pair again if the peer has a new identity.");
+		return;
+	case HELLO_OWN_ROLLBACK:
+	case HELLO_PEER_ROLLBACK:
+		on_rollback(t, e == HELLO_OWN_ROLLBACK, from, n);
+		return;
+	case HELLO_NEEDS_BURN:
+		on_needs_burn(t, from, n);
+		return;
+	case HELLO_EXHAUSTED:
+		on_exhausted(t);
+		return;
+	case HELLO_CANNOT_SIGN:
+		suspect(t, &MSG_IDENTITY_LOST, E(NoAnswer), NULL,
+			"pairingd, which signs the handshake, cannot be reached",
+			"“systemctl start pairingd” starts it.");
+		return;
+	case HELLO_FAILED:
+		note(t, LOG_ERR, &MSG_TUNNEL_LEDGER, E(StorageFailed), NULL, strerror((int)n));
+		return;
+	}
+}
+
+const struct hello_ops tunnel_hello_ops = {
+	.send = send_handshake,
+	.sign = sign,
+	.on_session = on_session,
+	.on_bind_again = on_bind_again,
+	.on_round = on_round,
+	.on_event = on_hello_event,
+};
+
+/* ---- the path's events ---- */
+
+static void on_handshake(const uint8_t *msg, size_t len, const struct sockaddr_in6 *from, void *arg)
+{
+	struct tunnel *t = arg;
+
+	if (t->hello)
+		hello_on_message(t->hello, msg, len, from);
+	else
+		path_counters(t->path)->drops.n[DROP_HS_UNEXPECTED]++;
+}
+
+/* Where the peer was last is where it is looked for first after a restart. */
+static void remember_endpoint(struct tunnel *t)
+{
+	char text[UDP_TEXT_MAX];
+	int r;
+
+	udp_format(text, &path_current(t->path)->address);
+	if (strcmp(text, t->spec->last_endpoint) == 0)
+		return;
+	snprintf(t->spec->last_endpoint, sizeof(t->spec->last_endpoint), "%s", text);
+	r = tunnel_store_save(t->ctx.store, t->spec);
+	if (r)
+		log_debug("tunnel %s: endpoint not kept: %s", name_of(t), strerror(-r));
+}
+
+static void on_proven(void *arg)
+{
+	struct tunnel *t = arg;
+	char address[UDP_TEXT_MAX];
+
+	hello_on_proven(t->hello);
+	if (is_initiator(t))
+		path_send_keepalive(t->path, false);
+	t->handshakes++;
+	t->last_handshake_ms = clock_now_ms();
+	t->unanswered_ms = 0;
+	if (t->state != TUNNEL_UP) {
+		t->state = TUNNEL_UP;
+		tunnel_clear_problem(t);
+		udp_format(address, &path_current(t->path)->address);
+		log_event(LOG_NOTICE, &MSG_TUNNEL_UP, LOG_FIELDS({ FIELD_TUNNEL, name_of(t) }),
+			  "tunnel %s is up, the peer is at %s", name_of(t), address);
+	}
+	remember_endpoint(t);
+	if (t->spec->origin == SPEC_PAIRED && !t->peer_told) {
+		identity_peer_seen(t->ctx.identity, t->spec->peer_id);
+		t->peer_told = true;
+	}
+	tunnel_tell(t, "up");
+	arm(t);
+}
+
+static void on_traffic(void *arg)
+{
+	arm(arg);
+}
+
+static void on_own_packet(const struct sockaddr_in6 *from, void *arg)
+{
+	note(arg, LOG_WARNING, &MSG_TUNNEL_REFLECTED, NULL, from,
+	     "our own packet came back, or a second device has our key and role");
+}
+
+const struct path_events tunnel_path_events = {
+	.on_handshake = on_handshake,
+	.on_proven = on_proven,
+	.on_traffic = on_traffic,
+	.on_exhausted = on_exhausted,
+	.on_own_packet = on_own_packet,
+};
+
+/* ---- time ---- */
+
+static void warn_of_fuel(struct tunnel *t)
+{
+	static const unsigned int levels[] = { 20, 5, 1 };
+	struct keys_info info;
+	char text[120];
+	uint64_t percent;
+
+	keys_info(t->keys, &info);
+	if (info.slots_total == 0)
+		return;
+	percent = info.packets_left / (info.slots_total * (SLOT_PACKETS / 100));
+	for (unsigned int i = t->fuel_warned; i < 3; i++)
+		if (percent < levels[i]) {
+			t->fuel_warned = i + 1;
+			snprintf(text, sizeof(text), "less than %u %% of the key material is left: %llu packets",
+				 levels[i], (unsigned long long)info.packets_left);
+			note(t, LOG_WARNING, &MSG_TUNNEL_FUEL, NULL, NULL, text);
+		}
+}
+
+/* The initiator asks for a new session, the responder for being asked; at once where it may be heard. */
+static void start_handshake(struct tunnel *t)
+{
+	if (t->hello && !hello_is_running(t->hello))
+		hello_start(t->hello);
+}
+
+static void check_age(struct tunnel *t, const struct session *s, uint64_t now)
+{
+	uint64_t late_ms = is_initiator(t) ? 0 : REMIND_MS;
+	uint64_t late_packets = is_initiator(t) ? 0 : REMIND_PACKETS;
+
+	if (s->packets >= SESSION_RENEW_PACKETS + late_packets ||
+	    now - s->created_ms >= SESSION_RENEW_MS + late_ms)
+		start_handshake(t);
+}
+
+static void check_silence(struct tunnel *t, const struct path_counters *c, uint64_t now)
+{
+	if (c->data_sent_ms > c->received_ms) {
+		if (t->unanswered_ms == 0 || t->unanswered_ms < c->received_ms)
+			t->unanswered_ms = now;
+	} else {
+		t->unanswered_ms = 0;
+	}
+	if (t->unanswered_ms && now - t->unanswered_ms >= SILENCE_MS)
+		start_handshake(t);
+	if (t->spec->f.keepalive_ms == 0 || now - c->received_ms < DEAD_MS)
+		return;
+	note(t, LOG_NOTICE, &MSG_TUNNEL_SILENT, E(NoAnswer), NULL, "nothing was heard for 60 s");
+	path_drop_sessions(t->path);
+	t->unanswered_ms = 0;
+	if (t->state == TUNNEL_UP)
+		t->state = TUNNEL_WAITING;
+	start_handshake(t);
+}
+
+static void check_keepalive(struct tunnel *t, const struct path_counters *c, uint64_t now)
+{
+	bool due = t->spec->f.keepalive_ms && now - c->sent_ms >= t->spec->f.keepalive_ms;
+	bool answer = c->data_received_ms > c->sent_ms && now - c->data_received_ms >= ANSWER_MS;
+
+	if (due || answer)
+		path_send_keepalive(t->path, false);
+}
+
+static bool is_busy(const struct path_counters *c, uint64_t now)
+{
+	uint64_t last = c->data_sent_ms > c->data_received_ms ? c->data_sent_ms : c->data_received_ms;
+
+	return last && now - last < BUSY_MS;
+}
+
+/* When the timer has something to do; UINT64_MAX: never. */
+static uint64_t next_due(const struct tunnel *t, uint64_t now)
+{
+	const struct path_counters *c = path_counters(t->path);
+	const struct session *s = path_current(t->path);
+	uint64_t due = path_expiry(t->path), at;
+
+	if (is_busy(c, now) || t->unanswered_ms)
+		return now + TICK_MS;
+	if (!s || !t->hello)
+		return due;
+	at = s->created_ms + SESSION_RENEW_MS + (is_initiator(t) ? 0 : REMIND_MS);
+	if (at < due && !hello_is_running(t->hello))
+		due = at;
+	if (t->spec->f.keepalive_ms) {
+		at = c->sent_ms + t->spec->f.keepalive_ms;
+		due = at < due ? at : due;
+		at = c->received_ms + DEAD_MS;
+		due = at < due ? at : due;
+	}
+	return due;
+}
+
+static void arm(struct tunnel *t)
+{
+	uint64_t now = clock_now_ms(), due;
+
+	if (!t->path)
+		return;
+	due = next_due(t, now);
+	if (due == UINT64_MAX) {
+		loop_timer_stop(t->timer);
+		return;
+	}
+	/* Not at all often: what is due now was just looked at. */
+	loop_timer_start(t->timer, due > now + 10 ? due - now : 10);
+}
+
+void tunnel_on_timer(void *arg)
+{
+	struct tunnel *t = arg;
+	uint64_t now = clock_now_ms();
+	const struct path_counters *c;
+	const struct session *s;
+
+	if (!t->path)
+		return;
+	c = path_counters(t->path);
+	path_expire(t->path, now);
+	keys_tick(t->keys, now);
+	warn_of_fuel(t);
+	s = path_current(t->path);
+	if (s && t->hello) {
+		check_age(t, s, now);
+		check_keepalive(t, c, now);
+		check_silence(t, c, now);
+	}
+	arm(t);
+}
+
+void tunnel_on_keys(int error, void *arg)
+{
+	struct tunnel *t = arg;
+
+	if (error)
+		note(t, LOG_ERR, &MSG_TUNNEL_LEDGER, E(StorageFailed), NULL, strerror(-error));
+	if (t->path)
+		path_on_keys_ready(t->path);
+}
+
+int tunnel_begin(struct tunnel *t)
+{
+	struct sockaddr_in6 v[RESOLVE_MAX];
+	size_t n;
+
+	collect_names(t);
+	n = resolve_numbers(v, RESOLVE_MAX, &t->names);
+	tunnel_tell(t, "hello");
+	log_event(LOG_INFO, &MSG_TUNNEL_STARTED,
+		  LOG_FIELDS({ FIELD_TUNNEL, name_of(t) }, { FIELD_DEVICE, t->ifname }),
+		  "tunnel %s: %s is there, looking for the peer", name_of(t), t->ifname);
+	use_candidates(t, v, n);
+	if (n < t->names.n)
+		resolve_again(t);
+	if (t->hello)
+		hello_start(t->hello);
+	arm(t);
+	return 0;
+}
+
+int tunnel_burn(struct tunnel *t, uint64_t to_slot, uint64_t *burned, struct tunnel_error *e)
+{
+	uint64_t tx = to_slot, rx = 0, before;
+	int r;
+
+	if (!t->keys) {
+		tunnel_error_set(e, E(NeedsBurn), "Bring the tunnel up first.", "%s is not up", name_of(t));
+		return -1;
+	}
+	if (to_slot == UINT64_MAX) {
+		tx = 0;
+		if (t->hello)
+			hello_burn_targets(t->hello, &tx, &rx);
+	} else {
+		tx = to_slot > UINT64_MAX / SLOT_PACKETS ? UINT64_MAX : to_slot * SLOT_PACKETS;
+	}
+	before = keys_tx_next(t->keys);
+	r = tx > before ? keys_tx_forward(t->keys, tx, true) : 0;
+	if ((r == 0 || r == KEYS_E_NOT_READY) && rx > 0)
+		r = keys_rx_forward(t->keys, rx, true);
+	if (r && r != KEYS_E_NOT_READY) {
+		tunnel_keys_error(e, t, r, "");
+		return -1;
+	}
+	*burned = keys_tx_next(t->keys) - before;
+	note(t, LOG_NOTICE, &MSG_TUNNEL_BURNED, NULL, NULL, "key material was given up as asked");
+	if (t->state == TUNNEL_NEEDS_BURN) {
+		t->state = TUNNEL_WAITING;
+		tunnel_clear_problem(t);
+	}
+	if (t->hello) {
+		hello_clear_burn(t->hello);
+		hello_stop(t->hello);
+		hello_start(t->hello);
+	}
+	return 0;
+}

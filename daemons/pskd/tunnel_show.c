@@ -1,0 +1,134 @@
+/* A tunnel as io.handfast.Tunnel describes it. */
+#include <jansson.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/bytes.h"
+#include "base/clock.h"
+#include "pskd/tunnel_internal.h"
+
+static const char *const states[] = {
+	[TUNNEL_DOWN] = "down",	      [TUNNEL_STARTING] = "starting",	[TUNNEL_WAITING] = "waiting",
+	[TUNNEL_UP] = "up",	      [TUNNEL_NEEDS_BURN] = "needs-burn", [TUNNEL_EXHAUSTED] = "exhausted",
+	[TUNNEL_FAILED] = "failed",
+};
+
+static json_t *addresses(const struct tunnel *t, bool peer)
+{
+	char text[ADDRESS_TEXT_MAX];
+	json_t *list = json_array();
+
+	if (!t->path)
+		return list;
+	if (address_format_v4(text, &t->addresses, peer))
+		json_array_append_new(list, json_string(text));
+	if (address_format_v6(text, &t->addresses, peer))
+		json_array_append_new(list, json_string(text));
+	return list;
+}
+
+static json_t *candidates(const struct tunnel *t)
+{
+	json_t *list = json_array();
+
+	for (size_t i = 0; i < t->names.n; i++)
+		json_array_append_new(list, json_string(t->names.v[i]));
+	return list;
+}
+
+static json_t *traffic(uint64_t packets, uint64_t bytes)
+{
+	return json_pack("{s:I, s:I}", "packets", (json_int_t)packets, "bytes", (json_int_t)bytes);
+}
+
+static json_t *drops_to_json(const struct drops *d)
+{
+	json_t *o = json_object();
+
+	for (int i = 0; i < N_DROPS; i++)
+		if (d->n[i])
+			json_object_set_new(o, drop_name((enum drop)i), json_integer((json_int_t)d->n[i]));
+	return o;
+}
+
+/* Milliseconds since then, -1: never. */
+static json_int_t age(uint64_t at_ms)
+{
+	return at_ms ? (json_int_t)(clock_now_ms() - at_ms) : -1;
+}
+
+static void add_peer(json_t *j, const struct tunnel *t)
+{
+	const struct spec *s = t->spec;
+	const struct session *current = t->path ? path_current(t->path) : NULL;
+	char text[UDP_TEXT_MAX] = "";
+	const char *peer = s->origin == SPEC_PAIRED ? s->peer_name : s->f.peer ? "prototype" : s->name;
+
+	json_object_set_new(j, "source", json_string(s->origin == SPEC_PAIRED ? "pairing" : "keyfile"));
+	json_object_set_new(j, "peer", json_string(peer));
+	json_object_set_new(j, "role", json_string(s->f.role == KEYS_INITIATOR ? "initiator" : "responder"));
+	if (current)
+		udp_format(text, &current->address);
+	json_object_set_new(j, "endpoint", json_string(text));
+	snprintf(text, sizeof(text), "%s", s->f.listen ? s->f.listen : "");
+	if (t->path)
+		snprintf(text, sizeof(text), "UDP port %u", udp_port(path_udp(t->path)));
+	json_object_set_new(j, "listen", json_string(text));
+	json_object_set_new(j, "session", json_integer(current ? current->id.number : 0));
+}
+
+static void add_counters(json_t *j, const struct tunnel *t)
+{
+	static const struct path_counters none;
+	const struct path_counters *c = t->path ? path_counters(t->path) : &none;
+
+	json_object_set_new(j, "sent", traffic(c->tx_packets, c->tx_bytes));
+	json_object_set_new(j, "received", traffic(c->rx_packets, c->rx_bytes));
+	json_object_set_new(j, "drops", drops_to_json(&c->drops));
+	json_object_set_new(j, "replays",
+			    json_integer((json_int_t)(c->drops.n[DROP_REPLAY] + c->drops.n[DROP_OLD])));
+	json_object_set_new(j, "last_received_ms", json_integer(age(c->received_ms)));
+	json_object_set_new(j, "last_handshake_ms", json_integer(age(t->last_handshake_ms)));
+	json_object_set_new(j, "handshakes", json_integer((json_int_t)t->handshakes));
+}
+
+static void add_fuel(json_t *j, const struct tunnel *t)
+{
+	struct keys_info k = { .packets_left = 0, .rx_high = UINT64_MAX };
+	double percent = 100;
+
+	if (t->keys)
+		keys_info(t->keys, &k);
+	if (k.slots_total)
+		percent = 100.0 * (double)k.packets_left / ((double)k.slots_total * SLOT_PACKETS);
+	if (t->spec->f.key_file)
+		json_object_set_new(j, "key_file", json_string(t->spec->f.key_file));
+	json_object_set_new(j, "slots_total", json_integer((json_int_t)k.slots_total));
+	json_object_set_new(j, "slot_sent", json_integer((json_int_t)(k.tx_next / SLOT_PACKETS)));
+	json_object_set_new(j, "slot_received",
+			    json_integer(k.rx_high == UINT64_MAX ? 0 : (json_int_t)(k.rx_high / SLOT_PACKETS)));
+	json_object_set_new(j, "slots_erased", json_integer((json_int_t)k.slots_erased));
+	json_object_set_new(j, "packets_left",
+			    json_integer(k.packets_left > INT64_MAX ? INT64_MAX : (json_int_t)k.packets_left));
+	json_object_set_new(j, "fuel_percent", json_real(percent));
+}
+
+json_t *tunnel_to_json(struct tunnel *t)
+{
+	json_t *j = json_pack("{s:s, s:s, s:b, s:s, s:o, s:o, s:I, s:o, s:s}", "name", t->spec->name, "state",
+			      states[t->state], "enabled", (int)t->spec->enabled, "interface_name", t->ifname,
+			      "local_addresses", addresses(t, false), "peer_addresses", addresses(t, true),
+			      "mtu", (json_int_t)t->spec->f.mtu, "candidates", candidates(t), "aead",
+			      "libsodium");
+
+	if (!j)
+		return NULL;
+	add_peer(j, t);
+	add_counters(j, t);
+	add_fuel(j, t);
+	if (t->rollback[0])
+		json_object_set_new(j, "rollback", json_string(t->rollback));
+	if (t->problem.code)
+		json_object_set_new(j, "problem", json_sprintf("%s [%s]", t->problem.message, t->problem.code));
+	return j;
+}

@@ -1,0 +1,635 @@
+/*
+ * The set of tunnels. What is acknowledged was made durable first: state files
+ * before replies, a root's ledger and state before pairingd may erase its copy.
+ */
+#include "pskd/tunnels.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <jansson.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/bytes.h"
+#include "base/error.h"
+#include "base/file.h"
+#include "base/log.h"
+#include "base/text.h"
+#include "crypto/secret.h"
+#include "event/loop.h"
+#include "pskd/identity_client.h"
+#include "pskd/keys.h"
+#include "pskd/store.h"
+
+#define E(name) "io.handfast.Tunnel." #name
+#define YAML ".yaml"
+
+struct tunnels {
+	struct loop *loop;
+	uint64_t max_tunnels;
+	struct tunnel_store store;
+	char *tund_socket;
+	struct tunnel_context ctx;
+	struct identity_client *identity;
+	struct list list;
+	size_t n;
+	void (*on_event)(struct tunnel *t, const char *event, const struct tunnel_error *e, void *arg);
+	void *arg;
+};
+
+static void on_tunnel_event(struct tunnel *t, const char *event, const struct tunnel_error *e, void *arg)
+{
+	struct tunnels *s = arg;
+
+	if (s->on_event)
+		s->on_event(t, event, e, s->arg);
+}
+
+static int add_spec(struct tunnels *s, struct spec **spec, struct tunnel **out)
+{
+	struct tunnel *t;
+	int r;
+
+	r = tunnel_new(&t, &s->ctx, spec);
+	if (r)
+		return r;
+	list_append(&s->list, tunnel_node(t));
+	s->n++;
+	if (out)
+		*out = t;
+	return 0;
+}
+
+static void drop_tunnel(struct tunnels *s, struct tunnel *t)
+{
+	tunnel_stop(t);
+	s->n--;
+	tunnel_free(t);
+}
+
+static struct tunnel *find_exact(struct tunnels *s, const char *name)
+{
+	list_for_each (it, &s->list)
+		if (strcmp(tunnel_spec(tunnel_of_node(it))->name, name) == 0)
+			return tunnel_of_node(it);
+	return NULL;
+}
+
+struct tunnel *tunnels_find(struct tunnels *s, const char *name)
+{
+	struct tunnel *t = find_exact(s, name);
+
+	if (t)
+		return t;
+	list_for_each (it, &s->list) {
+		const struct spec *spec = tunnel_spec(tunnel_of_node(it));
+
+		if (spec->origin == SPEC_PAIRED && strcmp(spec->peer_name, name) == 0)
+			return tunnel_of_node(it);
+	}
+	return NULL;
+}
+
+static struct tunnel *find_peer(struct tunnels *s, const uint8_t id[static IDENTITY_ID_LEN])
+{
+	list_for_each (it, &s->list) {
+		const struct spec *spec = tunnel_spec(tunnel_of_node(it));
+
+		if (spec->origin == SPEC_PAIRED && memcmp(spec->peer_id, id, IDENTITY_ID_LEN) == 0)
+			return tunnel_of_node(it);
+	}
+	return NULL;
+}
+
+struct list *tunnels_list(struct tunnels *s)
+{
+	return &s->list;
+}
+
+size_t tunnels_count(const struct tunnels *s)
+{
+	return s->n;
+}
+
+/* ---- pairings ---- */
+
+static void root_failed(const struct identity_root *root, const char *why)
+{
+	log_event(LOG_ERR, &MSG_ROOT_FAILED, LOG_FIELDS({ FIELD_PEER, root->peer_name }),
+		  "the tunnel root of %s was not taken: %s", root->peer_name, why);
+}
+
+/* Durable in a ledger of its own; one that is there already is this root's, from before a crash. */
+static int store_root(struct tunnels *s, struct identity_root *root, struct spec *spec)
+{
+	_cleanup_free_ char *path = NULL;
+	char id[2 * 16 + 1], detail[200] = "";
+	struct keys_options o;
+	int r;
+
+	hex_format(id, root->tunnel_id, 16);
+	snprintf(spec->ledger, sizeof(spec->ledger), "pairing-%s.ledger", id);
+	path = tunnel_store_ledger_path(&s->store, spec->ledger);
+	if (!path)
+		return -ENOMEM;
+	o = (struct keys_options){ .ledger_path = path, .ledgers_dir = s->store.ledgers_dir,
+				   .role = (enum keys_role)spec->f.role,
+				   .window = (uint32_t)spec->f.window, .loop = s->loop };
+	r = keys_create_root(&o, root->root, root->tunnel_id, detail, sizeof(detail));
+	if (r && r != KEYS_E_EXISTS) {
+		root_failed(root, detail[0] ? detail : strerror(r < 0 ? -r : EIO));
+		return err_fold(r);
+	}
+	r = tunnel_store_save(&s->store, spec);
+	if (r)
+		root_failed(root, strerror(-r));
+	return r;
+}
+
+/* The peer's name, or the first of NAME-2, NAME-3 … when another tunnel has it. */
+static void free_name(struct tunnels *s, char out[static SPEC_NAME_MAX + 1], const char *name)
+{
+	snprintf(out, SPEC_NAME_MAX + 1, "%s", name);
+	for (unsigned int i = 2; find_exact(s, out); i++)
+		snprintf(out, SPEC_NAME_MAX + 1, "%.26s-%u", name, i % 10000);
+}
+
+static void remove_ledger(struct tunnels *s, const char *ledger)
+{
+	_cleanup_free_ char *path = tunnel_store_ledger_path(&s->store, ledger);
+
+	if (path && ledger[0])
+		keys_remove(path);
+}
+
+static void on_root(struct identity_root *root, void *arg)
+{
+	struct tunnels *s = arg;
+	struct tunnel *old = find_peer(s, root->peer_id), *t;
+	_cleanup_(spec_freep) struct spec *spec = NULL;
+	char name[SPEC_NAME_MAX + 1], old_ledger[80] = "";
+	bool enabled = false;
+
+	if (!old && s->n >= s->max_tunnels) {
+		root_failed(root, "there are max_tunnels tunnels already");
+		return;
+	}
+	if (old)
+		snprintf(name, sizeof(name), "%s", tunnel_spec(old)->name);
+	else
+		free_name(s, name, root->peer_name);
+	if (spec_from_root(&spec, root, name) != 0)
+		return;
+	if (old) {
+		enabled = tunnel_spec(old)->enabled;
+		spec->enabled = enabled;
+		snprintf(old_ledger, sizeof(old_ledger), "%s", tunnel_spec(old)->ledger);
+	}
+	if (store_root(s, root, spec) != 0)
+		return;
+	identity_root_stored(s->identity, root->peer_id);
+	log_event(LOG_NOTICE, &MSG_ROOT_TAKEN,
+		  LOG_FIELDS({ FIELD_TUNNEL, name }, { FIELD_PEER, root->peer_name }),
+		  "a tunnel to %s can come up: its root is here now", root->peer_name);
+	/* The same root again, after a lost answer: nothing else changes. */
+	if (old && strcmp(old_ledger, spec->ledger) == 0)
+		return;
+	if (old) {
+		drop_tunnel(s, old);
+		remove_ledger(s, old_ledger);
+	}
+	if (add_spec(s, &spec, &t) == 0 && enabled)
+		tunnel_start(t);
+}
+
+static void remove_paired(struct tunnels *s, struct tunnel *t)
+{
+	char name[SPEC_NAME_MAX + 1], ledger[80];
+
+	snprintf(name, sizeof(name), "%s", tunnel_spec(t)->name);
+	snprintf(ledger, sizeof(ledger), "%s", tunnel_spec(t)->ledger);
+	drop_tunnel(s, t);
+	remove_ledger(s, ledger);
+	tunnel_store_remove(&s->store, name);
+	log_event(LOG_NOTICE, &MSG_TUNNEL_REMOVED, LOG_FIELDS({ FIELD_TUNNEL, name }),
+		  "tunnel %s and its keys are gone", name);
+}
+
+static void on_forgotten(const uint8_t id[static IDENTITY_ID_LEN], void *arg)
+{
+	struct tunnels *s = arg;
+	struct tunnel *t = find_peer(s, id);
+
+	if (t)
+		remove_paired(s, t);
+}
+
+static void on_renamed(const uint8_t id[static IDENTITY_ID_LEN], const char *name, void *arg)
+{
+	struct tunnels *s = arg;
+	struct tunnel *t = find_peer(s, id);
+	struct spec *spec;
+	char old[SPEC_NAME_MAX + 1], new[SPEC_NAME_MAX + 1];
+
+	if (!t)
+		return;
+	spec = tunnel_spec_mutable(t);
+	if (strcmp(spec->peer_name, name) == 0)
+		return;
+	snprintf(old, sizeof(old), "%s", spec->name);
+	snprintf(new, sizeof(new), "%s", old);
+	/* A tunnel that bore the peer's name goes on to do so. */
+	if (strcmp(old, spec->peer_name) == 0)
+		free_name(s, new, name);
+	snprintf(spec->peer_name, sizeof(spec->peer_name), "%s", name);
+	snprintf(spec->name, sizeof(spec->name), "%s", new);
+	if (tunnel_store_save(&s->store, spec) == 0 && strcmp(old, new) != 0)
+		tunnel_store_remove(&s->store, old);
+}
+
+static void on_connected(void *arg)
+{
+	struct tunnels *s = arg;
+
+	list_for_each (it, &s->list)
+		tunnel_on_identity(tunnel_of_node(it));
+}
+
+static const struct identity_ops identity_ops = {
+	.on_root = on_root,
+	.on_forgotten = on_forgotten,
+	.on_renamed = on_renamed,
+	.on_connected = on_connected,
+};
+
+/* ---- state ---- */
+
+static void on_stored(struct spec **spec, void *arg)
+{
+	struct tunnels *s = arg;
+
+	/* Declared ones come with their files. */
+	if ((*spec)->origin != SPEC_DECLARED)
+		add_spec(s, spec, NULL);
+}
+
+static void on_bad_file(const char *path, int r, void *arg)
+{
+	(void)arg;
+	log_event(LOG_ERR, &MSG_TUNNEL_FAILED, LOG_FIELDS({ FIELD_FILE, path }),
+		  "the state of tunnel %s cannot be read: %s", path, strerror(r < 0 ? -r : EBADMSG));
+}
+
+int tunnels_new(struct tunnels **out, const struct tunnels_options *o)
+{
+	_cleanup_(tunnels_freep) struct tunnels *s = calloc(1, sizeof(*s));
+	int r;
+
+	if (!s)
+		return -ENOMEM;
+	list_init(&s->list);
+	s->loop = o->loop;
+	s->max_tunnels = o->max_tunnels;
+	s->tund_socket = strdup(o->tund_socket);
+	if (!s->tund_socket)
+		return -ENOMEM;
+	r = tunnel_store_init(&s->store, o->state_dir);
+	if (r)
+		return r;
+	s->ctx = (struct tunnel_context){ .loop = o->loop, .store = &s->store,
+					  .tund_socket = s->tund_socket, .on_event = on_tunnel_event,
+					  .arg = s };
+	/* Tunnels first: pairingd may tell of changes at once. */
+	r = tunnel_store_each(&s->store, on_stored, on_bad_file, s);
+	if (!r)
+		r = identity_client_new(&s->identity, o->loop, o->identity_socket, &identity_ops, s);
+	if (r)
+		return r;
+	s->ctx.identity = s->identity;
+	list_for_each (it, &s->list)
+		tunnel_set_identity(tunnel_of_node(it), s->identity);
+	*out = steal(&s);
+	return 0;
+}
+
+struct tunnels *tunnels_free(struct tunnels *s)
+{
+	if (!s)
+		return NULL;
+	list_for_each (it, &s->list)
+		tunnel_free(tunnel_of_node(it));
+	identity_client_free(s->identity);
+	tunnel_store_done(&s->store);
+	free(s->tund_socket);
+	free(s);
+	return NULL;
+}
+
+void tunnels_on_event(struct tunnels *s,
+		      void (*fn)(struct tunnel *t, const char *event, const struct tunnel_error *e, void *arg),
+		      void *arg)
+{
+	s->on_event = fn;
+	s->arg = arg;
+}
+
+void tunnels_start_enabled(struct tunnels *s)
+{
+	list_for_each (it, &s->list)
+		if (tunnel_spec(tunnel_of_node(it))->enabled)
+			tunnel_start(tunnel_of_node(it));
+}
+
+void tunnels_stop_all(struct tunnels *s)
+{
+	list_for_each (it, &s->list)
+		tunnel_stop(tunnel_of_node(it));
+}
+
+/* ---- declared tunnels ---- */
+
+struct declared {
+	struct spec *v[1024];
+	size_t n;
+};
+
+static void declared_done(struct declared *d)
+{
+	for (size_t i = 0; i < d->n; i++)
+		spec_free(d->v[i]);
+}
+
+static int is_declaration(const char *file, char name[static SPEC_NAME_MAX + 1])
+{
+	size_t len = strlen(file);
+
+	if (len <= strlen(YAML) || strcmp(file + len - strlen(YAML), YAML) != 0 || file[0] == '.')
+		return 0;
+	len -= strlen(YAML);
+	if (len > SPEC_NAME_MAX)
+		return -EINVAL;
+	memcpy(name, file, len);
+	name[len] = '\0';
+	return text_is_name(name) ? 1 : -EINVAL;
+}
+
+static int read_one(struct declared *d, const char *dir, const char *file, struct config_error *err)
+{
+	_cleanup_free_ char *path = path_join(dir, file);
+	char name[SPEC_NAME_MAX + 1];
+	int r = is_declaration(file, name);
+
+	if (!path)
+		return -ENOMEM;
+	if (r < 0) {
+		snprintf(err->text, sizeof(err->text),
+			 "%s: a tunnel's name has 1 to 32 of a-z A-Z 0-9 . _ - and begins with a letter or digit",
+			 path);
+		return r;
+	}
+	if (r == 0)
+		return 0;
+	if (d->n == ARRAY_SIZE(d->v)) {
+		snprintf(err->text, sizeof(err->text), "%s: too many tunnels", dir);
+		return -EINVAL;
+	}
+	r = spec_load(&d->v[d->n], path, name, err);
+	if (r)
+		return r;
+	d->n++;
+	return 0;
+}
+
+static int read_dir(struct declared *d, const char *dir, struct config_error *err)
+{
+	DIR *list = opendir(dir);
+	const struct dirent *e;
+	int r = 0;
+
+	if (!list && errno == ENOENT)
+		return 0;
+	if (!list) {
+		snprintf(err->text, sizeof(err->text), "%s: %s", dir, strerror(errno));
+		return -errno;
+	}
+	while (!r && (e = readdir(list)))
+		r = read_one(d, dir, e->d_name, err);
+	closedir(list);
+	return r;
+}
+
+int tunnels_check_dir(const char *dir, struct config_error *err)
+{
+	struct declared *d = calloc(1, sizeof(*d));
+	int r;
+
+	if (!d)
+		return -ENOMEM;
+	r = read_dir(d, dir, err);
+	declared_done(d);
+	free(d);
+	return r;
+}
+
+/* What state remembers of a declared tunnel. */
+static void on_stored_declared(struct spec **stored, void *arg)
+{
+	struct declared *d = arg;
+
+	for (size_t i = 0; i < d->n; i++) {
+		struct spec *s = d->v[i];
+
+		if ((*stored)->origin != SPEC_DECLARED || strcmp(s->name, (*stored)->name) != 0)
+			continue;
+		memcpy(s->ledger, (*stored)->ledger, sizeof(s->ledger));
+		memcpy(s->last_endpoint, (*stored)->last_endpoint, sizeof(s->last_endpoint));
+		if ((*stored)->has_enabled)
+			s->enabled = (*stored)->enabled;
+	}
+}
+
+static int check_declared(struct tunnels *s, const struct declared *d, const char *dir,
+			  struct config_error *err)
+{
+	size_t others = 0;
+
+	list_for_each (it, &s->list)
+		if (tunnel_spec(tunnel_of_node(it))->origin != SPEC_DECLARED)
+			others++;
+	if (d->n + others > s->max_tunnels) {
+		snprintf(err->text, sizeof(err->text), "%s: more than max_tunnels (%llu) tunnels", dir,
+			 (unsigned long long)s->max_tunnels);
+		return -EINVAL;
+	}
+	for (size_t i = 0; i < d->n; i++) {
+		struct tunnel *t = find_exact(s, d->v[i]->name);
+
+		if (t && tunnel_spec(t)->origin != SPEC_DECLARED) {
+			snprintf(err->text, sizeof(err->text),
+				 "%s/%s.yaml: there is a tunnel of this name that was made by command or pairing",
+				 dir, d->v[i]->name);
+			return -EINVAL;
+		}
+	}
+	return 0;
+}
+
+static struct spec **find_declared(struct declared *d, const char *name)
+{
+	for (size_t i = 0; i < d->n; i++)
+		if (d->v[i] && strcmp(d->v[i]->name, name) == 0)
+			return &d->v[i];
+	return NULL;
+}
+
+/* From here on nothing fails but memory. */
+static void apply(struct tunnels *s, struct declared *d)
+{
+	list_for_each (it, &s->list) {
+		struct tunnel *t = tunnel_of_node(it);
+		struct spec **next = find_declared(d, tunnel_spec(t)->name);
+
+		if (tunnel_spec(t)->origin != SPEC_DECLARED)
+			continue;
+		if (next && spec_same(tunnel_spec(t), *next) && tunnel_spec(t)->enabled == (*next)->enabled)
+			*next = spec_free(*next);
+		else
+			drop_tunnel(s, t);
+	}
+	for (size_t i = 0; i < d->n; i++)
+		if (d->v[i])
+			add_spec(s, &d->v[i], NULL);
+}
+
+int tunnels_declare(struct tunnels *s, const char *dir, struct config_error *err)
+{
+	struct declared *d = calloc(1, sizeof(*d));
+	int r;
+
+	if (!d)
+		return -ENOMEM;
+	r = read_dir(d, dir, err);
+	if (!r)
+		r = check_declared(s, d, dir, err);
+	if (!r) {
+		tunnel_store_each(&s->store, on_stored_declared, on_bad_file, d);
+		apply(s, d);
+	}
+	declared_done(d);
+	free(d);
+	return r;
+}
+
+/* ---- commands ---- */
+
+static int check_new_name(struct tunnels *s, const char *name, struct tunnel_error *e)
+{
+	if (!text_is_name(name)) {
+		tunnel_error_set(e, E(BadName), NULL,
+				 "a tunnel's name has 1 to 32 of a-z A-Z 0-9 . _ - and begins with a letter or digit");
+		return -1;
+	}
+	if (find_exact(s, name)) {
+		tunnel_error_set(e, E(NameTaken), NULL, "there is a tunnel %s already", name);
+		return -1;
+	}
+	if (s->n >= s->max_tunnels) {
+		tunnel_error_set(e, E(StorageFailed), "Remove one, or raise max_tunnels in pskd.yaml.",
+				 "there are %zu tunnels, and no more are allowed", s->n);
+		return -1;
+	}
+	return 0;
+}
+
+int tunnels_add(struct tunnels *s, struct tunnel **out, const char *name, const struct json_t *members,
+		struct tunnel_error *e)
+{
+	_cleanup_(spec_freep) struct spec *spec = NULL;
+	struct config_error err = { "" };
+
+	if (check_new_name(s, name, e))
+		return -1;
+	if (spec_make(&spec, name, members, &err) != 0) {
+		tunnel_error_set(e, "io.handfast.Daemon.BadRequest", NULL, "%s", err.text);
+		return -1;
+	}
+	if (add_spec(s, &spec, out) != 0) {
+		tunnel_error_set(e, E(StorageFailed), NULL, "no memory");
+		return -1;
+	}
+	return 0;
+}
+
+struct forgetting {
+	struct tunnels *s;
+	struct tunnel *t;
+};
+
+static void forget(void *arg)
+{
+	struct forgetting *f = arg;
+
+	list_for_each (it, &f->s->list)
+		if (tunnel_of_node(it) == f->t) {
+			drop_tunnel(f->s, f->t);
+			break;
+		}
+	free(f);
+}
+
+void tunnels_forget(struct tunnels *s, struct tunnel *t)
+{
+	struct forgetting *f = calloc(1, sizeof(*f));
+
+	if (!f)
+		return;
+	*f = (struct forgetting){ s, t };
+	if (loop_defer(s->loop, forget, f) != 0)
+		free(f);
+}
+
+int tunnels_remove(struct tunnels *s, struct tunnel *t, struct tunnel_error *e)
+{
+	char name[SPEC_NAME_MAX + 1];
+	int r;
+
+	snprintf(name, sizeof(name), "%s", tunnel_spec(t)->name);
+	switch (tunnel_spec(t)->origin) {
+	case SPEC_DECLARED:
+		tunnel_error_set(e, E(Declared), "Remove its file and reload pskd; “handfast tunnel down” stops it.",
+				 "tunnel %s is declared in a file", name);
+		return -1;
+	case SPEC_PAIRED:
+		remove_paired(s, t);
+		return 0;
+	case SPEC_MADE:
+		break;
+	}
+	r = tunnel_store_remove(&s->store, name);
+	if (r) {
+		tunnel_error_set(e, E(StorageFailed), NULL, "tunnel %s was not removed: %s", name, strerror(-r));
+		return -1;
+	}
+	drop_tunnel(s, t);
+	log_event(LOG_NOTICE, &MSG_TUNNEL_REMOVED, LOG_FIELDS({ FIELD_TUNNEL, name }),
+		  "tunnel %s is removed; its ledger stays, so that the key file cannot be used again by mistake",
+		  name);
+	return 0;
+}
+
+int tunnels_set_enabled(struct tunnels *s, struct tunnel *t, bool enabled, struct tunnel_error *e)
+{
+	struct spec *spec = tunnel_spec_mutable(t);
+	int r;
+
+	if (spec->enabled == enabled)
+		return 0;
+	spec->enabled = enabled;
+	r = tunnel_store_save(&s->store, spec);
+	if (r == 0)
+		return 0;
+	spec->enabled = !enabled;
+	tunnel_error_set(e, E(StorageFailed), NULL, "the state of tunnel %s was not written: %s", spec->name,
+			 strerror(-r));
+	return -1;
+}

@@ -1,0 +1,58 @@
+/* The set of tunnels: declared in files, made by command, given by pairings. */
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/cleanup.h"
+#include "base/list.h"
+#include "config/config.h"
+#include "pskd/tunnel.h"
+
+struct json_t;
+struct loop;
+struct tunnels;
+
+struct tunnels_options {
+	struct loop *loop;
+	const char *state_dir, *tund_socket, *identity_socket;
+	uint64_t max_tunnels;
+};
+
+/* Opens the state. 0 or a negative errno. */
+int tunnels_new(struct tunnels **out, const struct tunnels_options *o);
+/* Takes all down; exact marks are durable. */
+struct tunnels *tunnels_free(struct tunnels *s);
+DEFINE_CLEANUP(struct tunnels *, tunnels_free);
+
+/* See tunnel_context.on_event. */
+void tunnels_on_event(struct tunnels *s,
+		      void (*fn)(struct tunnel *t, const char *event, const struct tunnel_error *e, void *arg),
+		      void *arg);
+
+/* Only check the files of dir. 0, or negative with *err. */
+int tunnels_check_dir(const char *dir, struct config_error *err);
+/*
+ * Make the declared tunnels those of dir: new ones are added, changed ones
+ * replaced, missing ones taken away, the rest left alone. All files are read
+ * and checked before anything changes. 0, or negative with *err.
+ */
+int tunnels_declare(struct tunnels *s, const char *dir, struct config_error *err);
+void tunnels_start_enabled(struct tunnels *s);
+/* At a stop: all down, in order. */
+void tunnels_stop_all(struct tunnels *s);
+
+/* By its own name, or by that of a paired peer. NULL: none. */
+struct tunnel *tunnels_find(struct tunnels *s, const char *name);
+struct list *tunnels_list(struct tunnels *s);
+size_t tunnels_count(const struct tunnels *s);
+
+/* Begin to add a tunnel ("prepared" or "failed" follows). 0 with *out, or -1 with *e. */
+int tunnels_add(struct tunnels *s, struct tunnel **out, const char *name, const struct json_t *members,
+		struct tunnel_error *e);
+/* A tunnel whose adding failed: gone, soon. */
+void tunnels_forget(struct tunnels *s, struct tunnel *t);
+/* 0, or -1 with *e. The tunnel is gone then; a key file's ledger stays, for it remembers what is spent. */
+int tunnels_remove(struct tunnels *s, struct tunnel *t, struct tunnel_error *e);
+/* Remember whether it comes up at start. 0, or -1 with *e. */
+int tunnels_set_enabled(struct tunnels *s, struct tunnel *t, bool enabled, struct tunnel_error *e);
