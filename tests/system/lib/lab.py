@@ -221,7 +221,9 @@ class Host:
                 os.path.join(self.etc, f"{name}.yaml")
             if not os.path.exists(path):
                 self.config(name, "")
-            argv += ["--config", path, "--state-dir", self.state(name)]
+            argv += ["--config", path]
+            if name != "relayd":  # which keeps nothing
+                argv += ["--state-dir", self.state(name)]
         d = Daemon(self, name, [*argv, *args], dict(self.env(), **(env or {})), timeout)
         self.daemons[name] = d
         return d
