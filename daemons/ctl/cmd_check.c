@@ -120,6 +120,22 @@ static int check_one(struct verdict *v, const char *daemon, const char *file, st
 	return EXIT_DONE;
 }
 
+/* Of what is installed; a machine that only runs a relay has only that. */
+static int check_installed(struct verdict *v, struct failure *f)
+{
+	char program[4200];
+	int r = EXIT_DONE;
+
+	for (size_t i = 0; !r && i < ARRAY_SIZE(daemons); i++)
+		if (find_program(program, sizeof(program), daemons[i]))
+			r = check_one(v, daemons[i], NULL, f);
+	if (!r && json_array_size(v->files) == 0)
+		r = failure_set(f, EXIT_FAILED, ERROR_NO_SUCH_FILE,
+				"They belong beside this program or in /usr/libexec/handfast.",
+				"none of the daemons is installed");
+	return r;
+}
+
 static void check_text(const struct ctl *c, const json_t *result)
 {
 	const json_t *one;
@@ -156,8 +172,8 @@ int cmd_check(struct ctl *c)
 		else
 			r = check_one(&v, daemon, file, &f);
 	}
-	for (size_t i = 0; !r && !ctl_argument(c, 0) && i < ARRAY_SIZE(daemons); i++)
-		r = check_one(&v, daemons[i], NULL, &f);
+	if (!r && !ctl_argument(c, 0))
+		r = check_installed(&v, &f);
 	if (r) {
 		json_decref(v.files);
 		return ctl_fail_with(c, &f);
