@@ -168,15 +168,19 @@ static int refuse_unknown(struct parse *p, const yaml_event_t *e, const char *pr
 		const char *last = strrchr(o->key, '.');
 		size_t d;
 
-		if (key_below(below, o, prefix)) {
-			d = distance(key, below);
-			if (d < best) {
-				best = d;
-				memcpy(nearest, below, sizeof(nearest));
-			}
-		} else if (strcmp(last ? last + 1 : o->key, key) == 0) {
+		if (last && strcmp(o->key, key) == 0)
+			return refuse(p, e->start_mark, "unknown key \"%s\"; write \"%s:\" on a line below \"%.*s:\"",
+				      s.b, last + 1, (int)(last - o->key), o->key);
+		/* The right word in the wrong section. */
+		if (strcmp(last ? last + 1 : o->key, key) == 0)
 			return refuse(p, e->start_mark, "unknown key \"%s%s\"; did you mean \"%s\"?",
 				      prefix, s.b, o->key);
+		if (!key_below(below, o, prefix))
+			continue;
+		d = distance(key, below);
+		if (d < best) {
+			best = d;
+			memcpy(nearest, below, sizeof(nearest));
 		}
 	}
 	if (best <= 1 + strlen(key) / 3)
