@@ -166,7 +166,7 @@ ssize_t pairing_msg_encode(uint8_t *out, size_t cap, const struct pairing_msg *m
 		put_u8(&w, 1, m->abort.code);
 		break;
 	default:
-		assert(!"a message of a kind that has a body");
+		assert(0 && "a message of a kind that has a body");
 	}
 	return wbuf_ok(&w) ? (ssize_t)w.len : -EMSGSIZE;
 }
