@@ -83,7 +83,7 @@ static void run_base64(void)
 	size_t len;
 	int r;
 
-	for (int v = BASE64_STANDARD; v <= BASE64_URL; v++) {
+	for (enum base64_variant v = BASE64_STANDARD; v <= BASE64_URL; v++) {
 		base64_encode(text, secret_bytes(a), 50, v);
 		/* Where there may be padding, the end of the text is looked at. */
 		if (v == BASE64_STANDARD)
