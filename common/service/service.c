@@ -108,6 +108,11 @@ const char *service_option(const struct service *svc, const char *name)
 	return last;
 }
 
+const char *service_admin_group(const struct service *svc)
+{
+	return svc->options.admin_group ? svc->options.admin_group : "handfast-admin";
+}
+
 bool service_check_only(const struct service *svc)
 {
 	return svc->options.check;

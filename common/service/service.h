@@ -46,6 +46,7 @@ const char *service_option(const struct service *svc, const char *name); /* NULL
 /* Each value of a repeatable option in turn: *at starts at 0; NULL after the last. */
 const char *service_option_next(const struct service *svc, const char *name, size_t *at);
 bool service_check_only(const struct service *svc);
+const char *service_admin_group(const struct service *svc); /* who may change: for sockets beside the control socket */
 
 /* Log "what: why" once with MSG_DAEMON_FAILED and return an exit code for run(). r: negative errno or outcome. */
 int service_fail(struct service *svc, int r, const char *what);
