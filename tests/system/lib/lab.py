@@ -16,6 +16,7 @@ import atexit
 import ctypes
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -342,3 +343,35 @@ def sweep():
         if len(parts) >= 3 and parts[0] == "hf" and parts[1].isdigit() and \
                 not os.path.exists(f"/proc/{parts[1]}"):
             subprocess.run(["ip", "netns", "del", n], stderr=subprocess.DEVNULL)
+
+
+def _descendants():
+    """This process and all below it."""
+    parent = {}
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            with open(f"/proc/{pid}/stat") as f:
+                parent[int(pid)] = int(f.read().rpartition(")")[2].split()[1])
+        except OSError:
+            pass
+    mine = {os.getpid()}
+    while True:
+        more = {p for p, up in parent.items() if up in mine} - mine
+        if not more:
+            return mine
+        mine |= more
+
+
+def leaks(secret):
+    """Where a secret stands alone in argv or environment of a process below this one (I5)."""
+    alone = re.compile(rb"(?<![0-9A-Za-z])" + re.escape(secret.encode()) + rb"(?![0-9A-Za-z])")
+    found = []
+    for pid in _descendants() - {os.getpid()}:
+        for name in ("cmdline", "environ"):
+            try:
+                with open(f"/proc/{pid}/{name}", "rb") as f:
+                    if alone.search(f.read()):
+                        found.append(f"/proc/{pid}/{name}")
+            except OSError:
+                pass
+    return found
