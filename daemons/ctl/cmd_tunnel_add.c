@@ -7,6 +7,7 @@
 
 #include "base/cleanup.h"
 #include "base/json.h"
+#include "base/text.h"
 
 #include "ctl/commands.h"
 #include "ctl/ctl.h"
@@ -31,14 +32,33 @@ static int no_such_file(struct ctl *c, const char *path, int error)
 			path, strerror(error));
 }
 
+/* pskd wants the public key; people know the name. Names are shorter than any key. */
+static int add_pin(struct ctl *c, json_t *params)
+{
+	const char *pin = ctl_option(c, "pin");
+	_cleanup_json_ json_t *reply = NULL;
+	json_t *key = NULL;
+	int r;
+
+	if (!pin)
+		return EXIT_DONE;
+	if (text_is_name(pin)) {
+		r = daemon_call(c, PAIRINGD, "Pairing.Peer", json_pack("{s:s}", "name", pin), &reply);
+		if (r)
+			return r;
+		key = json_object_get(json_object_get(reply, "peer"), "public_key");
+	}
+	json_object_set_new(params, "pin", key ? json_incref(key) : json_string(pin));
+	return EXIT_DONE;
+}
+
 int cmd_tunnel_add(struct ctl *c)
 {
 	/* Options that go to the daemon as they are, under its own names. */
 	static const char *const same[][2] = {
 		{ "peer", "peer" },	      { "endpoint", "endpoint" },
 		{ "listen", "listen" },	      { "local-address", "local_address" },
-		{ "peer-address", "peer_address" }, { "pin", "pin" },
-		{ "erase", "erase" },
+		{ "peer-address", "peer_address" }, { "erase", "erase" },
 	};
 	const char *key_file = ctl_option(c, "key-file"), *role = ctl_option(c, "role");
 	_cleanup_free_ char *path = NULL;
@@ -64,6 +84,11 @@ int cmd_tunnel_add(struct ctl *c)
 
 		if (value)
 			json_object_set_new(params, same[i][1], json_string(value));
+	}
+	r = add_pin(c, params);
+	if (r) {
+		json_decref(params);
+		return r;
 	}
 	r = daemon_call(c, PSKD, "Tunnel.Add", params, &reply);
 	return r ? r : ctl_result(c, reply, add_text);

@@ -43,6 +43,21 @@ static int interrupted(struct ctl *c)
 			clean_text(ctl_argument(c, 0)));
 }
 
+static const char *step_words(const char *step)
+{
+	static const char *const words[][2] = {
+		{ "keys", "the key material is open" },
+		{ "listening", "listening for the other side" },
+		{ "device", "the device is there" },
+		{ "hello", "waiting for the other side's answer" },
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(words); i++)
+		if (strcmp(words[i][0], step) == 0)
+			return words[i][1];
+	return step;
+}
+
 static void on_step(struct ctl *c, struct progress *p, const json_t *params)
 {
 	const json_t *tunnel = json_object_get(params, "tunnel");
@@ -52,7 +67,7 @@ static void on_step(struct ctl *c, struct progress *p, const json_t *params)
 		  json_copy((json_t *)(uintptr_t)params));
 	if (!c->json)
 		progress_show(p, "%s: %s%s%s", clean_text(ctl_argument(c, 0)),
-			      clean_member(params, "event"), *problem ? ": " : "", problem);
+			      step_words(clean_member(params, "event")), *problem ? ": " : "", problem);
 }
 
 static int wait_for_it(struct ctl *c, struct stream *s, uint64_t until_ms)

@@ -27,9 +27,15 @@ static enum paint state_paint(const json_t *t)
 	return json_is_true(json_object_get(t, "enabled")) ? PAINT_YELLOW : PAINT_DIM;
 }
 
+/* Keys from a pairing have no end; those of a file that is not open are not known. */
 static bool has_fuel(const json_t *t)
 {
 	return json_get_int(t, "slots_total", 0) > 0;
+}
+
+static const char *no_fuel(const json_t *t)
+{
+	return strcmp(str(t, "source"), "pairing") == 0 ? "no end" : "not known";
 }
 
 static double fuel(const json_t *t)
@@ -93,7 +99,7 @@ void tunnels_table(const struct ctl *c, const json_t *tunnels)
 		if (has_fuel(t))
 			table_cell(table, fuel_paint(fuel(t)), "%.1f %%", fuel(t));
 		else
-			table_cell(table, PAINT_PLAIN, "no end");
+			table_cell(table, PAINT_PLAIN, "%s", no_fuel(t));
 		table_cell(table, PAINT_PLAIN, "%s",
 			   clean_text(json_string_value(json_array_get(addresses, 0))));
 	}
@@ -133,7 +139,7 @@ static void print_fuel(const struct ctl *c, const json_t *t)
 	char bar[4 * BAR_CELLS + 8], packets[40];
 
 	if (!has_fuel(t)) {
-		fact(stdout, &c->style, "fuel", "no end: keys are drawn from the pairing");
+		fact(stdout, &c->style, "fuel", "%s", no_fuel(t));
 		return;
 	}
 	bar_format(bar, sizeof(bar), &c->style, fuel(t) / 100, BAR_CELLS);
