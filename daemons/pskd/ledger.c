@@ -33,9 +33,9 @@
 #include "event/loop.h"
 #include "pskd/keys.h"
 
-static const char magic[16] __attribute__((nonstring)) = "handfast ledger\n";
+static const char magic[] = "handfast ledger\n";
 
-enum { SUM_AT = LEDGER_BLOCK_LEN - SHA256_LEN };
+enum { MAGIC_LEN = sizeof(magic) - 1, SUM_AT = LEDGER_BLOCK_LEN - SHA256_LEN };
 
 /* ---- format ---- */
 
@@ -45,7 +45,7 @@ void ledger_encode(uint8_t block[static LEDGER_BLOCK_LEN], const struct ledger_r
 
 	memset(block, 0, LEDGER_BLOCK_LEN);
 	wbuf_init(&w, block, SUM_AT);
-	wbuf_put(&w, magic, sizeof(magic));
+	wbuf_put(&w, magic, MAGIC_LEN);
 	wbuf_be32(&w, LEDGER_VERSION);
 	wbuf_be64(&w, r->generation);
 	wbuf_u8(&w, r->kind);
@@ -97,7 +97,7 @@ static bool record_is_sane(const struct ledger_record *r)
 
 int ledger_decode(struct ledger_record *r, const uint8_t block[static LEDGER_BLOCK_LEN])
 {
-	uint8_t sum[SHA256_LEN], found[sizeof(magic)], handshaken, reserved;
+	uint8_t sum[SHA256_LEN], found[MAGIC_LEN], handshaken, reserved;
 	struct rbuf b;
 	uint32_t version;
 
@@ -109,7 +109,7 @@ int ledger_decode(struct ledger_record *r, const uint8_t block[static LEDGER_BLO
 	rbuf_init(&b, block, SUM_AT);
 	rbuf_get(&b, found, sizeof(found));
 	version = rbuf_be32(&b);
-	if (memcmp(found, magic, sizeof(magic)) != 0 || version == 0)
+	if (memcmp(found, magic, MAGIC_LEN) != 0 || version == 0)
 		return LEDGER_E_BROKEN;
 	/* Magic, version and checksum stay where they are in every version to come. */
 	if (version > LEDGER_VERSION)

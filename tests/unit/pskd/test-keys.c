@@ -493,6 +493,32 @@ TEST(i1_erasing_survives_kill)
 	loop_free(a.loop);
 }
 
+/*
+ * tests/system/55-ledger-strace watches this one from outside: each number is
+ * written to /dev/null, and must be below what was made durable before.
+ */
+TEST(i1_what_is_taken_is_below_what_is_durable)
+{
+	int fd = open("/dev/null", O_WRONLY);
+	struct keys_info info;
+	char text[64];
+	struct end a;
+
+	end_init(&a, "a", KEYS_INITIATOR);
+	end_create_root(&a);
+	end_open(&a);
+	for (int i = 0; i < 5000; i++) {
+		uint64_t first = take_one(&a);
+
+		keys_info(a.keys, &info);
+		CHECK(first < info.tx_reserved);
+		snprintf(text, sizeof(text), "taken %llu", (unsigned long long)first);
+		CHECK(write(fd, text, strlen(text)) > 0);
+	}
+	end_done(&a);
+	close(fd);
+}
+
 /* ---- I1: lost and torn records ---- */
 
 struct snapshot {
