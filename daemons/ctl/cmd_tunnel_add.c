@@ -12,14 +12,13 @@
 #include "ctl/commands.h"
 #include "ctl/ctl.h"
 #include "ctl/daemon.h"
-#include "ctl/tunnel_text.h"
 
 static void add_text(const struct ctl *c, const json_t *result)
 {
 	const char *name = clean_member(json_object_get(result, "tunnel"), "name");
 
+	(void)c;
 	printf("Tunnel %s is added. “handfast tunnel up %s” starts it.\n", name, name);
-	tunnel_text(c, json_object_get(result, "tunnel"));
 }
 
 static int no_such_file(struct ctl *c, const char *path, int error)

@@ -106,16 +106,18 @@ void tunnels_table(const struct ctl *c, const json_t *tunnels)
 	table_print(table, stdout, &c->style);
 }
 
-static void list_format(char *out, size_t cap, const json_t *list)
+static void list_fact(const struct style *s, const json_t *t, const char *label, const char *key)
 {
 	const json_t *one;
 	size_t i, len = 0;
+	char line[600];
 
-	*out = '\0';
-	json_array_foreach(list, i, one)
-		if (len < cap)
-			len += (size_t)snprintf(out + len, cap - len, "%s%s", i ? ", " : "",
+	json_array_foreach(json_object_get(t, key), i, one)
+		if (len < sizeof(line))
+			len += (size_t)snprintf(line + len, sizeof(line) - len, "%s%s", i ? ", " : "",
 						clean_text(json_string_value(one)));
+	if (len)
+		fact(stdout, s, label, "%s", line);
 }
 
 static void print_drops(const struct ctl *c, const json_t *t)
@@ -173,16 +175,13 @@ void tunnel_text(const struct ctl *c, const json_t *t)
 	fact(stdout, s, "keys", "%s", str(t, "source"));
 	fact_if_told(s, t, "key file", "key_file");
 	fact(stdout, s, "endpoint", "%s", *str(t, "endpoint") ? str(t, "endpoint") : "not known yet");
-	fact(stdout, s, "listens on", "%s", str(t, "listen"));
-	list_format(line, sizeof(line), json_object_get(t, "candidates"));
-	if (*line)
-		fact(stdout, s, "tries", "%s", line);
-	fact(stdout, s, "device", "%s, MTU %lld", str(t, "interface_name"),
-	     (long long)json_get_int(t, "mtu", 0));
-	list_format(line, sizeof(line), json_object_get(t, "local_addresses"));
-	fact(stdout, s, "own address", "%s", line);
-	list_format(line, sizeof(line), json_object_get(t, "peer_addresses"));
-	fact(stdout, s, "peer address", "%s", line);
+	fact_if_told(s, t, "listens on", "listen");
+	list_fact(s, t, "tries", "candidates");
+	if (*str(t, "interface_name"))
+		fact(stdout, s, "device", "%s, MTU %lld", str(t, "interface_name"),
+		     (long long)json_get_int(t, "mtu", 0));
+	list_fact(s, t, "own address", "local_addresses");
+	list_fact(s, t, "peer address", "peer_addresses");
 	traffic_format(line, sizeof(line), json_object_get(t, "sent"));
 	fact(stdout, s, "sent", "%s", line);
 	traffic_format(line, sizeof(line), json_object_get(t, "received"));
