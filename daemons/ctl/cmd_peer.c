@@ -11,7 +11,8 @@
 #include "ctl/peer_text.h"
 #include "ctl/terminal.h"
 
-static void optional_fact(const struct ctl *c, const json_t *obj, const char *label, const char *key)
+static void optional_fact(const struct ctl *c, const json_t *obj, const char *label,
+			  const char *key)
 {
 	const char *value = clean_member(obj, key);
 

@@ -1,6 +1,6 @@
 /*
- * handfast: the one command of handfast. See handfast(1). Starts light: libraries are initialised by
- * the commands that need them.
+ * handfast: the one command of handfast. See handfast(1). Starts light: libraries are
+ * initialised by the commands that need them.
  */
 #include <locale.h>
 #include <signal.h>

@@ -64,7 +64,10 @@ void count_format(char *out, size_t cap, uint64_t n);
 const char *clean_member(const struct json_t *obj, const char *key);
 const char *clean_text(const char *text);
 
-/* ---- progress on standard error: one line that is rewritten on a terminal, else a line a step ---- */
+/*
+ * Progress on standard error: one line that is rewritten on a terminal, else
+ * a line a step.
+ */
 struct progress {
 	struct style style;
 	bool open; /* a line without its end is on the screen */

@@ -12,7 +12,10 @@
 
 #include "base/cleanup.h"
 
-/* Copies the digits of text, spaces and hyphens left out. Their number, or 0 when something else is there. */
+/*
+ * Copies the digits of text, spaces and hyphens left out. Their number, or 0
+ * when something else is there.
+ */
 static size_t digits_of(char out[static SAS_PICK_DIGITS + 1], const char *text)
 {
 	size_t n = 0;

@@ -40,6 +40,9 @@ struct sas_file;
 int sas_file_open(struct sas_file **out, const char *path, struct failure *f);
 /* To poll for reading, or -1 when only sas_file_read() now and then can tell. */
 int sas_file_fd(const struct sas_file *s);
-/* 0 with the first line, -EAGAIN while it is not whole, -ENODATA at an end without one, negative errno. */
+/*
+ * 0 with the first line, -EAGAIN while it is not whole, -ENODATA at an end
+ * without one, or another negative errno.
+ */
 int sas_file_read(struct sas_file *s, char *line, size_t cap);
 struct sas_file *sas_file_close(struct sas_file *s);

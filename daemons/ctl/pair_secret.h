@@ -21,13 +21,19 @@ struct pair_secret {
 };
 void pair_secret_wipe(struct pair_secret *s);
 
-/* From --pin-file, --pin-fd or --secret-file, when one is given. Waits for a descriptor's first line. */
+/*
+ * From --pin-file, --pin-fd or --secret-file, when one is given. Waits for a
+ * descriptor's first line.
+ */
 int pair_secret_read(struct pair_secret *s, const struct ctl *c, struct failure *f);
 
 /* A new PIN. */
 int pair_secret_make(struct pair_secret *s, int64_t digits, struct failure *f);
 
-/* What a person typed: 6 to 8 digits, spaces and hyphens between them; text is wiped. True when it is a PIN. */
+/*
+ * What a person typed: 6 to 8 digits, spaces and hyphens between them; text is
+ * wiped. True when it is a PIN.
+ */
 bool pair_secret_take_pin(struct pair_secret *s, char *text);
 
 /* Give it to pairingd. ticket is the event's. */

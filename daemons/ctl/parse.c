@@ -21,7 +21,7 @@ static size_t min3(size_t a, size_t b, size_t c)
 	return m < c ? m : c;
 }
 
-/* Edits (insert, delete, replace, swap of neighbours) from a to b; both at most SUGGEST_WORD_MAX. */
+/* Edits (insert, delete, replace, swap) from a to b; both at most SUGGEST_WORD_MAX. */
 static size_t distance(const char *a, const char *b)
 {
 	size_t d[SUGGEST_WORD_MAX + 2][SUGGEST_WORD_MAX + 2];

@@ -43,7 +43,10 @@ int terminal_open(struct terminal **out, bool echo);
 int terminal_fd(const struct terminal *t);
 void terminal_write(struct terminal *t, const char *fmt, ...)
 	__attribute__((format(printf, 2, 3)));
-/* After fd is readable: 0 with a line (no newline) in line, which the caller wipes when it is secret; -EAGAIN: not yet whole; an outcome. */
+/*
+ * After fd is readable: 0 with a line (no newline), which the caller wipes
+ * when it is secret; -EAGAIN: not yet whole; or an outcome.
+ */
 int terminal_read(struct terminal *t, char *line, size_t cap);
 /* Restores the settings; typed characters of a secret are wiped. */
 struct terminal *terminal_close(struct terminal *t);
