@@ -11,6 +11,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <sqlite3.h>
@@ -47,6 +48,8 @@ static int outcome(int rc)
 	case SQLITE_CORRUPT:
 	case SQLITE_NOTADB:
 		return STORE_E_CORRUPT;
+	case SQLITE_TOOBIG:
+		return -EFBIG;
 	case SQLITE_NOMEM:
 		return -ENOMEM;
 	case SQLITE_FULL:
@@ -79,6 +82,21 @@ static int user_version(struct store *s, int64_t *v)
 	} else if (r == 0) {
 		r = -EIO; /* this pragma always has a row */
 	}
+	store_done(st);
+	return r;
+}
+
+/* Damage is told at the start, not in the middle of what somebody asked for. */
+static int check_integrity(struct store *s)
+{
+	struct store_stmt *st;
+	int r = store_prepare(&st, s, "PRAGMA quick_check(1)");
+
+	if (r)
+		return r;
+	r = store_step(st);
+	if (r == STORE_E_ROW)
+		r = strcmp(store_text(st, 0), "ok") == 0 ? 0 : STORE_E_CORRUPT;
 	store_done(st);
 	return r;
 }
@@ -122,7 +140,10 @@ static int create_private(const char *path)
 {
 	_cleanup_close_ int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
 
-	return fd < 0 ? -errno : 0;
+	if (fd < 0)
+		return -errno;
+	/* One that was copied here carelessly; the WAL takes its mode from it. */
+	return fchmod(fd, 0600) < 0 ? -errno : 0;
 }
 
 int store_open(struct store **out, const char *path, const struct store_migration *m, size_t n)
@@ -155,6 +176,9 @@ int store_open(struct store **out, const char *path, const struct store_migratio
 		if (r)
 			return r;
 	}
+	r = check_integrity(s);
+	if (r)
+		return r;
 	r = migrate(s, m, n);
 	if (r)
 		return r;
@@ -252,15 +276,22 @@ static void *copy_wipeable(const void *v, size_t len)
 	return whole + 1;
 }
 
+/* A wrong index, or a bind in the middle of stepping, is a mistake of ours. */
+static void bound(int rc)
+{
+	assert(rc == SQLITE_OK || rc == SQLITE_NOMEM || rc == SQLITE_TOOBIG);
+	(void)rc;
+}
+
 void store_bind_text(struct store_stmt *st, int i, const char *v)
 {
 	char *copy = v ? copy_wipeable(v, strlen(v)) : NULL;
 
 	/* Without memory NULL is bound; a NOT NULL column then refuses the row. */
 	if (copy)
-		sqlite3_bind_text(st->st, i, copy, -1, free_wiped);
+		bound(sqlite3_bind_text(st->st, i, copy, -1, free_wiped));
 	else
-		sqlite3_bind_null(st->st, i);
+		bound(sqlite3_bind_null(st->st, i));
 }
 
 void store_bind_blob(struct store_stmt *st, int i, const void *v, size_t len)
@@ -268,14 +299,14 @@ void store_bind_blob(struct store_stmt *st, int i, const void *v, size_t len)
 	void *copy = v ? copy_wipeable(v, len) : NULL;
 
 	if (copy)
-		sqlite3_bind_blob64(st->st, i, copy, len, free_wiped);
+		bound(sqlite3_bind_blob64(st->st, i, copy, len, free_wiped));
 	else
-		sqlite3_bind_null(st->st, i);
+		bound(sqlite3_bind_null(st->st, i));
 }
 
 void store_bind_int(struct store_stmt *st, int i, int64_t v)
 {
-	sqlite3_bind_int64(st->st, i, v);
+	bound(sqlite3_bind_int64(st->st, i, v));
 }
 
 int store_step(struct store_stmt *st)
