@@ -64,7 +64,8 @@ static const struct option add_options[] = {
 	{ "local-address", 0, "ADDRESS/PREFIX", VALUE_TEXT, NULL,
 	  "own address inside the tunnel (default: made from the key file)" },
 	{ "peer-address", 0, "ADDRESS", VALUE_TEXT, NULL, "the other side's address inside" },
-	{ "pin", 0, "PEER", VALUE_PEER, NULL, "accept only this device's signature: a paired device, or a public key" },
+	{ "pin", 0, "PEER", VALUE_PEER, NULL,
+	  "accept only this device's signature: a paired device, or a public key" },
 	{ "erase", 0, "HOW", VALUE_CHOICE, erasers, "erase spent key material: none, zero or punch" },
 	{ .name = NULL },
 };
