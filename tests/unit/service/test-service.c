@@ -335,7 +335,7 @@ TEST(at_the_stop_calls_end_before_what_they_belong_to)
 
 TEST(i5_a_daemon_leaves_no_core_and_gains_no_privilege)
 {
-	char path[64], buf[4096];
+	char path[96], buf[4096];
 	struct stat st;
 	ssize_t n;
 	pid_t pid;
