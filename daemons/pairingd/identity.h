@@ -1,0 +1,25 @@
+/* Who this device is: its Ed25519 key, made once, and its name and addresses. */
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "crypto/sign.h"
+#include "proto/identity_msg.h"
+
+/*
+ * Load the key from dir, or make it when there is none (durable before it is
+ * used). *made tells which. 0; -EBADMSG when the file is no key, -EPERM when others
+ * may read it; or the errno of reading or writing.
+ */
+int identity_load(struct sign_key **out, const char *dir, bool *made);
+
+/* A device name out of a host name: its first label, what no name may hold replaced; "device" when nothing is left. */
+void identity_name(char out[static IDENTITY_NAME_MAX + 1], const char *host_name);
+
+/*
+ * Addresses under which a peer may reach this machine: of interfaces that are
+ * up, without loopback, link-local and multicast ones and without our own
+ * tunnels ("hf" and a number). Returns how many, at most IDENTITY_CANDIDATES_MAX.
+ */
+size_t identity_candidates(char (*out)[IDENTITY_CANDIDATE_LEN]);

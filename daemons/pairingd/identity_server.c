@@ -1,0 +1,419 @@
+/*
+ * The identity socket. A caller's uid decides what it may ask: the daemons of
+ * identity_users, root and our own uid. What is signed for whom is fixed here, so
+ * that no daemon can get a signature that means something elsewhere.
+ */
+#include "pairingd/identity_server.h"
+
+#include <errno.h>
+#include <pwd.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "base/bytes.h"
+#include "base/error.h"
+#include "base/list.h"
+#include "base/log.h"
+#include "crypto/secret.h"
+#include "event/loop.h"
+#include "event/unixsock.h"
+
+#define CONNECTIONS_MAX 16
+#define USERS_MAX 16
+#define MESSAGES_A_TURN 16
+
+/* The user whose daemon serves logins: it may sign for that alone, and gets no roots. */
+#define LOGIN_USER "handfast-auth"
+
+struct allowed {
+	uid_t uid;
+	bool login;
+};
+
+struct identity_server {
+	struct identity_server_options o;
+	struct allowed allowed[USERS_MAX];
+	size_t n_allowed;
+	struct unix_server *server;
+	struct list conns;
+	char path[108];
+};
+
+struct conn {
+	struct list node;
+	struct identity_server *server;
+	int fd;
+	struct loop_io *io;
+	bool login;
+};
+
+static void conn_free(struct conn *c)
+{
+	list_remove(&c->node);
+	loop_io_free(c->io);
+	close(c->fd);
+	unix_server_conn_closed(c->server->server);
+	free(c);
+}
+
+/* A daemon that does not read is let go; it connects again and is told anew. */
+static bool conn_send(struct conn *c, const uint8_t *data, size_t len)
+{
+	if (unix_send(c->fd, data, len, -1) == 0)
+		return true;
+	conn_free(c);
+	return false;
+}
+
+/* ---- requests ---- */
+
+struct answer {
+	uint8_t body[IDENTITY_MSG_MAX - 16];
+	struct wbuf w;
+	enum identity_status status;
+	void (*after)(struct identity_server *s, const uint8_t *id);
+	uint8_t id[IDENTITY_ID_LEN];
+};
+
+static void answer_wipe(struct answer *a)
+{
+	wipe(a->body, sizeof(a->body));
+}
+
+static enum identity_status status_of(int r)
+{
+	switch (r) {
+	case 0:
+		return IDENTITY_OK;
+	case PEERS_E_NO_SUCH:
+		return IDENTITY_NO_SUCH_PEER;
+	case PEERS_E_NO_ROOT:
+		return IDENTITY_NO_ROOT;
+	default:
+		return IDENTITY_FAILED;
+	}
+}
+
+static void do_sign(struct conn *c, struct rbuf *r, struct answer *a)
+{
+	const char *context = c->login ? "handfast login server" : "handfast tunnel handshake";
+	uint8_t sig[SIGN_LEN];
+	size_t len;
+	const uint8_t *message = rbuf_lv16(r, &len);
+
+	if (!message || !rbuf_done(r) || len > IDENTITY_SIGN_MAX) {
+		a->status = IDENTITY_BAD_REQUEST;
+		return;
+	}
+	sign_make(sig, c->server->o.key, context, message, len);
+	wbuf_put(&a->w, sig, sizeof(sig));
+}
+
+static void root_wipe(struct identity_root *root)
+{
+	identity_root_wipe(root);
+}
+
+static enum identity_status fill_root(struct conn *c, const uint8_t *id, struct answer *a)
+{
+	_cleanup_(root_wipe) struct identity_root root = { 0 };
+	_cleanup_(secret_freep) struct secret *secret = NULL;
+	struct peer peer;
+	ssize_t len;
+	int r;
+
+	r = peers_get(c->server->o.peers, id, &peer);
+	if (!r)
+		r = peers_root(c->server->o.peers, id, &secret);
+	if (r)
+		return status_of(r);
+	memcpy(root.peer_id, peer.id, sizeof(root.peer_id));
+	memcpy(root.peer_name, peer.name, sizeof(root.peer_name));
+	root.role = peer.role == PAIRING_ALICE ? IDENTITY_ALICE : IDENTITY_BOB;
+	sign_key_public(c->server->o.key, &root.own_public);
+	root.peer_public = peer.identity.public_key;
+	memcpy(root.tunnel_id, peer.tunnel_id, sizeof(root.tunnel_id));
+	memcpy(root.root, secret_bytes(secret), sizeof(root.root));
+	root.own_port = peer.own_port;
+	root.peer_port = peer.identity.port;
+	root.n_candidates = peer.identity.n_candidates;
+	memcpy(root.candidates, peer.identity.candidates, sizeof(root.candidates));
+	len = identity_root_encode(a->body, sizeof(a->body), &root);
+	if (len < 0)
+		return IDENTITY_FAILED;
+	a->w.len = (size_t)len;
+	return IDENTITY_OK;
+}
+
+static enum identity_status root_stored(struct conn *c, const uint8_t *id)
+{
+	int r = peers_root_moved(c->server->o.peers, id);
+
+	if (r)
+		log_event(LOG_ERR, &MSG_ROOT_NOT_ERASED, LOG_NO_FIELDS,
+			  "cannot erase a root that was moved: %s",
+			  r > 0 ? peers_outcome_text(r) : strerror(-r));
+	return status_of(r);
+}
+
+/* Only the tunnel of the pairing that is shown can be meant: an active one needs nothing. */
+static enum identity_status peer_seen(struct conn *c, const uint8_t *id)
+{
+	struct peer peer;
+	int r;
+
+	r = peers_get(c->server->o.peers, id, &peer);
+	if (r || peer.active)
+		return status_of(r);
+	r = peers_activate(c->server->o.peers, id);
+	if (!r)
+		log_event(LOG_NOTICE, &MSG_PAIRING_CONFIRMED, LOG_FIELDS({ FIELD_PEER, peer.name }),
+			  "%s has confirmed the pairing", peer.name);
+	return status_of(r);
+}
+
+static void do_peer(struct conn *c, uint8_t type, struct rbuf *r, struct answer *a)
+{
+	const uint8_t *id = rbuf_view(r, IDENTITY_ID_LEN);
+
+	if (!id || !rbuf_done(r))
+		a->status = IDENTITY_BAD_REQUEST;
+	else if (c->login)
+		a->status = IDENTITY_DENIED;
+	else if (type == IDENTITY_TAKE_ROOT)
+		a->status = fill_root(c, id, a);
+	else if (type == IDENTITY_ROOT_STORED)
+		a->status = root_stored(c, id);
+	else
+		a->status = peer_seen(c, id);
+}
+
+static void do_whoami(struct conn *c, struct rbuf *r, struct answer *a)
+{
+	struct sign_public own;
+
+	if (!rbuf_done(r)) {
+		a->status = IDENTITY_BAD_REQUEST;
+		return;
+	}
+	sign_key_public(c->server->o.key, &own);
+	wbuf_put(&a->w, own.b, sizeof(own.b));
+	wbuf_lv16(&a->w, c->server->o.name, strlen(c->server->o.name));
+}
+
+/* False when the connection is gone. */
+static bool on_request(struct conn *c, const uint8_t *data, size_t len)
+{
+	_cleanup_(answer_wipe) struct answer a = { .status = IDENTITY_OK };
+	uint8_t reply[IDENTITY_MSG_MAX], type;
+	struct wbuf w;
+	struct rbuf r;
+	uint32_t id;
+	bool sent;
+
+	rbuf_init(&r, data, len);
+	type = rbuf_u8(&r);
+	id = rbuf_be32(&r);
+	if (!rbuf_ok(&r)) {
+		conn_free(c);
+		return false;
+	}
+	wbuf_init(&a.w, a.body, sizeof(a.body));
+	switch (type) {
+	case IDENTITY_SIGN:
+		do_sign(c, &r, &a);
+		break;
+	case IDENTITY_TAKE_ROOT:
+	case IDENTITY_ROOT_STORED:
+	case IDENTITY_PEER_SEEN:
+		do_peer(c, type, &r, &a);
+		break;
+	case IDENTITY_WHOAMI:
+		do_whoami(c, &r, &a);
+		break;
+	default:
+		a.status = IDENTITY_BAD_REQUEST;
+	}
+	wbuf_init(&w, reply, sizeof(reply));
+	wbuf_u8(&w, type | 0x80);
+	wbuf_be32(&w, id);
+	wbuf_u8(&w, (uint8_t)a.status);
+	if (a.status == IDENTITY_OK)
+		wbuf_put(&w, a.body, a.w.len);
+	sent = conn_send(c, reply, w.len);
+	wipe(reply, sizeof(reply));
+	return sent;
+}
+
+static void on_readable(int fd, unsigned int events, void *arg)
+{
+	struct conn *c = arg;
+	uint8_t buf[IDENTITY_MSG_MAX];
+
+	(void)events;
+	for (int i = 0; i < MESSAGES_A_TURN; i++) {
+		ssize_t len = unix_recv(fd, buf, sizeof(buf), NULL);
+
+		if (len == -EAGAIN)
+			return;
+		if (len <= 0) {
+			conn_free(c);
+			return;
+		}
+		if (!on_request(c, buf, (size_t)len))
+			return;
+	}
+}
+
+/* ---- events ---- */
+
+static bool conn_tell(struct conn *c, uint8_t type, const uint8_t *id, const char *name)
+{
+	uint8_t buf[64 + IDENTITY_NAME_MAX];
+	struct wbuf w;
+
+	wbuf_init(&w, buf, sizeof(buf));
+	wbuf_u8(&w, type);
+	wbuf_be32(&w, 0);
+	wbuf_put(&w, id, IDENTITY_ID_LEN);
+	if (name)
+		wbuf_lv16(&w, name, strlen(name));
+	return conn_send(c, buf, w.len);
+}
+
+static void tell_all(struct identity_server *s, uint8_t type, const uint8_t *id, const char *name)
+{
+	list_for_each(i, &s->conns) {
+		struct conn *c = container_of(i, struct conn, node);
+
+		if (!c->login)
+			conn_tell(c, type, id, name);
+	}
+}
+
+void identity_server_tell_root(struct identity_server *s, const uint8_t id[static IDENTITY_ID_LEN])
+{
+	tell_all(s, IDENTITY_EVENT_ROOT, id, NULL);
+}
+
+void identity_server_tell_forgotten(struct identity_server *s, const uint8_t id[static IDENTITY_ID_LEN])
+{
+	tell_all(s, IDENTITY_EVENT_FORGOTTEN, id, NULL);
+}
+
+void identity_server_tell_renamed(struct identity_server *s, const uint8_t id[static IDENTITY_ID_LEN],
+				  const char *name)
+{
+	tell_all(s, IDENTITY_EVENT_RENAMED, id, name);
+}
+
+/* ---- connections ---- */
+
+struct telling {
+	struct conn *c;
+	bool gone;
+};
+
+static void tell_waiting(const struct peer *peer, void *arg)
+{
+	struct telling *t = arg;
+
+	if (!t->gone && peer->has_root)
+		t->gone = !conn_tell(t->c, IDENTITY_EVENT_ROOT, peer->id, NULL);
+}
+
+static const struct allowed *find_allowed(const struct identity_server *s, uid_t uid)
+{
+	for (size_t i = 0; i < s->n_allowed; i++)
+		if (s->allowed[i].uid == uid)
+			return &s->allowed[i];
+	return NULL;
+}
+
+static void on_accept(int fd, const struct unix_caller *caller, void *arg)
+{
+	struct identity_server *s = arg;
+	const struct allowed *allowed = find_allowed(s, caller->uid);
+	struct conn *c = allowed ? calloc(1, sizeof(*c)) : NULL;
+	struct telling t = { 0 };
+
+	if (!allowed)
+		log_event(LOG_WARNING, &MSG_IDENTITY_DENIED, LOG_NO_FIELDS,
+			  "user %u may not use the device identity", (unsigned int)caller->uid);
+	if (!c) {
+		close(fd);
+		unix_server_conn_closed(s->server);
+		return;
+	}
+	c->server = s;
+	c->fd = fd;
+	c->login = allowed->login;
+	list_append(&s->conns, &c->node);
+	if (loop_io_new(&c->io, s->o.loop, fd, LOOP_READ, on_readable, c)) {
+		conn_free(c);
+		return;
+	}
+	t.c = c;
+	if (!c->login && peers_each(s->o.peers, tell_waiting, &t))
+		log_debug("cannot list the roots that wait");
+}
+
+static void allow(struct identity_server *s, uid_t uid, bool login)
+{
+	if (s->n_allowed < USERS_MAX && !find_allowed(s, uid))
+		s->allowed[s->n_allowed++] = (struct allowed){ uid, login };
+}
+
+int identity_server_set_users(struct identity_server *s, const struct config_list *users)
+{
+	s->n_allowed = 0;
+	allow(s, 0, false);
+	allow(s, getuid(), false);
+	for (size_t i = 0; i < users->n; i++) {
+		const struct passwd *pw = getpwnam(users->v[i]);
+
+		if (pw)
+			allow(s, pw->pw_uid, strcmp(users->v[i], LOGIN_USER) == 0);
+		else
+			log_debug("identity_users: there is no user %s", users->v[i]);
+	}
+	return 0;
+}
+
+int identity_server_new(struct identity_server **out, const struct identity_server_options *o)
+{
+	_cleanup_(identity_server_freep) struct identity_server *s = calloc(1, sizeof(*s));
+	int fd, r;
+
+	if (!s)
+		return -ENOMEM;
+	s->o = *o;
+	list_init(&s->conns);
+	identity_server_set_users(s, o->users);
+	if (strlen(o->path) >= sizeof(s->path))
+		return -ENAMETOOLONG;
+	/* Callers are checked by uid, so anybody may try. */
+	fd = unix_listen(o->path, SOCK_SEQPACKET, 0666, NULL, false);
+	if (fd < 0)
+		return fd;
+	memcpy(s->path, o->path, strlen(o->path) + 1);
+	r = unix_server_new(&s->server, o->loop, fd, CONNECTIONS_MAX, on_accept, s);
+	if (r)
+		return r;
+	*out = steal(&s);
+	return 0;
+}
+
+struct identity_server *identity_server_free(struct identity_server *s)
+{
+	if (!s)
+		return NULL;
+	list_for_each(i, &s->conns)
+		conn_free(container_of(i, struct conn, node));
+	if (*s->path)
+		unlink(s->path);
+	unix_server_free(s->server);
+	free(s);
+	return NULL;
+}

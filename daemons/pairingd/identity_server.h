@@ -1,0 +1,33 @@
+/*
+ * identity.sock: what the other daemons get from pairingd (proto/identity_msg.h):
+ * signatures in a context that is theirs, roots, and word of changes.
+ */
+#pragma once
+
+#include "base/cleanup.h"
+#include "config/config.h"
+#include "pairingd/peers.h"
+
+struct identity_server;
+struct loop;
+
+struct identity_server_options {
+	struct loop *loop;
+	const char *path;
+	struct peers *peers;
+	const struct sign_key *key;
+	const char *name; /* this device's */
+	const struct config_list *users;
+};
+
+/* 0 or a negative errno of making the socket. */
+int identity_server_new(struct identity_server **out, const struct identity_server_options *o);
+/* Another list of users (copied), for connections to come. On -ENOMEM the old one stays. */
+int identity_server_set_users(struct identity_server *s, const struct config_list *users);
+struct identity_server *identity_server_free(struct identity_server *s);
+DEFINE_CLEANUP(struct identity_server *, identity_server_free);
+
+void identity_server_tell_root(struct identity_server *s, const uint8_t id[static IDENTITY_ID_LEN]);
+void identity_server_tell_forgotten(struct identity_server *s, const uint8_t id[static IDENTITY_ID_LEN]);
+void identity_server_tell_renamed(struct identity_server *s, const uint8_t id[static IDENTITY_ID_LEN],
+				  const char *name);

@@ -1,0 +1,206 @@
+/* pairingd: keeps the device identity, pairs it with others, and remembers with whom. See pairingd(8). */
+#include <errno.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/file.h"
+#include "base/log.h"
+#include "service/service.h"
+
+#include "pairingd/config.h"
+#include "pairingd/control.h"
+#include "pairingd/identity.h"
+#include "pairingd/identity_server.h"
+#include "pairingd/peers.h"
+#include "pairingd/secret_server.h"
+#include "pairingd/session.h"
+
+static const struct service_info info = {
+	.name = "pairingd",
+	.summary = "device identity and pairing over an untrusted relay",
+};
+
+struct pairingd {
+	struct pairingd_config *cfg;
+	char name[IDENTITY_NAME_MAX + 1];
+	struct sign_key *key;
+	struct peers *peers;
+	struct sessions *sessions;
+	struct identity_server *identity;
+	struct secret_server *secrets;
+	struct control control;
+};
+
+static void pairingd_done(struct pairingd *d)
+{
+	secret_server_free(d->secrets);
+	sessions_free(d->sessions);
+	identity_server_free(d->identity);
+	peers_free(d->peers);
+	sign_key_free(d->key);
+	pairingd_config_free(d->cfg);
+}
+
+static void choose_name(struct pairingd *d)
+{
+	char host[256] = "";
+
+	if (d->cfg->device_name) {
+		snprintf(d->name, sizeof(d->name), "%s", d->cfg->device_name);
+		return;
+	}
+	(void)gethostname(host, sizeof(host) - 1);
+	identity_name(d->name, host);
+}
+
+/* On any error the running configuration stays in force, whole. */
+static int reload(struct service *svc, void *arg, struct config_error *err)
+{
+	_cleanup_(pairingd_config_freep) struct pairingd_config *next = NULL;
+	struct pairingd *d = arg;
+
+	if (pairingd_config_load(&next, service_config_path(svc), service_config_is_default(svc), err))
+		return -1;
+	pairingd_config_free(d->cfg);
+	d->cfg = steal(&next);
+	choose_name(d);
+	identity_server_set_users(d->identity, &d->cfg->identity_users);
+	return 0;
+}
+
+static void on_stop(void *arg)
+{
+	struct pairingd *d = arg;
+
+	sessions_stop(d->sessions);
+}
+
+static void on_root(const uint8_t id[static IDENTITY_ID_LEN], void *arg)
+{
+	struct pairingd *d = arg;
+
+	identity_server_tell_root(d->identity, id);
+}
+
+static void on_forgotten(const uint8_t id[static IDENTITY_ID_LEN], void *arg)
+{
+	struct pairingd *d = arg;
+
+	identity_server_tell_forgotten(d->identity, id);
+}
+
+static int load_identity(struct service *svc, struct pairingd *d)
+{
+	bool made;
+	int r;
+
+	r = identity_load(&d->key, service_state_dir(svc), &made);
+	if (r == -EBADMSG)
+		return service_fail_text(svc, "identity.key is damaged: it must hold 32 bytes");
+	if (r == -EPERM)
+		return service_fail_text(svc, "identity.key can be read by others: it must have mode 0600");
+	if (r)
+		return service_fail(svc, r, "cannot load the device identity");
+	if (made)
+		log_event(LOG_NOTICE, &MSG_IDENTITY_MADE, LOG_NO_FIELDS, "made a new device identity");
+	return 0;
+}
+
+static int open_peers(struct service *svc, struct pairingd *d)
+{
+	unsigned int cut_off = 0;
+	int r;
+
+	r = peers_open(&d->peers, service_state_dir(svc));
+	if (r > 0)
+		return service_fail_text(svc, peers_outcome_text(r));
+	if (!r)
+		r = peers_take_cut_off(d->peers, &cut_off);
+	if (r)
+		return service_fail(svc, r, "cannot open the store of pairings");
+	if (cut_off)
+		log_event(LOG_WARNING, &MSG_PAIRING_CUT_OFF, LOG_NO_FIELDS,
+			  "a pairing was cut off by the last stop; its code and PIN are dead");
+	return 0;
+}
+
+static int open_sockets(struct service *svc, struct pairingd *d)
+{
+	_cleanup_free_ char *relay = path_join(service_runtime_dir(svc), "relayd.sock");
+	_cleanup_free_ char *identity = path_join(service_runtime_dir(svc), "identity.sock");
+	_cleanup_free_ char *secret = path_join(service_runtime_dir(svc), "pairing-secret.sock");
+	struct sessions_options so = {
+		.loop = service_loop(svc),
+		.peers = d->peers,
+		.key = d->key,
+		.config = &d->cfg,
+		.relay_socket = relay,
+		.on_root = on_root,
+		.on_forgotten = on_forgotten,
+		.arg = d,
+	};
+	struct identity_server_options io = {
+		.loop = service_loop(svc),
+		.path = identity,
+		.peers = d->peers,
+		.key = d->key,
+		.name = d->name,
+	};
+	int r;
+
+	if (!relay || !identity || !secret)
+		return -ENOMEM;
+	io.users = &d->cfg->identity_users;
+	r = sessions_new(&d->sessions, &so);
+	if (!r)
+		r = identity_server_new(&d->identity, &io);
+	if (!r)
+		r = secret_server_new(&d->secrets, service_loop(svc), secret,
+				      service_admin_group(svc), d->sessions);
+	return r;
+}
+
+static int run(struct service *svc)
+{
+	_cleanup_(pairingd_done) struct pairingd d = { 0 };
+	struct config_error err = { "" };
+	int r;
+
+	r = pairingd_config_load(&d.cfg, service_config_path(svc), service_config_is_default(svc), &err);
+	if (r)
+		return service_fail_text(svc, err.text);
+	if (service_check_only(svc))
+		return 0;
+
+	choose_name(&d);
+	r = load_identity(svc, &d);
+	if (r)
+		return r;
+	r = open_peers(svc, &d);
+	if (r)
+		return r;
+	r = open_sockets(svc, &d);
+	if (r)
+		return service_fail(svc, r, "cannot open the sockets for daemons and secrets");
+
+	d.control = (struct control){ d.peers, d.sessions, d.identity, d.key, d.name };
+	r = control_start(svc, &d.control);
+	if (r)
+		return service_fail(svc, r, "cannot answer control calls");
+
+	r = service_confine(svc);
+	if (r)
+		return service_fail(svc, r, "cannot confine the process");
+
+	service_on_reload(svc, reload, &d);
+	service_on_stop(svc, on_stop, &d);
+	return service_run(svc);
+}
+
+int main(int argc, char **argv)
+{
+	return service_main(&info, argc, argv, run);
+}

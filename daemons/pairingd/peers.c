@@ -1,0 +1,672 @@
+/*
+ * The pairing store. An identity has at most two rows: an active pairing and a
+ * prepared one that may replace it. Roots are erased with secure_delete, and
+ * the write-ahead log is truncated afterwards, so that a moved root is in no
+ * file of ours.
+ */
+#include "pairingd/peers.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/bytes.h"
+#include "base/clock.h"
+#include "base/error.h"
+#include "base/file.h"
+#include "base/text.h"
+#include "store/store.h"
+
+/* Spent sessions that are remembered: more than a relay gives codes in a day. */
+#define ATTEMPTS_KEPT 4096
+
+#define NAME_TRIES 1000
+
+struct peers {
+	struct store *store;
+	unsigned int failures; /* secrets that failed in a row, as stored */
+};
+
+static const struct store_migration migrations[] = {
+	{ "CREATE TABLE peer ("
+	  " id BLOB NOT NULL, active INTEGER NOT NULL, name TEXT NOT NULL, public_key BLOB NOT NULL,"
+	  " peer_name TEXT NOT NULL, role INTEGER NOT NULL, profile TEXT NOT NULL,"
+	  " sas_compared INTEGER NOT NULL, paired_at INTEGER NOT NULL, host_name TEXT NOT NULL,"
+	  " version TEXT NOT NULL, note TEXT NOT NULL, candidates TEXT NOT NULL,"
+	  " port INTEGER NOT NULL, own_port INTEGER NOT NULL, tunnel_id BLOB NOT NULL, root BLOB,"
+	  " PRIMARY KEY (id, active)) STRICT;"
+	  "CREATE TABLE attempt ("
+	  " number INTEGER PRIMARY KEY AUTOINCREMENT, session_id BLOB NOT NULL UNIQUE,"
+	  " code TEXT NOT NULL, role INTEGER NOT NULL, class INTEGER NOT NULL,"
+	  " spent_at INTEGER NOT NULL, proven INTEGER NOT NULL DEFAULT 0, outcome TEXT) STRICT;"
+	  "CREATE INDEX attempt_code ON attempt (code);"
+	  "CREATE TABLE guard (one INTEGER PRIMARY KEY CHECK (one = 1),"
+	  " failures INTEGER NOT NULL) STRICT;"
+	  "INSERT INTO guard VALUES (1, 0);" },
+};
+
+#define PEER_COLUMNS                                                                              \
+	"id, active, name, public_key, peer_name, role, profile, sas_compared, paired_at, "       \
+	"host_name, version, note, candidates, port, own_port, tunnel_id, root IS NOT NULL"
+
+/* The active row of an identity, else its prepared one. */
+#define PEER_SHOWN "active = (SELECT max(active) FROM peer AS other WHERE other.id = peer.id)"
+
+const char *peers_outcome_text(int outcome)
+{
+	switch (outcome) {
+	case PEERS_E_NO_SUCH:
+		return "there is no such peer";
+	case PEERS_E_NAME_TAKEN:
+		return "another peer has this name";
+	case PEERS_E_NO_ROOT:
+		return "the root was moved already";
+	case PEERS_E_SPENT:
+		return "a secret was spent on this session before";
+	case PEERS_E_NEWER:
+		return "the state is of a newer handfast";
+	case PEERS_E_CORRUPT:
+		return "the state is damaged";
+	case PEERS_E_LOCKED:
+		return "another pairingd has the state open";
+	}
+	return "unknown outcome";
+}
+
+static int fold_store(int r)
+{
+	switch (r) {
+	case STORE_E_NEWER:
+		return PEERS_E_NEWER;
+	case STORE_E_CORRUPT:
+		return PEERS_E_CORRUPT;
+	case STORE_E_LOCKED:
+		return PEERS_E_LOCKED;
+	}
+	return err_fold(r);
+}
+
+/* ---- statements ---- */
+
+/* Run one that gives no row. */
+static int run(struct store_stmt *st)
+{
+	return err_fold(store_step(st));
+}
+
+static int run_sql(struct peers *p, const char *sql)
+{
+	_cleanup_(store_donep) struct store_stmt *st = NULL;
+	int r;
+
+	r = store_prepare(&st, p->store, sql);
+	if (r)
+		return err_fold(r);
+	return run(st);
+}
+
+static int run_sql_id(struct peers *p, const char *sql, const void *id, size_t id_len)
+{
+	_cleanup_(store_donep) struct store_stmt *st = NULL;
+	int r;
+
+	r = store_prepare(&st, p->store, sql);
+	if (r)
+		return err_fold(r);
+	store_bind_blob(st, 1, id, id_len);
+	return run(st);
+}
+
+struct transaction {
+	struct store *store;
+};
+
+static void transaction_end(struct transaction *t)
+{
+	if (t->store)
+		store_rollback(t->store);
+}
+
+static int transaction_begin(struct transaction *t, struct peers *p)
+{
+	int r;
+
+	r = store_begin(p->store);
+	if (r)
+		return err_fold(r);
+	t->store = p->store;
+	return 0;
+}
+
+static int transaction_commit(struct transaction *t)
+{
+	int r;
+
+	r = store_commit(t->store);
+	if (r)
+		return err_fold(r);
+	t->store = NULL;
+	return 0;
+}
+
+/* ---- spent secrets ---- */
+
+unsigned int peers_pin_digits(const struct peers *p)
+{
+	return p->failures >= PEERS_FAILURES_MAX ? PEERS_PIN_LONG : PEERS_PIN_SHORT;
+}
+
+static int load_failures(struct peers *p)
+{
+	_cleanup_(store_donep) struct store_stmt *st = NULL;
+	int r;
+
+	r = store_prepare(&st, p->store, "SELECT failures FROM guard");
+	if (r)
+		return err_fold(r);
+	if (store_step(st) != STORE_E_ROW)
+		return PEERS_E_CORRUPT;
+	p->failures = (unsigned int)store_int(st, 0);
+	return 0;
+}
+
+bool peers_is_spent(struct peers *p, const char *code)
+{
+	_cleanup_(store_donep) struct store_stmt *st = NULL;
+
+	/* What cannot be looked up counts as spent. */
+	if (store_prepare(&st, p->store, "SELECT 1 FROM attempt WHERE code = ?"))
+		return true;
+	store_bind_text(st, 1, code);
+	return store_step(st) != 0;
+}
+
+int peers_spend(struct peers *p, const char *code, const uint8_t session_id[static 16],
+		enum pairing_role role, enum secret_class class)
+{
+	_cleanup_(transaction_end) struct transaction t = { NULL };
+	_cleanup_(store_donep) struct store_stmt *st = NULL;
+	_cleanup_(store_donep) struct store_stmt *prune = NULL;
+	int r;
+
+	r = transaction_begin(&t, p);
+	if (r)
+		return r;
+	r = store_prepare(&st, p->store,
+			  "INSERT INTO attempt (session_id, code, role, class, spent_at)"
+			  " VALUES (?, ?, ?, ?, ?)");
+	if (r)
+		return err_fold(r);
+	store_bind_blob(st, 1, session_id, 16);
+	store_bind_text(st, 2, code);
+	store_bind_int(st, 3, role);
+	store_bind_int(st, 4, class);
+	store_bind_int(st, 5, clock_wall_s());
+	r = store_step(st);
+	if (r == STORE_E_CONSTRAINT)
+		return PEERS_E_SPENT;
+	if (r)
+		return err_fold(r);
+	r = store_prepare(&prune, p->store,
+			  "DELETE FROM attempt WHERE number <= (SELECT max(number) FROM attempt) - ?");
+	if (r)
+		return err_fold(r);
+	store_bind_int(prune, 1, ATTEMPTS_KEPT);
+	r = run(prune);
+	if (r)
+		return r;
+	/* Only PINs can be guessed. */
+	if (class == SECRET_PIN) {
+		r = run_sql(p, "UPDATE guard SET failures = failures + 1");
+		if (r)
+			return r;
+	}
+	r = transaction_commit(&t);
+	if (r)
+		return r;
+	p->failures += class == SECRET_PIN;
+	return 0;
+}
+
+int peers_proven(struct peers *p, const uint8_t session_id[static 16])
+{
+	_cleanup_(transaction_end) struct transaction t = { NULL };
+	int r;
+
+	r = transaction_begin(&t, p);
+	if (r)
+		return r;
+	/* A secret of 16 bytes says nothing about who guesses PINs. */
+	r = run_sql_id(p,
+		       "UPDATE guard SET failures = 0 WHERE EXISTS"
+		       " (SELECT 1 FROM attempt WHERE session_id = ? AND class = 1)",
+		       session_id, 16);
+	if (!r)
+		r = run_sql_id(p, "UPDATE attempt SET proven = 1 WHERE session_id = ?", session_id, 16);
+	if (!r)
+		r = transaction_commit(&t);
+	return r ? r : load_failures(p);
+}
+
+int peers_ended(struct peers *p, const uint8_t session_id[static 16], const char *outcome)
+{
+	_cleanup_(store_donep) struct store_stmt *st = NULL;
+	int r;
+
+	r = store_prepare(&st, p->store, "UPDATE attempt SET outcome = ? WHERE session_id = ?");
+	if (r)
+		return err_fold(r);
+	store_bind_text(st, 1, outcome);
+	store_bind_blob(st, 2, session_id, 16);
+	return run(st);
+}
+
+int peers_take_cut_off(struct peers *p, unsigned int *n)
+{
+	int r;
+
+	r = run_sql(p, "UPDATE attempt SET outcome = 'cut off' WHERE outcome IS NULL");
+	if (r)
+		return r;
+	*n = (unsigned int)store_changes(p->store);
+	return 0;
+}
+
+/* ---- pairings ---- */
+
+static void read_text(char *out, size_t cap, struct store_stmt *st, int col)
+{
+	const char *s = store_text(st, col);
+
+	snprintf(out, cap, "%s", s ? s : "");
+}
+
+static bool read_blob(void *out, size_t len, struct store_stmt *st, int col)
+{
+	size_t got = 0;
+	const void *b = store_blob(st, col, &got);
+
+	if (!b || got != len)
+		return false;
+	memcpy(out, b, len);
+	return true;
+}
+
+/* Lines to addresses; the file is ours, but it may be damaged. */
+static void read_candidates(struct pairing_identity *i, const char *text)
+{
+	while (text && *text && i->n_candidates < IDENTITY_CANDIDATES_MAX) {
+		size_t len = strcspn(text, "\n");
+
+		if (len > 0 && len < IDENTITY_CANDIDATE_LEN) {
+			memcpy(i->candidates[i->n_candidates], text, len);
+			i->candidates[i->n_candidates++][len] = '\0';
+		}
+		text += len + (text[len] == '\n');
+	}
+}
+
+static int read_peer(struct peer *out, struct store_stmt *st)
+{
+	struct pairing_identity *i = &out->identity;
+
+	memset(out, 0, sizeof(*out));
+	i->key_type = PAIRING_KEY_ED25519;
+	if (!read_blob(out->id, sizeof(out->id), st, 0) ||
+	    !read_blob(i->public_key.b, sizeof(i->public_key.b), st, 3) ||
+	    !read_blob(out->tunnel_id, sizeof(out->tunnel_id), st, 15))
+		return -EIO;
+	out->active = store_int(st, 1) != 0;
+	read_text(out->name, sizeof(out->name), st, 2);
+	read_text(i->name, sizeof(i->name), st, 4);
+	out->role = store_int(st, 5) == PAIRING_ALICE ? PAIRING_ALICE : PAIRING_BOB;
+	read_text(out->profile, sizeof(out->profile), st, 6);
+	out->sas_compared = store_int(st, 7) != 0;
+	out->paired_at = store_int(st, 8);
+	read_text(i->host_name, sizeof(i->host_name), st, 9);
+	read_text(i->version, sizeof(i->version), st, 10);
+	read_text(i->note, sizeof(i->note), st, 11);
+	read_candidates(i, store_text(st, 12));
+	i->port = (uint16_t)store_int(st, 13);
+	out->own_port = (uint16_t)store_int(st, 14);
+	out->has_root = store_int(st, 16) != 0;
+	return 0;
+}
+
+/* The one row of a statement that is bound already. */
+static int read_one(struct peer *out, struct store_stmt *st)
+{
+	int r = store_step(st);
+
+	if (r == 0)
+		return PEERS_E_NO_SUCH;
+	if (r != STORE_E_ROW)
+		return err_fold(r);
+	return read_peer(out, st);
+}
+
+int peers_get(struct peers *p, const uint8_t id[static IDENTITY_ID_LEN], struct peer *out)
+{
+	_cleanup_(store_donep) struct store_stmt *st = NULL;
+	int r;
+
+	r = store_prepare(&st, p->store,
+			  "SELECT " PEER_COLUMNS " FROM peer WHERE id = ? AND " PEER_SHOWN);
+	if (r)
+		return err_fold(r);
+	store_bind_blob(st, 1, id, IDENTITY_ID_LEN);
+	return read_one(out, st);
+}
+
+static int find_by_hex(struct peers *p, const char *hex, struct peer *out)
+{
+	_cleanup_(store_donep) struct store_stmt *st = NULL;
+	struct peer more;
+	size_t len = strlen(hex);
+	int r;
+
+	if (len < 8 || len > 2 * IDENTITY_ID_LEN || strspn(hex, "0123456789abcdef") != len)
+		return PEERS_E_NO_SUCH;
+	r = store_prepare(&st, p->store,
+			  "SELECT " PEER_COLUMNS " FROM peer"
+			  " WHERE substr(lower(hex(id)), 1, length(?1)) = ?1 AND " PEER_SHOWN);
+	if (r)
+		return err_fold(r);
+	store_bind_text(st, 1, hex);
+	r = read_one(out, st);
+	if (r)
+		return r;
+	return read_one(&more, st) == PEERS_E_NO_SUCH ? 0 : PEERS_E_NO_SUCH;
+}
+
+int peers_find(struct peers *p, const char *name, struct peer *out)
+{
+	_cleanup_(store_donep) struct store_stmt *st = NULL;
+	int r;
+
+	r = store_prepare(&st, p->store,
+			  "SELECT " PEER_COLUMNS " FROM peer WHERE name = ? AND " PEER_SHOWN);
+	if (r)
+		return err_fold(r);
+	store_bind_text(st, 1, name);
+	r = read_one(out, st);
+	return r == PEERS_E_NO_SUCH ? find_by_hex(p, name, out) : r;
+}
+
+int peers_each(struct peers *p, void (*fn)(const struct peer *peer, void *arg), void *arg)
+{
+	_cleanup_(store_donep) struct store_stmt *st = NULL;
+	int r;
+
+	r = store_prepare(&st, p->store,
+			  "SELECT " PEER_COLUMNS " FROM peer WHERE " PEER_SHOWN " ORDER BY name");
+	if (r)
+		return err_fold(r);
+	while ((r = store_step(st)) == STORE_E_ROW) {
+		struct peer peer;
+
+		r = read_peer(&peer, st);
+		if (r)
+			return r;
+		fn(&peer, arg);
+	}
+	return err_fold(r);
+}
+
+bool peers_port_is_used(struct peers *p, uint16_t port)
+{
+	_cleanup_(store_donep) struct store_stmt *st = NULL;
+
+	if (store_prepare(&st, p->store, "SELECT 1 FROM peer WHERE own_port = ?"))
+		return true;
+	store_bind_int(st, 1, port);
+	return store_step(st) != 0;
+}
+
+/* 0: free (or of id itself); PEERS_E_NAME_TAKEN. */
+static int name_is_free(struct peers *p, const char *name, const uint8_t *id)
+{
+	_cleanup_(store_donep) struct store_stmt *st = NULL;
+	int r;
+
+	r = store_prepare(&st, p->store, "SELECT 1 FROM peer WHERE name = ? AND id != ?");
+	if (r)
+		return err_fold(r);
+	store_bind_text(st, 1, name);
+	store_bind_blob(st, 2, id, IDENTITY_ID_LEN);
+	r = store_step(st);
+	return r == STORE_E_ROW ? PEERS_E_NAME_TAKEN : err_fold(r);
+}
+
+/* base, or base-2, base-3 … cut so that it stays a name. */
+static int choose_name(struct peers *p, char out[static IDENTITY_NAME_MAX + 1], const char *base,
+		       const uint8_t *id)
+{
+	int r = PEERS_E_NAME_TAKEN;
+
+	snprintf(out, IDENTITY_NAME_MAX + 1, "%s", base);
+	for (unsigned int n = 2; n < NAME_TRIES; n++) {
+		char suffix[16];
+		int len;
+
+		r = name_is_free(p, out, id);
+		if (r != PEERS_E_NAME_TAKEN)
+			return r;
+		len = snprintf(suffix, sizeof(suffix), "-%u", n);
+		snprintf(out, IDENTITY_NAME_MAX + 1, "%.*s%s", IDENTITY_NAME_MAX - len, base, suffix);
+	}
+	return r;
+}
+
+static void format_candidates(char *out, size_t cap, const struct pairing_identity *i)
+{
+	size_t len = 0;
+
+	*out = '\0';
+	for (size_t n = 0; n < i->n_candidates && len < cap; n++)
+		len += (size_t)snprintf(out + len, cap - len, "%s\n", i->candidates[n]);
+}
+
+static int insert_prepared(struct peers *p, const struct peer *peer, const struct secret *root)
+{
+	_cleanup_(store_donep) struct store_stmt *st = NULL;
+	char candidates[IDENTITY_CANDIDATES_MAX * (IDENTITY_CANDIDATE_LEN + 1) + 1];
+	const struct pairing_identity *i = &peer->identity;
+	int r;
+
+	r = store_prepare(&st, p->store,
+			  "INSERT OR REPLACE INTO peer (id, active, name, public_key, peer_name, role,"
+			  " profile, sas_compared, paired_at, host_name, version, note, candidates,"
+			  " port, own_port, tunnel_id, root)"
+			  " VALUES (?, 0, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)");
+	if (r)
+		return err_fold(r);
+	format_candidates(candidates, sizeof(candidates), i);
+	store_bind_blob(st, 1, peer->id, sizeof(peer->id));
+	store_bind_text(st, 2, peer->name);
+	store_bind_blob(st, 3, i->public_key.b, sizeof(i->public_key.b));
+	store_bind_text(st, 4, i->name);
+	store_bind_int(st, 5, peer->role);
+	store_bind_text(st, 6, peer->profile);
+	store_bind_int(st, 7, peer->sas_compared);
+	store_bind_int(st, 8, peer->paired_at);
+	store_bind_text(st, 9, i->host_name);
+	store_bind_text(st, 10, i->version);
+	store_bind_text(st, 11, i->note);
+	store_bind_text(st, 12, candidates);
+	store_bind_int(st, 13, i->port);
+	store_bind_int(st, 14, peer->own_port);
+	store_bind_blob(st, 15, peer->tunnel_id, sizeof(peer->tunnel_id));
+	store_bind_blob(st, 16, secret_bytes(root), secret_len(root));
+	return run(st);
+}
+
+int peers_store(struct peers *p, const struct pairing_result *result, uint16_t own_port,
+		const char *wanted, struct peer *out)
+{
+	_cleanup_(transaction_end) struct transaction t = { NULL };
+	struct peer peer = { .identity = *result->peer }, earlier;
+	const char *base = result->peer->name;
+	int r;
+
+	identity_id(peer.id, &result->peer->public_key);
+	peer.role = result->role;
+	snprintf(peer.profile, sizeof(peer.profile), "%s", result->profile);
+	peer.sas_compared = result->sas_compared;
+	peer.paired_at = clock_wall_s();
+	peer.own_port = own_port;
+	memcpy(peer.tunnel_id, result->tunnel_id, sizeof(peer.tunnel_id));
+	peer.has_root = true;
+
+	r = transaction_begin(&t, p);
+	if (r)
+		return r;
+	r = peers_get(p, peer.id, &earlier);
+	if (r < 0)
+		return r;
+	if (wanted && *wanted)
+		base = wanted;
+	else if (r == 0)
+		base = earlier.name;
+	r = choose_name(p, peer.name, base, peer.id);
+	if (!r)
+		r = insert_prepared(p, &peer, result->tunnel_root);
+	if (!r)
+		r = transaction_commit(&t);
+	if (!r && out)
+		*out = peer;
+	return r;
+}
+
+int peers_activate(struct peers *p, const uint8_t id[static IDENTITY_ID_LEN])
+{
+	_cleanup_(transaction_end) struct transaction t = { NULL };
+	_cleanup_(store_donep) struct store_stmt *st = NULL;
+	int r;
+
+	r = transaction_begin(&t, p);
+	if (r)
+		return r;
+	r = store_prepare(&st, p->store, "SELECT 1 FROM peer WHERE id = ? AND active = 0");
+	if (r)
+		return err_fold(r);
+	store_bind_blob(st, 1, id, IDENTITY_ID_LEN);
+	r = store_step(st);
+	if (r == 0)
+		return PEERS_E_NO_SUCH;
+	if (r != STORE_E_ROW)
+		return err_fold(r);
+	r = run_sql_id(p, "DELETE FROM peer WHERE id = ? AND active = 1", id, IDENTITY_ID_LEN);
+	if (!r)
+		r = run_sql_id(p, "UPDATE peer SET active = 1 WHERE id = ?", id, IDENTITY_ID_LEN);
+	return r ? r : transaction_commit(&t);
+}
+
+/* Rows that may hold a root are gone from the file, too. */
+static int remove_rows(struct peers *p, const char *sql, const uint8_t *id)
+{
+	int r;
+
+	r = run_sql_id(p, sql, id, IDENTITY_ID_LEN);
+	if (r)
+		return r;
+	if (store_changes(p->store) == 0)
+		return PEERS_E_NO_SUCH;
+	return err_fold(store_scrub(p->store));
+}
+
+int peers_remove_prepared(struct peers *p, const uint8_t id[static IDENTITY_ID_LEN])
+{
+	return remove_rows(p, "DELETE FROM peer WHERE id = ? AND active = 0", id);
+}
+
+int peers_forget(struct peers *p, const uint8_t id[static IDENTITY_ID_LEN])
+{
+	return remove_rows(p, "DELETE FROM peer WHERE id = ?", id);
+}
+
+int peers_rename(struct peers *p, const uint8_t id[static IDENTITY_ID_LEN], const char *new_name)
+{
+	_cleanup_(store_donep) struct store_stmt *st = NULL;
+	int r;
+
+	r = name_is_free(p, new_name, id);
+	if (r)
+		return r;
+	r = store_prepare(&st, p->store, "UPDATE peer SET name = ? WHERE id = ?");
+	if (r)
+		return err_fold(r);
+	store_bind_text(st, 1, new_name);
+	store_bind_blob(st, 2, id, IDENTITY_ID_LEN);
+	r = run(st);
+	if (r)
+		return r;
+	return store_changes(p->store) == 0 ? PEERS_E_NO_SUCH : 0;
+}
+
+/* ---- roots ---- */
+
+int peers_root(struct peers *p, const uint8_t id[static IDENTITY_ID_LEN], struct secret **root)
+{
+	_cleanup_(store_donep) struct store_stmt *st = NULL;
+	uint8_t copy[32];
+	int r;
+
+	r = store_prepare(&st, p->store, "SELECT root FROM peer WHERE id = ? AND " PEER_SHOWN);
+	if (r)
+		return err_fold(r);
+	store_bind_blob(st, 1, id, IDENTITY_ID_LEN);
+	r = store_step(st);
+	if (r == 0)
+		return PEERS_E_NO_SUCH;
+	if (r != STORE_E_ROW)
+		return err_fold(r);
+	if (!read_blob(copy, sizeof(copy), st, 0))
+		return PEERS_E_NO_ROOT;
+	r = secret_take(root, copy, sizeof(copy));
+	wipe(copy, sizeof(copy));
+	return r;
+}
+
+int peers_root_moved(struct peers *p, const uint8_t id[static IDENTITY_ID_LEN])
+{
+	int r;
+
+	r = run_sql_id(p, "UPDATE peer SET root = NULL WHERE id = ? AND " PEER_SHOWN, id,
+		       IDENTITY_ID_LEN);
+	if (r)
+		return r;
+	if (store_changes(p->store) == 0)
+		return PEERS_E_NO_SUCH;
+	return err_fold(store_scrub(p->store));
+}
+
+/* ---- life ---- */
+
+int peers_open(struct peers **out, const char *dir)
+{
+	_cleanup_(peers_freep) struct peers *p = calloc(1, sizeof(*p));
+	_cleanup_free_ char *path = path_join(dir, "pairings.db");
+	int r;
+
+	if (!p || !path)
+		return -ENOMEM;
+	r = store_open(&p->store, path, migrations, ARRAY_SIZE(migrations));
+	if (r)
+		return fold_store(r);
+	r = load_failures(p);
+	if (r)
+		return r;
+	*out = steal(&p);
+	return 0;
+}
+
+struct peers *peers_free(struct peers *p)
+{
+	if (!p)
+		return NULL;
+	store_close(p->store);
+	free(p);
+	return NULL;
+}

@@ -1,0 +1,107 @@
+/*
+ * What pairingd keeps: paired devices with the roots that wait to be moved,
+ * and the secrets that were spent. One SQLite file; each function that changes
+ * something is durable when it returns 0.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/cleanup.h"
+#include "crypto/secret.h"
+#include "crypto/sign.h"
+#include "pairingd/pairing.h"
+
+struct peers;
+
+/* Failed secrets in a row after which PINs grow, and their two lengths. */
+#define PEERS_FAILURES_MAX 3
+#define PEERS_PIN_SHORT 6
+#define PEERS_PIN_LONG 8
+
+enum {
+	PEERS_E_NO_SUCH = 1,
+	PEERS_E_NAME_TAKEN,
+	PEERS_E_NO_ROOT,    /* moved already */
+	PEERS_E_SPENT,	    /* a secret was spent on this session before */
+	PEERS_E_NEWER,	    /* the file is of a newer handfast */
+	PEERS_E_CORRUPT,
+	PEERS_E_LOCKED,	    /* another daemon has it */
+};
+
+struct peer {
+	uint8_t id[IDENTITY_ID_LEN];
+	char name[IDENTITY_NAME_MAX + 1]; /* ours for it */
+	struct pairing_identity identity; /* as it said; signature and tunnel_share are not kept */
+	enum pairing_role role;		  /* ours */
+	bool active;
+	char profile[PROFILE_NAME_MAX + 1];
+	bool sas_compared;
+	int64_t paired_at; /* wall clock, for showing */
+	uint16_t own_port;
+	uint8_t tunnel_id[16];
+	bool has_root;
+};
+
+/* In folder dir. 0, PEERS_E_NEWER, _CORRUPT, _LOCKED, or a negative errno. */
+int peers_open(struct peers **out, const char *dir);
+struct peers *peers_free(struct peers *p);
+DEFINE_CLEANUP(struct peers *, peers_free);
+const char *peers_outcome_text(int outcome);
+
+/* ---- spent secrets (I3) ---- */
+
+/* Digits of the next PIN, and failures in a row. */
+unsigned int peers_pin_digits(const struct peers *p);
+/* True when a secret was spent on this session code before: its PIN must not be tried again. */
+bool peers_is_spent(struct peers *p, const char *code);
+/*
+ * A secret is about to be used in this session; it counts as failed until
+ * peers_proven(). 0, PEERS_E_SPENT, or a negative errno.
+ */
+int peers_spend(struct peers *p, const char *code, const uint8_t session_id[static 16],
+		enum pairing_role role, enum secret_class class);
+/* The peer had the same secret. */
+int peers_proven(struct peers *p, const uint8_t session_id[static 16]);
+/* How a pairing that had spent its secret ended, for the record. */
+int peers_ended(struct peers *p, const uint8_t session_id[static 16], const char *outcome);
+/* Pairings that were cut off by the last stop, between spending and their end; forgotten by the call. */
+int peers_take_cut_off(struct peers *p, unsigned int *n);
+
+/* ---- pairings ---- */
+
+/*
+ * Store as prepared. wanted is the name that the person chose, NULL or ""
+ * for the peer's own; a name that another identity has gets "-2", "-3" …; a
+ * known identity keeps its name unless wanted says otherwise. out->name and id
+ * say what it became. An earlier pairing with the same identity stays beside
+ * it until this one is active. out may be NULL.
+ */
+int peers_store(struct peers *p, const struct pairing_result *result, uint16_t own_port,
+		const char *wanted, struct peer *out);
+/* The prepared one becomes active and the earlier one goes. 0, PEERS_E_NO_SUCH, negative errno. */
+int peers_activate(struct peers *p, const uint8_t id[static IDENTITY_ID_LEN]);
+/* Remove the prepared one; the earlier one stays. */
+int peers_remove_prepared(struct peers *p, const uint8_t id[static IDENTITY_ID_LEN]);
+/* Remove all of this identity. */
+int peers_forget(struct peers *p, const uint8_t id[static IDENTITY_ID_LEN]);
+/* new_name must be a name (text_is_name()). 0, PEERS_E_NO_SUCH, PEERS_E_NAME_TAKEN, negative errno. */
+int peers_rename(struct peers *p, const uint8_t id[static IDENTITY_ID_LEN], const char *new_name);
+
+/* One identity: the active pairing, else the prepared one. 0, PEERS_E_NO_SUCH, negative errno. */
+int peers_get(struct peers *p, const uint8_t id[static IDENTITY_ID_LEN], struct peer *out);
+/* By name, or by its id in hex (8 or more digits, if only one fits). */
+int peers_find(struct peers *p, const char *name, struct peer *out);
+/* Each identity in order of names, as peers_get() gives it. 0 or a negative errno. */
+int peers_each(struct peers *p, void (*fn)(const struct peer *peer, void *arg), void *arg);
+/* True when a stored pairing has this as its own tunnel port. */
+bool peers_port_is_used(struct peers *p, uint16_t port);
+
+/* ---- roots ---- */
+
+/* A copy of the root that waits. 0, PEERS_E_NO_SUCH, PEERS_E_NO_ROOT, negative errno. */
+int peers_root(struct peers *p, const uint8_t id[static IDENTITY_ID_LEN], struct secret **root);
+/* The other daemon has it durably: erase ours, from the file too. */
+int peers_root_moved(struct peers *p, const uint8_t id[static IDENTITY_ID_LEN]);
