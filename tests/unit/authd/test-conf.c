@@ -1,0 +1,11 @@
+/* conf/authd.yaml against the table of authd's options. */
+#include "unit/lib/test.h"
+
+#include "config/config.h"
+#include "authd/config.h"
+#include "unit/lib/conf.h"
+
+TEST(authd_yaml_shows_every_option_at_its_default)
+{
+	test_conf_shows_the_defaults(&authd_config_schema, "conf/authd.yaml");
+}

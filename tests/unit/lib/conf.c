@@ -1,0 +1,140 @@
+/* Reads conf/NAME.yaml twice, as it is and with "#key" lines uncommented, and compares. */
+#include "unit/lib/conf.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/cleanup.h"
+#include "base/file.h"
+#include "config/config.h"
+#include "unit/lib/test.h"
+
+static bool same_string(const char *a, const char *b)
+{
+	return a && b ? strcmp(a, b) == 0 : a == b;
+}
+
+static bool same_list(const struct config_list *a, const struct config_list *b)
+{
+	if (a->n != b->n)
+		return false;
+	for (size_t i = 0; i < a->n; i++)
+		if (strcmp(a->v[i], b->v[i]) != 0)
+			return false;
+	return true;
+}
+
+static bool same_value(const struct config_option *o, const void *a, const void *b)
+{
+	const char *x = (const char *)a + o->offset, *y = (const char *)b + o->offset;
+
+	switch (o->type) {
+	case CONFIG_STRING:
+	case CONFIG_PATH:
+		return same_string(*(char *const *)(const void *)x, *(char *const *)(const void *)y);
+	case CONFIG_LIST:
+		return same_list((const void *)x, (const void *)y);
+	case CONFIG_BOOL:
+		return *(const bool *)x == *(const bool *)y;
+	case CONFIG_ENUM:
+		return memcmp(x, y, sizeof(int)) == 0;
+	case CONFIG_U64:
+	case CONFIG_SIZE:
+	case CONFIG_DURATION:
+		return memcmp(x, y, sizeof(uint64_t)) == 0;
+	}
+	return false;
+}
+
+/* "#key: value" and "#  key: value" are options; "# words" is a comment and stays one. */
+static void uncomment(char *text)
+{
+	char *to = text;
+
+	for (char *line = text; *line;) {
+		char *end = strchrnul(line, '\n');
+		bool option = line[0] == '#' && (line[1] != ' ' || (line[2] == ' ' && line[3] != ' '));
+		size_t n;
+
+		if (option)
+			line++;
+		n = (size_t)(end - line) + (*end ? 1 : 0);
+		memmove(to, line, n);
+		to += n;
+		line = *end ? end + 1 : end;
+	}
+	*to = '\0';
+}
+
+static void read_text(char **out, const char *path)
+{
+	size_t len;
+	int r = file_read(out, &len, path, 1 << 20);
+
+	if (r)
+		test_fail(__FILE__, __LINE__, "%s: %s (tests run in the source folder)", path, strerror(-r));
+}
+
+static void check_values(const struct config_schema *s, const void *values, const char *path, bool all)
+{
+	_cleanup_free_ char *defaults = calloc(1, s->struct_size);
+
+	CHECK_EQ(config_defaults(s, defaults), 0);
+	for (size_t i = 0; i < s->n_options; i++)
+		if ((all || s->options[i].def) && !same_value(&s->options[i], values, defaults))
+			test_fail(__FILE__, __LINE__, "%s: %s is not at its default, %s", path,
+				  s->options[i].key, s->options[i].def ? s->options[i].def : "none");
+	config_done(s, defaults);
+}
+
+static void parse(const struct config_schema *s, void *out, const char *path, const char *text)
+{
+	struct config_error err;
+
+	if (config_parse(s, out, path, text, strlen(text), &err))
+		test_fail(__FILE__, __LINE__, "%s", err.text);
+}
+
+/* Which options a text sets: with each of them taken away from the table, it is refused. */
+static void check_all_set(const struct config_schema *s, const char *path, const char *text)
+{
+	_cleanup_free_ struct config_option *fewer = calloc(s->n_options, sizeof(*fewer));
+	_cleanup_free_ char *out = calloc(1, s->struct_size);
+
+	for (size_t i = 0; i < s->n_options; i++) {
+		struct config_schema without = *s;
+		struct config_error err;
+
+		memcpy(fewer, s->options, i * sizeof(*fewer));
+		memcpy(fewer + i, s->options + i + 1, (s->n_options - i - 1) * sizeof(*fewer));
+		without.options = fewer;
+		without.n_options = s->n_options - 1;
+		if (config_parse(&without, out, path, text, strlen(text), &err) == 0)
+			test_fail(__FILE__, __LINE__, "%s does not show %s", path, s->options[i].key);
+	}
+}
+
+void test_conf_shows_the_defaults(const struct config_schema *s, const char *path)
+{
+	_cleanup_free_ char *text = NULL, *out = calloc(1, s->struct_size);
+
+	read_text(&text, path);
+	parse(s, out, path, text);
+	check_values(s, out, path, true);
+	config_done(s, out);
+	uncomment(text);
+	parse(s, out, path, text);
+	check_values(s, out, path, false);
+	config_done(s, out);
+	check_all_set(s, path, text);
+}
+
+void test_manual_names_every_option(const struct config_schema *s, const char *path)
+{
+	_cleanup_free_ char *text = NULL;
+
+	read_text(&text, path);
+	for (size_t i = 0; i < s->n_options; i++)
+		if (!strstr(text, s->options[i].key))
+			test_fail(__FILE__, __LINE__, "%s does not name %s", path, s->options[i].key);
+}

@@ -1,0 +1,11 @@
+/* conf/pairingd.yaml against the table of pairingd's options. */
+#include "unit/lib/test.h"
+
+#include "config/config.h"
+#include "pairingd/config.h"
+#include "unit/lib/conf.h"
+
+TEST(pairingd_yaml_shows_every_option_at_its_default)
+{
+	test_conf_shows_the_defaults(&pairingd_config_schema, "conf/pairingd.yaml");
+}
