@@ -1,0 +1,321 @@
+/* peers.c: what is kept, over restarts and without the roots that were moved. */
+#include "unit/lib/test.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "base/file.h"
+#include "pairingd/identity.h"
+#include "pairingd/peers.h"
+
+static struct peers *open_peers(void)
+{
+	struct peers *p = NULL;
+
+	CHECK_EQ(peers_open(&p, test_tmpdir()), 0);
+	return p;
+}
+
+static void store_named(struct peers *p, uint8_t key, const char *name, uint8_t root_byte,
+			const char *wanted, struct peer *out)
+{
+	struct pairing_identity identity = { .key_type = PAIRING_KEY_ED25519, .port = 7201,
+					     .n_candidates = 2,
+					     .candidates = { "192.0.2.7", "[2001:db8::7]" } };
+	struct pairing_result result = { .profile = "v40-spake2-x25519", .role = PAIRING_BOB,
+					 .sas_compared = true, .peer = &identity,
+					 .tunnel_id = "tunnel id sixtee" };
+	struct secret *root = NULL;
+	uint8_t bytes[32];
+
+	memset(identity.public_key.b, key, sizeof(identity.public_key.b));
+	snprintf(identity.name, sizeof(identity.name), "%s", name);
+	snprintf(identity.note, sizeof(identity.note), "a note");
+	memset(bytes, root_byte, sizeof(bytes));
+	CHECK_EQ(secret_take(&root, bytes, sizeof(bytes)), 0);
+	result.tunnel_root = root;
+	CHECK_EQ(peers_store(p, &result, 7200, wanted, out), 0);
+	secret_free(root);
+}
+
+static bool file_holds(const char *name, const void *needle, size_t len)
+{
+	char path[256];
+	char *data = NULL;
+	size_t n = 0;
+	bool found;
+
+	snprintf(path, sizeof(path), "%s/%s", test_tmpdir(), name);
+	if (file_read(&data, &n, path, 64 << 20))
+		return false;
+	found = memmem(data, n, needle, len) != NULL;
+	free(data);
+	return found;
+}
+
+TEST(i9_what_was_stored_is_there_after_a_restart)
+{
+	struct peers *p = open_peers();
+	struct peer stored, found;
+
+	store_named(p, 1, "pi", 0xa1, NULL, &stored);
+	CHECK_EQ(peers_activate(p, stored.id), 0);
+	peers_free(p);
+
+	p = open_peers();
+	CHECK_EQ(peers_find(p, "pi", &found), 0);
+	CHECK(found.active && found.has_root && found.sas_compared);
+	CHECK_MEM(found.id, stored.id, sizeof(stored.id));
+	CHECK_EQ(found.identity.n_candidates, 2);
+	CHECK_STR(found.identity.candidates[1], "[2001:db8::7]");
+	CHECK_STR(found.identity.note, "a note");
+	CHECK_EQ(found.own_port, 7200);
+	CHECK_EQ(found.identity.port, 7201);
+	CHECK(peers_port_is_used(p, 7200));
+	CHECK(!peers_port_is_used(p, 7201));
+	peers_free(p);
+}
+
+TEST(i9_a_prepared_pairing_is_unconfirmed_after_a_restart_and_recovers)
+{
+	struct peers *p = open_peers();
+	struct peer peer;
+
+	store_named(p, 1, "pi", 0xa1, NULL, &peer);
+	peers_free(p);
+	p = open_peers();
+	CHECK_EQ(peers_get(p, peer.id, &peer), 0);
+	CHECK(!peer.active && peer.has_root);
+	CHECK_EQ(peers_activate(p, peer.id), 0);
+	CHECK_EQ(peers_get(p, peer.id, &peer), 0);
+	CHECK(peer.active);
+	CHECK_EQ(peers_activate(p, peer.id), PEERS_E_NO_SUCH);
+	peers_free(p);
+}
+
+TEST(an_earlier_pairing_stays_until_the_new_one_is_active)
+{
+	struct peers *p = open_peers();
+	struct secret *root = NULL;
+	struct peer peer;
+
+	store_named(p, 1, "pi", 0xa1, NULL, &peer);
+	CHECK_EQ(peers_activate(p, peer.id), 0);
+	store_named(p, 1, "pi", 0xb2, NULL, &peer);
+	CHECK_STR(peer.name, "pi");
+	CHECK_EQ(peers_root(p, peer.id, &root), 0);
+	CHECK_EQ(secret_bytes(root)[0], 0xa1);
+	root = secret_free(root);
+	CHECK_EQ(peers_activate(p, peer.id), 0);
+	CHECK_EQ(peers_root(p, peer.id, &root), 0);
+	CHECK_EQ(secret_bytes(root)[0], 0xb2);
+	secret_free(root);
+	peers_free(p);
+}
+
+TEST(a_failed_new_pairing_leaves_the_earlier_one)
+{
+	struct peers *p = open_peers();
+	struct peer peer;
+
+	store_named(p, 1, "pi", 0xa1, NULL, &peer);
+	CHECK_EQ(peers_activate(p, peer.id), 0);
+	store_named(p, 1, "pi", 0xb2, NULL, &peer);
+	CHECK_EQ(peers_remove_prepared(p, peer.id), 0);
+	CHECK_EQ(peers_get(p, peer.id, &peer), 0);
+	CHECK(peer.active);
+	peers_free(p);
+}
+
+TEST(names_are_kept_apart)
+{
+	struct peers *p = open_peers();
+	struct peer a, b, c;
+
+	store_named(p, 1, "pi", 1, NULL, &a);
+	store_named(p, 2, "pi", 2, NULL, &b);
+	store_named(p, 3, "pi", 3, "shed", &c);
+	CHECK_STR(a.name, "pi");
+	CHECK_STR(b.name, "pi-2");
+	CHECK_STR(c.name, "shed");
+	CHECK_EQ(peers_rename(p, c.id, "pi"), PEERS_E_NAME_TAKEN);
+	CHECK_EQ(peers_rename(p, c.id, "garage"), 0);
+	CHECK_EQ(peers_find(p, "garage", &c), 0);
+	CHECK_EQ(peers_find(p, "shed", &c), PEERS_E_NO_SUCH);
+	peers_free(p);
+}
+
+TEST(a_long_name_that_is_taken_is_cut_for_its_number)
+{
+	struct peers *p = open_peers();
+	struct peer a, b;
+
+	store_named(p, 1, "abcdefghijklmnopqrstuvwxyz012345", 1, NULL, &a);
+	store_named(p, 2, "abcdefghijklmnopqrstuvwxyz012345", 2, NULL, &b);
+	CHECK_STR(b.name, "abcdefghijklmnopqrstuvwxyz0123-2");
+	peers_free(p);
+}
+
+TEST(a_forgotten_peer_is_gone)
+{
+	struct peers *p = open_peers();
+	struct peer peer;
+
+	store_named(p, 1, "pi", 1, NULL, &peer);
+	CHECK_EQ(peers_forget(p, peer.id), 0);
+	CHECK_EQ(peers_find(p, "pi", &peer), PEERS_E_NO_SUCH);
+	CHECK_EQ(peers_forget(p, peer.id), PEERS_E_NO_SUCH);
+	peers_free(p);
+}
+
+TEST(i5_a_moved_or_forgotten_root_is_in_no_file)
+{
+	struct peers *p = open_peers();
+	uint8_t moved[32], forgotten[32];
+	struct secret *root = NULL;
+	struct peer a, b;
+
+	memset(moved, 0xc3, sizeof(moved));
+	memset(forgotten, 0xd4, sizeof(forgotten));
+	store_named(p, 1, "a", 0xc3, NULL, &a);
+	store_named(p, 2, "b", 0xd4, NULL, &b);
+	CHECK(file_holds("pairings.db", moved, 32) || file_holds("pairings.db-wal", moved, 32));
+	CHECK_EQ(peers_root_moved(p, a.id), 0);
+	CHECK_EQ(peers_forget(p, b.id), 0);
+	CHECK(!file_holds("pairings.db", moved, 32) && !file_holds("pairings.db-wal", moved, 32));
+	CHECK(!file_holds("pairings.db", forgotten, 32) && !file_holds("pairings.db-wal", forgotten, 32));
+	CHECK_EQ(peers_root(p, a.id, &root), PEERS_E_NO_ROOT);
+	CHECK_EQ(peers_root(p, b.id, &root), PEERS_E_NO_SUCH);
+	peers_free(p);
+}
+
+static const uint8_t session_a[16] = "session a", session_b[16] = "session b";
+
+TEST(i3_a_session_whose_pin_was_spent_is_refused_also_after_a_restart)
+{
+	struct peers *p = open_peers();
+	unsigned int cut_off = 0;
+
+	CHECK(!peers_is_spent(p, "ABCD2345"));
+	CHECK_EQ(peers_spend(p, "ABCD2345", session_a, PAIRING_BOB, SECRET_PIN), 0);
+	/* As after kill -9: nothing else was said. */
+	peers_free(p);
+	p = open_peers();
+	CHECK(peers_is_spent(p, "ABCD2345"));
+	CHECK_EQ(peers_spend(p, "ABCD2345", session_a, PAIRING_BOB, SECRET_PIN), PEERS_E_SPENT);
+	CHECK_EQ(peers_take_cut_off(p, &cut_off), 0);
+	CHECK_EQ(cut_off, 1);
+	CHECK_EQ(peers_take_cut_off(p, &cut_off), 0);
+	CHECK_EQ(cut_off, 0);
+	peers_free(p);
+}
+
+TEST(i3_after_three_failures_in_a_row_pins_have_eight_digits)
+{
+	struct peers *p = open_peers();
+	uint8_t id[16] = { 0 };
+
+	for (uint8_t i = 1; i <= 3; i++) {
+		CHECK_EQ(peers_pin_digits(p), 6);
+		id[0] = i;
+		CHECK_EQ(peers_spend(p, "ABCD2345", id, PAIRING_ALICE, SECRET_PIN), 0);
+		CHECK_EQ(peers_ended(p, id, "WrongSecret"), 0);
+	}
+	CHECK_EQ(peers_pin_digits(p), 8);
+	peers_free(p);
+	p = open_peers();
+	CHECK_EQ(peers_pin_digits(p), 8);
+	/* One that is right ends the row. */
+	CHECK_EQ(peers_spend(p, "ABCD2346", session_b, PAIRING_ALICE, SECRET_PIN), 0);
+	CHECK_EQ(peers_pin_digits(p), 8);
+	CHECK_EQ(peers_proven(p, session_b), 0);
+	CHECK_EQ(peers_pin_digits(p), 6);
+	peers_free(p);
+}
+
+TEST(i3_long_secrets_neither_count_nor_clear)
+{
+	struct peers *p = open_peers();
+	uint8_t id[16] = { 0 };
+
+	for (uint8_t i = 1; i <= 3; i++) {
+		id[0] = i;
+		CHECK_EQ(peers_spend(p, "ABCD2345", id, PAIRING_ALICE, SECRET_PIN), 0);
+	}
+	id[0] = 4;
+	CHECK_EQ(peers_spend(p, "ABCD2345", id, PAIRING_ALICE, SECRET_SEC), 0);
+	CHECK_EQ(peers_proven(p, id), 0);
+	CHECK_EQ(peers_pin_digits(p), 8);
+	peers_free(p);
+}
+
+TEST(a_second_daemon_does_not_get_the_store)
+{
+	struct peers *p = open_peers(), *second = NULL;
+
+	CHECK_EQ(peers_open(&second, test_tmpdir()), PEERS_E_LOCKED);
+	CHECK(!second);
+	peers_free(p);
+}
+
+TEST(a_peer_is_found_by_its_id)
+{
+	struct peers *p = open_peers();
+	struct peer peer, found;
+	char hex[33];
+
+	store_named(p, 1, "pi", 1, NULL, &peer);
+	for (int i = 0; i < 16; i++)
+		snprintf(hex + 2 * i, 3, "%02x", peer.id[i]);
+	CHECK_EQ(peers_find(p, hex, &found), 0);
+	hex[8] = '\0';
+	CHECK_EQ(peers_find(p, hex, &found), 0);
+	hex[7] = '\0';
+	CHECK_EQ(peers_find(p, hex, &found), PEERS_E_NO_SUCH);
+	peers_free(p);
+}
+
+TEST(the_identity_is_made_once_and_read_by_nobody_else)
+{
+	struct sign_key *a = NULL, *b = NULL;
+	struct sign_public pa, pb;
+	char path[256];
+	struct stat st;
+	bool made;
+
+	CHECK_EQ(identity_load(&a, test_tmpdir(), &made), 0);
+	CHECK(made);
+	CHECK_EQ(identity_load(&b, test_tmpdir(), &made), 0);
+	CHECK(!made);
+	sign_key_public(a, &pa);
+	sign_key_public(b, &pb);
+	CHECK_MEM(pa.b, pb.b, sizeof(pa.b));
+	sign_key_free(a);
+	sign_key_free(b);
+	snprintf(path, sizeof(path), "%s/identity.key", test_tmpdir());
+	CHECK_EQ(stat(path, &st), 0);
+	CHECK_EQ(st.st_mode & 0777, 0600);
+	CHECK_EQ(chmod(path, 0644), 0);
+	CHECK_EQ(identity_load(&a, test_tmpdir(), &made), -1);
+	CHECK_EQ(chmod(path, 0600), 0);
+	CHECK_EQ(truncate(path, 31), 0);
+	CHECK_EQ(identity_load(&a, test_tmpdir(), &made), -74);
+}
+
+TEST(host_names_become_device_names)
+{
+	static const char *const cases[][2] = {
+		{ "laptop", "laptop" },	     { "pi.local", "pi" },
+		{ "Bob's Mac", "Bob-s-Mac" }, { "--x", "x" },
+		{ "", "device" },	     { "\xc3\xa4", "device" },
+		{ "0123456789012345678901234567890123456789", "01234567890123456789012345678901" },
+	};
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+		char name[IDENTITY_NAME_MAX + 1];
+
+		identity_name(name, cases[i][0]);
+		CHECK_STR(name, cases[i][1]);
+	}
+}
