@@ -10,6 +10,7 @@
 #include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -416,8 +417,10 @@ static void kill_many(struct end *e, struct lives *l, unsigned int rounds, void 
 
 		pid = fork();
 		CHECK(pid >= 0);
-		if (pid == 0)
+		if (pid == 0) {
+			prctl(PR_SET_PDEATHSIG, SIGKILL);
 			live(e, l, i + 1);
+		}
 		usleep((useconds_t)(rand() % 12000));
 		kill(pid, SIGKILL);
 		CHECK_EQ(waitpid(pid, &status, 0), pid);
@@ -660,7 +663,7 @@ TEST(i1_loss_of_the_newest_record_burns_past_all_that_it_allowed)
 
 TEST(i1_a_jump_is_in_both_records_before_it_is_used)
 {
-	struct snapshot s;
+	struct snapshot used, s;
 	uint64_t first;
 	struct end a, b;
 
@@ -671,9 +674,10 @@ TEST(i1_a_jump_is_in_both_records_before_it_is_used)
 	CHECK_EQ(keys_tx_forward(a.keys, 5000000, false), KEYS_E_NOT_READY);
 	first = take_one(&a);
 	CHECK_EQ(first, 5000000);
+	ledger_save(&a, &used);
 	end_crash(&a, &b);
 	for (size_t i = 0; i < 2; i++) {
-		ledger_save(&a, &s);
+		s = used;
 		s.b[i * LEDGER_BLOCK_LEN + 50] ^= 1;
 		ledger_restore(&b, &s);
 		end_open(&b);
@@ -848,6 +852,7 @@ TEST(i1_second_daemon_is_refused)
 	CHECK_EQ(pipe(ready), 0);
 	pid = fork();
 	if (pid == 0) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
 		if (end_try_open(&a))
 			_exit(1);
 		(void)!write(ready[1], "x", 1);
