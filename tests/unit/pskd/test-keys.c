@@ -409,7 +409,8 @@ static void live(struct end *e, struct lives *l, unsigned int seed)
 }
 
 /* Many lives of one tunnel, each ended by SIGKILL at some moment; between them hurt() may do something to the disk. */
-static void kill_many(struct end *e, struct lives *l, unsigned int rounds, void (*hurt)(struct end *e, unsigned int round))
+static void kill_many(struct end *e, struct lives *l, unsigned int rounds, unsigned int max_ms,
+		      void (*hurt)(struct end *e, unsigned int round))
 {
 	for (unsigned int i = 0; i < rounds; i++) {
 		int status;
@@ -421,7 +422,7 @@ static void kill_many(struct end *e, struct lives *l, unsigned int rounds, void 
 			prctl(PR_SET_PDEATHSIG, SIGKILL);
 			live(e, l, i + 1);
 		}
-		usleep((useconds_t)(rand() % 12000));
+		usleep((useconds_t)rand() % (max_ms * 1000));
 		kill(pid, SIGKILL);
 		CHECK_EQ(waitpid(pid, &status, 0), pid);
 		if (WIFEXITED(status) && WEXITSTATUS(status))
@@ -439,7 +440,7 @@ TEST(i1_no_sequence_is_taken_twice_across_kill)
 
 	end_init(&a, "a", KEYS_INITIATOR);
 	end_create_root(&a);
-	kill_many(&a, l, 250, NULL);
+	kill_many(&a, l, 250, 12, NULL);
 	loop_free(a.loop);
 }
 
@@ -452,7 +453,7 @@ TEST(i1_no_sequence_of_a_key_file_is_taken_twice_across_kill)
 	/* Two pieces, so that lives cross from one to the other. */
 	end_create_file(&a, 9000);
 	a.o.prototype = true;
-	kill_many(&a, l, 120, NULL);
+	kill_many(&a, l, 120, 12, NULL);
 	loop_free(a.loop);
 }
 
@@ -478,7 +479,7 @@ TEST(i1_no_sequence_is_taken_twice_though_a_record_is_lost_at_every_other_kill)
 
 	end_init(&a, "a", KEYS_INITIATOR);
 	end_create_root(&a);
-	kill_many(&a, l, 150, damage_one_record);
+	kill_many(&a, l, 150, 12, damage_one_record);
 	loop_free(a.loop);
 }
 
@@ -492,7 +493,7 @@ TEST(i1_erasing_survives_kill)
 	a.o.window = 4096;
 	end_create_file(&a, 9000);
 	/* live() fails when the file does not fit its hashes. */
-	kill_many(&a, l, 120, NULL);
+	kill_many(&a, l, 100, 60, NULL);
 	loop_free(a.loop);
 }
 
@@ -1301,6 +1302,47 @@ TEST(spent_slots_are_written_over)
 TEST(spent_slots_are_punched_out)
 {
 	check_erasing(KEYS_ERASE_PUNCH);
+}
+
+/* How far the zeros go on disk, looked at before the records, which only ever say more. */
+static void check_announced(const struct end *e)
+{
+	uint64_t zeros = 0;
+	struct snapshot s;
+
+	while (slot_is_zero(e, zeros))
+		zeros++;
+	ledger_save(e, &s);
+	for (size_t i = 0; i < 2; i++) {
+		struct ledger_record r;
+
+		/* One of them may be just being written. */
+		if (ledger_decode(&r, s.b + i * LEDGER_BLOCK_LEN) == 0)
+			CHECK(zeros <= r.erase_to);
+	}
+}
+
+TEST(i1_zeros_are_announced_in_both_records_before_they_are_written)
+{
+	const struct slot_key *slot;
+	struct keys_info info;
+	uint64_t first;
+	struct end a;
+
+	end_init(&a, "a", KEYS_INITIATOR);
+	a.o.erase = KEYS_ERASE_ZERO;
+	a.o.window = 4096;
+	end_create_file(&a, 200);
+	end_open(&a);
+	while (keys_tx_next(a.keys) < 60000) {
+		CHECK(take_wait(&a, 100, &first, &slot) > 0);
+		CHECK(keys_rx_advance(a.keys, first));
+		loop_step(a.loop, 1);
+		check_announced(&a);
+	}
+	keys_info(a.keys, &info);
+	CHECK(info.slots_erased > 10);
+	end_done(&a);
 }
 
 TEST(slots_that_one_direction_still_needs_are_kept)
