@@ -27,7 +27,7 @@ SECONDS ?= 20
 DEPS_BUILD := gcc make pkgconf libc6-dev libevent-dev libsodium-dev libmicrohttpd-dev \
 	libjansson-dev libyaml-dev libsystemd-dev libsqlite3-dev libwslay-dev libssl-dev
 DEPS_TEST := python3 python3-cryptography python3-spake2 python3-websockets python3-yaml \
-	clang libclang-rt-14-dev cppcheck valgrind iproute2 iputils-ping procps \
+	clang libclang-rt-dev cppcheck valgrind iproute2 iputils-ping procps \
 	nftables curl openssl strace binutils util-linux mandoc bash zsh fish
 DEPS_BENCH := iperf3 wireguard-go wireguard-tools python3-fastapi python3-uvicorn
 DEPS_DEMO := iproute2 iputils-ping procps python3 util-linux
