@@ -1,6 +1,7 @@
-/* Reads conf/NAME.yaml twice, as it is and with "#key" lines uncommented, and compares. */
+/* Reads conf/NAME.yaml twice, as it is and with "#key" lines uncommented, and compares; reads manual pages. */
 #include "unit/lib/conf.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -129,12 +130,27 @@ void test_conf_shows_the_defaults(const struct config_schema *s, const char *pat
 	check_all_set(s, path, text);
 }
 
-void test_manual_names_every_option(const struct config_schema *s, const char *path)
+void test_manual_tells_every_option(const struct config_schema *s, const char *path)
 {
 	_cleanup_free_ char *text = NULL;
+	char wanted[256];
 
 	read_text(&text, path);
-	for (size_t i = 0; i < s->n_options; i++)
-		if (!strstr(text, s->options[i].key))
-			test_fail(__FILE__, __LINE__, "%s does not name %s", path, s->options[i].key);
+	for (size_t i = 0; i < s->n_options; i++) {
+		const struct config_option *o = &s->options[i];
+		const char *at, *end, *def;
+
+		snprintf(wanted, sizeof(wanted), "\n.It Cm %s :", o->key);
+		at = strstr(text, wanted);
+		if (!at)
+			test_fail(__FILE__, __LINE__, "%s does not tell of %s", path, o->key);
+		/* Lists are written in more than one way. */
+		if (!o->def || o->type == CONFIG_LIST)
+			continue;
+		snprintf(wanted, sizeof(wanted), "\n.Ql %s .\n", o->def);
+		end = strstr(at + 1, "\n.It ");
+		def = strstr(at, wanted);
+		if (!def || (end && def > end))
+			test_fail(__FILE__, __LINE__, "%s: the default of %s is not %s", path, o->key, o->def);
+	}
 }

@@ -10,5 +10,5 @@ struct config_schema;
  */
 void test_conf_shows_the_defaults(const struct config_schema *s, const char *path);
 
-/* Fail unless the manual page at path names every option of the table. */
-void test_manual_names_every_option(const struct config_schema *s, const char *path);
+/* Fail unless the manual page at path has every option of the table as ".It Cm key", with its default. */
+void test_manual_tells_every_option(const struct config_schema *s, const char *path);
