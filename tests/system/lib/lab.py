@@ -23,6 +23,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 
 BUILD = os.path.abspath(os.environ.get("HANDFAST_BUILD", "build"))
@@ -131,6 +132,12 @@ class Daemon:
                 self.kill()
                 raise RuntimeError(f"{name} not ready after {timeout} s: {self.log()[-800:]}")
         # nsenter and setpriv exec the program, so this pid is the daemon itself.
+        threading.Thread(target=self._drain, daemon=True).start()
+
+    def _drain(self):
+        """A notify socket that nobody reads would block the daemon after a dozen STATUS lines."""
+        while self._notify.fileno() >= 0:
+            self.has_told("")
 
     def has_told(self, line):
         """Whether sd_notify brought this line, now or earlier."""
