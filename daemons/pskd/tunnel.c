@@ -331,6 +331,7 @@ static void open_keys(struct tunnel *t)
 	char name[80], detail[200] = "", lost[64];
 	struct tunnel_error e = { 0 };
 	struct keys_options o;
+	struct keys_info info;
 	uint64_t recovered = 0;
 	int r;
 
@@ -355,6 +356,12 @@ static void open_keys(struct tunnel *t)
 	r = adopt_ledger(t, name);
 	if (r) {
 		fail_errno(t, E(StorageFailed), r, "tunnel state");
+		return;
+	}
+	keys_info(t->keys, &info);
+	if (info.packets_left == 0) {
+		tunnel_keys_error(&e, t, KEYS_E_EXHAUSTED, "");
+		tunnel_fail(t, &e);
 		return;
 	}
 	if (recovered > 0) {
@@ -560,6 +567,8 @@ static void begin(struct tunnel *t, bool prepare_only)
 	t->state = TUNNEL_STARTING;
 	t->rollback[0] = '\0';
 	t->fuel_warned = 0;
+	t->handshakes = 0;
+	t->last_handshake_ms = 0;
 	if (t->spec->pinned && t->spec->origin != SPEC_PAIRED && !prepare_only &&
 	    !identity_own(t->ctx.identity)) {
 		tunnel_error_set(&e, E(NoAnswer), "“systemctl start pairingd” starts it.",

@@ -1,8 +1,6 @@
 /* tund: makes TUN devices for pskd, which has no capability of its own. See tund(8). */
 #include <errno.h>
 #include <pwd.h>
-#include <stdio.h>
-#include <string.h>
 #include <sys/socket.h>
 
 #include "base/cleanup.h"
@@ -15,11 +13,11 @@
 #include "tund/privilege.h"
 
 #define USERS_MAX 16
-#define DEFAULT_USERS "handfast-psk"
+#define DEFAULT_USER "handfast-psk"
 
 static const struct service_option options[] = {
-	{ "allow-user", "NAME[,NAME…]",
-	  "users that may ask for devices, besides root (default " DEFAULT_USERS ")" },
+	{ "allow-user", "NAME",
+	  "user that may ask for devices, besides root; repeatable (default " DEFAULT_USER ")" },
 	{ 0 },
 };
 
@@ -32,24 +30,26 @@ static const struct service_info info = {
 	.no_control = true,
 };
 
-/* Names to uids; a name that does not exist grants nothing. */
-static size_t find_users(uid_t users[static USERS_MAX], const char *names)
+/* A name that does not exist grants nothing. */
+static void add_user(uid_t users[static USERS_MAX], size_t *n, const char *name)
 {
-	_cleanup_free_ char *copy = strdup(names);
-	size_t n = 0;
-	char *rest = NULL;
+	const struct passwd *pw = getpwnam(name);
 
-	if (!copy)
-		return 0;
-	for (char *name = strtok_r(copy, ",", &rest); name && n < USERS_MAX;
-	     name = strtok_r(NULL, ",", &rest)) {
-		const struct passwd *pw = getpwnam(name);
+	if (!pw)
+		log_debug("no user %s: nobody to allow", name);
+	else if (*n < USERS_MAX)
+		users[(*n)++] = pw->pw_uid;
+}
 
-		if (pw)
-			users[n++] = pw->pw_uid;
-		else
-			log_debug("no user %s: nobody to allow", name);
-	}
+static size_t find_users(uid_t users[static USERS_MAX], const struct service *svc)
+{
+	const char *name;
+	size_t at = 0, n = 0;
+
+	if (!service_option(svc, "allow-user"))
+		add_user(users, &n, DEFAULT_USER);
+	while ((name = service_option_next(svc, "allow-user", &at)))
+		add_user(users, &n, name);
 	return n;
 }
 
@@ -68,12 +68,11 @@ static int run(struct service *svc)
 {
 	_cleanup_(helper_freep) struct helper *helper = NULL;
 	_cleanup_close_ int fd = -1;
-	const char *names = service_option(svc, "allow-user");
 	uid_t users[USERS_MAX];
 	size_t n_users;
 	int r;
 
-	n_users = find_users(users, names ? names : DEFAULT_USERS);
+	n_users = find_users(users, svc);
 	if (service_check_only(svc))
 		return 0;
 	fd = listen_here(svc);
