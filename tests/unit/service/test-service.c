@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -64,6 +65,8 @@ static pid_t start(int (*run)(struct service *svc), const char *extra)
 		dup2(open(log, O_WRONLY | O_CREAT | O_APPEND, 0600), 2);
 		if (as_nobody)
 			CHECK_EQ(setresuid(65534, 65534, 65534), 0);
+		/* Not to stay when a check fails. */
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
 		_exit(service_main(&info, extra ? 8 : 7, argv, run));
 	}
 	return pid;
