@@ -143,8 +143,9 @@ class Peer:
 
     def hello(self, **over):
         self.nonce_a = os.urandom(32)
-        return handshake(self.keys, HELLO, self.role, self.identity, self.nonce_a, tx_next=self.tx_next,
-                         rx_next=self.rx_next, **over)
+        fields = dict(role=self.role, identity=self.identity, nonce_a=self.nonce_a, tx_next=self.tx_next,
+                      rx_next=self.rx_next)
+        return handshake(self.keys, HELLO, **{**fields, **over})
 
     def bind(self, welcome, **over):
         w = parse(welcome)
