@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <ftw.h>
+#include <glob.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -16,6 +17,8 @@ enum { EXIT_SKIP = 77, LIMIT_S = 60 };
 static struct test *tests;
 static const char *running;
 static char tmpdir[64];
+static volatile pid_t child;
+static volatile sig_atomic_t stopped;
 
 void test_register(struct test *t)
 {
@@ -89,7 +92,7 @@ void test_check_mem(const char *file, int line, const char *what, const void *a,
 const char *test_tmpdir(void)
 {
 	if (!*tmpdir) {
-		snprintf(tmpdir, sizeof(tmpdir), "/tmp/handfast-unit-XXXXXX");
+		snprintf(tmpdir, sizeof(tmpdir), "/tmp/handfast-unit-%d-XXXXXX", (int)getpid());
 		if (!mkdtemp(tmpdir))
 			test_fail(__FILE__, __LINE__, "mkdtemp: %s", strerror(errno));
 	}
@@ -107,6 +110,27 @@ const char *test_vector_path(const char *name)
 	return path;
 }
 
+/* What a child that was killed could not remove itself. */
+static void remove_leftovers(pid_t pid)
+{
+	char pattern[64];
+	glob_t g;
+
+	snprintf(pattern, sizeof(pattern), "/tmp/handfast-unit-%d-*", (int)pid);
+	if (glob(pattern, 0, NULL, &g) != 0)
+		return;
+	for (size_t i = 0; i < g.gl_pathc; i++)
+		nftw(g.gl_pathv[i], remove_one, 16, FTW_DEPTH | FTW_PHYS);
+	globfree(&g);
+}
+
+static void on_stop(int signo)
+{
+	stopped = signo;
+	if (child > 0)
+		kill(child, SIGKILL);
+}
+
 static int run_one(struct test *t)
 {
 	pid_t pid;
@@ -117,6 +141,8 @@ static int run_one(struct test *t)
 	if (pid < 0)
 		return 1;
 	if (pid == 0) {
+		signal(SIGTERM, SIG_DFL);
+		signal(SIGINT, SIG_DFL);
 		running = t->name;
 		alarm(LIMIT_S);
 		t->fn();
@@ -125,8 +151,13 @@ static int run_one(struct test *t)
 		/* exit, not _exit: the sanitizers look for leaks here. */
 		exit(0);
 	}
+	child = pid;
+	if (stopped)
+		kill(pid, SIGKILL);
 	while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
 		;
+	child = 0;
+	remove_leftovers(pid);
 	if (WIFEXITED(status) && (WEXITSTATUS(status) == 0 || WEXITSTATUS(status) == EXIT_SKIP))
 		return 0;
 	if (WIFSIGNALED(status))
@@ -141,7 +172,9 @@ int main(int argc, char **argv)
 {
 	int failed = 0;
 
-	for (struct test *t = tests; t; t = t->next)
+	signal(SIGTERM, on_stop);
+	signal(SIGINT, on_stop);
+	for (struct test *t = tests; t && !stopped; t = t->next)
 		if (argc < 2 || strstr(t->name, argv[1]))
 			failed += run_one(t);
 	return failed ? 1 : 0;
