@@ -130,27 +130,45 @@ void test_conf_shows_the_defaults(const struct config_schema *s, const char *pat
 	check_all_set(s, path, text);
 }
 
+/* Where an item begins: ".It Cm key", alone or with what it takes behind it. */
+static const char *find_item(const char *page, const char *key)
+{
+	char head[160];
+	size_t n = (size_t)snprintf(head, sizeof(head), "\n.It Cm %s", key);
+
+	for (const char *at = strstr(page, head); at; at = strstr(at + 1, head))
+		if (at[n] == '\n' || at[n] == ' ')
+			return at + n;
+	return NULL;
+}
+
+/* Whether the words between from and to that begin with "Default" have the value as a word of its own. */
+static bool tells_default(const char *from, const char *to, const char *value)
+{
+	const char *at = strstr(from, "\nDefault");
+	size_t n = strlen(value);
+
+	for (at = at ? strstr(at, value) : NULL; at && at < to; at = strstr(at + 1, value))
+		if (at[-1] == ' ' && strchr(" .,;\n", at[n]))
+			return true;
+	return false;
+}
+
 void test_manual_tells_every_option(const struct config_schema *s, const char *path)
 {
 	_cleanup_free_ char *text = NULL;
-	char wanted[256];
 
 	read_text(&text, path);
 	for (size_t i = 0; i < s->n_options; i++) {
 		const struct config_option *o = &s->options[i];
-		const char *at, *end, *def;
+		const char *at = find_item(text, o->key), *end;
 
-		snprintf(wanted, sizeof(wanted), "\n.It Cm %s :", o->key);
-		at = strstr(text, wanted);
 		if (!at)
 			test_fail(__FILE__, __LINE__, "%s does not tell of %s", path, o->key);
+		end = strstr(at, "\n.It ");
 		/* Lists are written in more than one way. */
-		if (!o->def || o->type == CONFIG_LIST)
-			continue;
-		snprintf(wanted, sizeof(wanted), "\n.Ql %s .\n", o->def);
-		end = strstr(at + 1, "\n.It ");
-		def = strstr(at, wanted);
-		if (!def || (end && def > end))
+		if (o->def && o->type != CONFIG_LIST &&
+		    !tells_default(at, end ? end : at + strlen(at), o->def))
 			test_fail(__FILE__, __LINE__, "%s: the default of %s is not %s", path, o->key, o->def);
 	}
 }
