@@ -52,6 +52,9 @@ struct varlink_interface {
 struct varlink_info {
 	const char *vendor, *product, *version, *url;
 	const char *read_group, *admin_group; /* "handfast", "handfast-admin" */
+	/* Told of each call that was denied; may be NULL. */
+	void (*on_denied)(const struct unix_caller *caller, const char *method, void *arg);
+	void *on_denied_arg;
 };
 
 int varlink_server_new(struct varlink_server **out, struct loop *l, const struct varlink_info *info);

@@ -464,6 +464,8 @@ static void put_denial(struct conn *c, const struct varlink_method *m)
 	snprintf(hint, sizeof(hint), "Join the group (usermod -aG %s %.64s) and log in again, or use sudo.",
 		 group, user ? user->pw_name : "USER");
 	put_error(c, "io.handfast.Daemon.PermissionDenied", words(message, hint));
+	if (info->on_denied)
+		info->on_denied(&c->caller, m->name, info->on_denied_arg);
 }
 
 static const struct varlink_method *method_find(const struct served *i, const char *name)

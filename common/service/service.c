@@ -285,6 +285,17 @@ int service_add_interface(struct service *svc, const struct varlink_interface *i
 
 /* ---- preparing ------------------------------------------------------------------------------ */
 
+static void on_denied(const struct unix_caller *caller, const char *method, void *arg)
+{
+	char who[32];
+
+	(void)arg;
+	snprintf(who, sizeof(who), "uid %u", (unsigned int)caller->uid);
+	log_event(LOG_NOTICE, &MSG_CONTROL_DENIED,
+		  LOG_FIELDS({ FIELD_CALLER, who }, { FIELD_ERROR, "io.handfast.Daemon.PermissionDenied" }),
+		  "%s was denied to %s", method, who);
+}
+
 static int prepare_control(struct service *svc)
 {
 	const struct service_options *o = &svc->options;
@@ -295,6 +306,7 @@ static int prepare_control(struct service *svc)
 		.url = "https://varlink.org",
 		.read_group = o->read_group ? o->read_group : "handfast",
 		.admin_group = o->admin_group ? o->admin_group : "handfast-admin",
+		.on_denied = on_denied,
 	};
 	int r = varlink_server_new(&svc->control, svc->loop, &info);
 
