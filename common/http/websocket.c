@@ -10,6 +10,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
@@ -56,6 +57,9 @@ struct websocket {
 	uint64_t heard_ms; /* when the peer last sent anything */
 	uint64_t pinged_ms;
 	uint64_t close_by_ms; /* 0: not closing */
+	bool close_waits; /* for what was queued before it */
+	uint16_t close_code;
+	char close_reason[64];
 	size_t read_budget;
 	bool eof, broken; /* the line is dead */
 	bool failed; /* what the peer still sends is ignored */
@@ -73,6 +77,7 @@ static struct list dirty = { &dirty, &dirty };
 static unsigned int reading; /* inside a websocket's callbacks: flush afterwards */
 
 static void flush(struct websocket *ws);
+static void close_ahead(struct websocket *ws, uint16_t code, const char *reason);
 
 /* ---- wslay's callbacks ---- */
 
@@ -142,7 +147,7 @@ static void fail(struct websocket *ws, uint16_t code, const char *reason)
 	if (ws->failed)
 		return;
 	ws->failed = true;
-	websocket_close(ws, code, reason);
+	close_ahead(ws, code, reason);
 	wslay_event_shutdown_read(ws->wslay);
 }
 
@@ -488,6 +493,11 @@ static bool write_out(struct websocket *ws, const uint8_t *p, size_t len, size_t
 	return true;
 }
 
+static void queue_close(struct websocket *ws, uint16_t code, const char *reason)
+{
+	wslay_event_queue_close(ws->wslay, code, (const uint8_t *)reason, strlen(reason));
+}
+
 static void flush(struct websocket *ws)
 {
 	if (ws->broken)
@@ -526,6 +536,11 @@ static void flush(struct websocket *ws)
 			return;
 		}
 	}
+	if (ws->close_waits) {
+		ws->close_waits = false;
+		queue_close(ws, ws->close_code, ws->close_reason);
+		flush(ws);
+	}
 }
 
 /* Something was queued: write it now, or at the end of this turn. */
@@ -555,7 +570,7 @@ int websocket_send(struct websocket *ws, const char *text, size_t len)
 	if (websocket_unsent(ws) + len > ws->limits.max_unsent) {
 		flush(ws);
 		if (websocket_unsent(ws) + len > ws->limits.max_unsent) {
-			websocket_close(ws, CODE_TRY_LATER, "too slow");
+			close_ahead(ws, CODE_TRY_LATER, "too slow");
 			return -ENOBUFS;
 		}
 	}
@@ -569,12 +584,29 @@ int websocket_send(struct websocket *ws, const char *text, size_t len)
 	return 0;
 }
 
-void websocket_close(struct websocket *ws, uint16_t code, const char *reason)
+/* The close frame goes out ahead of what is queued: a control frame may, and wslay lets it. */
+static void close_ahead(struct websocket *ws, uint16_t code, const char *reason)
 {
 	if (ws->close_by_ms || ws->broken)
 		return;
 	ws->close_by_ms = clock_now_ms() + CLOSE_LIMIT_MS;
-	wslay_event_queue_close(ws->wslay, code, (const uint8_t *)reason, reason ? strlen(reason) : 0);
+	queue_close(ws, code, reason);
+	set_timer(ws);
+	wake(ws);
+}
+
+void websocket_close(struct websocket *ws, uint16_t code, const char *reason)
+{
+	if (ws->close_by_ms || ws->broken)
+		return;
+	if (wslay_event_get_queued_msg_count(ws->wslay) == 0) {
+		close_ahead(ws, code, reason ? reason : "");
+		return;
+	}
+	ws->close_by_ms = clock_now_ms() + CLOSE_LIMIT_MS;
+	ws->close_waits = true;
+	ws->close_code = code;
+	snprintf(ws->close_reason, sizeof(ws->close_reason), "%s", reason ? reason : "");
 	set_timer(ws);
 	wake(ws);
 }
