@@ -1,0 +1,48 @@
+/* relayd.yaml(5), checked. */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/cleanup.h"
+#include "config/config.h"
+
+struct http_limits;
+
+struct relayd_config {
+	struct config_list listen;
+	uint64_t lan_port;
+	char *tls_certificate, *tls_key;
+	char *tokens_file;
+	uint64_t session_ttl_ms;
+	struct config_list origins;
+	bool origin_absent;
+
+	uint64_t message_size, message_depth, message_keys;
+	uint64_t messages_per_minute, message_burst;
+	uint64_t token_messages_per_minute, token_message_burst;
+	uint64_t connections, connections_per_address;
+	uint64_t sessions, sessions_per_minute, session_burst;
+	uint64_t failed_joins_per_minute, failed_join_burst;
+	uint64_t memory, waiting_size, unsent_size;
+	uint64_t header_timeout_ms, message_timeout_ms, ping_interval_ms;
+
+	/* Read from the files above: contents, NULL when there is none. */
+	char *certificate_pem, *key_pem;
+	char **tokens; /* NULL-terminated */
+};
+
+extern const struct config_schema relayd_schema;
+
+/* 0, or a negative errno with *err saying what and where. */
+int relayd_config_load(struct relayd_config **out, const char *path, bool missing_ok,
+		       struct config_error *err);
+struct relayd_config *relayd_config_free(struct relayd_config *c);
+DEFINE_CLEANUP(struct relayd_config *, relayd_config_free);
+
+void relayd_config_http_limits(const struct relayd_config *c, struct http_limits *out);
+/* True when token is one of the configured ones; in time that depends on lengths alone. */
+bool relayd_config_knows_token(const struct relayd_config *c, const char *token);
+/* origin: the header's value, NULL when absent. */
+bool relayd_config_allows_origin(const struct relayd_config *c, const char *origin);

@@ -1,0 +1,136 @@
+/* relayd: the mailbox through which two devices pair. It forwards, and decides nothing. See relayd(8). */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/cleanup.h"
+#include "base/log.h"
+#include "config/config.h"
+#include "service/service.h"
+
+#include "relayd/config.h"
+#include "relayd/control.h"
+#include "relayd/lan.h"
+#include "relayd/server.h"
+
+static const struct service_info info = {
+	.name = "relayd",
+	.summary = "relay through which two devices pair",
+	.no_state = true,
+};
+
+struct running {
+	struct relay *relay;
+	struct relayd_config *cfg;
+};
+
+static bool same_text(const char *a, const char *b)
+{
+	return a && b ? strcmp(a, b) == 0 : a == b;
+}
+
+/* Sockets and the certificate stay what they were at the start; to say so beats to ignore the change. */
+static const char *what_needs_restart(const struct relayd_config *now, const struct relayd_config *next)
+{
+	if (now->listen.n != next->listen.n)
+		return "listen";
+	for (size_t i = 0; i < now->listen.n; i++)
+		if (!same_text(now->listen.v[i], next->listen.v[i]))
+			return "listen";
+	if (!same_text(now->certificate_pem, next->certificate_pem))
+		return "tls.certificate";
+	if (!same_text(now->key_pem, next->key_pem))
+		return "tls.key";
+	return NULL;
+}
+
+/* On any error the running configuration stays in force, whole. */
+static int reload(struct service *svc, void *arg, struct config_error *err)
+{
+	_cleanup_(relayd_config_freep) struct relayd_config *next = NULL;
+	struct running *now = arg;
+	struct relayd_config *old;
+	const char *key;
+
+	if (relayd_config_load(&next, service_config_path(svc), service_config_is_default(svc), err))
+		return -1;
+	key = what_needs_restart(now->cfg, next);
+	if (key) {
+		snprintf(err->text, sizeof(err->text), "%s: a change of %s takes a restart of relayd",
+			 service_config_path(svc), key);
+		return -1;
+	}
+	if (relay_reconfigure(now->relay, next)) {
+		snprintf(err->text, sizeof(err->text), "out of memory");
+		return -1;
+	}
+	old = now->cfg;
+	now->cfg = steal(&next);
+	relayd_config_free(old);
+	return 0;
+}
+
+static void stop(void *arg)
+{
+	relay_stop(arg);
+}
+
+static int fail_listen(struct service *svc, int r, const char *address)
+{
+	char text[256];
+
+	if (r == -EKEYREJECTED)
+		snprintf(text, sizeof(text), "the files of tls.certificate and tls.key are no PEM certificate and its key");
+	else
+		snprintf(text, sizeof(text), "cannot listen on %s: %s", address, strerror(-r));
+	return service_fail_text(svc, text);
+}
+
+static int run(struct service *svc)
+{
+	_cleanup_(relayd_config_freep) struct relayd_config *cfg = NULL;
+	_cleanup_(relay_freep) struct relay *relay = NULL;
+	_cleanup_(lan_freep) struct lan *lan = NULL;
+	struct config_error err = { "" };
+	struct running running;
+	struct control control;
+	const char *address = "";
+	int r;
+
+	r = relayd_config_load(&cfg, service_config_path(svc), service_config_is_default(svc), &err);
+	if (r)
+		return service_fail_text(svc, err.text);
+	if (service_check_only(svc))
+		return 0;
+
+	r = relay_new(&relay, service_loop(svc), cfg);
+	if (r)
+		return service_fail(svc, r, "cannot start the relay");
+	r = lan_new(&lan, relay);
+	if (r)
+		return service_fail(svc, r, "cannot start the relay");
+	control = (struct control){ relay, lan };
+	r = control_init(&control, svc);
+	if (r)
+		return service_fail(svc, r, "cannot answer control calls");
+	r = relay_listen(relay, &address);
+	if (r)
+		return fail_listen(svc, r, address);
+	r = service_confine(svc);
+	if (r)
+		return service_fail(svc, r, "cannot confine process");
+
+	running = (struct running){ relay, steal(&cfg) };
+	service_on_reload(svc, reload, &running);
+	service_on_stop(svc, stop, relay);
+	service_set_status(svc, "serving %zu %s", running.cfg->listen.n,
+			   running.cfg->listen.n == 1 ? "address" : "addresses");
+	r = service_run(svc);
+	cfg = running.cfg;
+	return r;
+}
+
+int main(int argc, char **argv)
+{
+	return service_main(&info, argc, argv, run);
+}
