@@ -77,7 +77,10 @@ int keys_open(struct keys **out, const struct keys_options *o, uint64_t *recover
 struct keys *keys_close(struct keys *k);
 DEFINE_CLEANUP(struct keys *, keys_close);
 
-/* Overwrite and delete a ledger that is not open, and what belongs to it; the key file stays. 0 or a negative errno. */
+/*
+ * Overwrite and delete a ledger that is not open, and what belongs to it. 0 or a negative errno. The
+ * key file stays, and nobody knows any more what of it is spent: never for one that may be used again.
+ */
 int keys_remove(const char *ledger_path);
 
 /* ---- sending ---- */
@@ -101,7 +104,7 @@ int keys_tx_forward(struct keys *k, uint64_t next, bool burn);
 const struct slot_key *keys_rx_slot(const struct keys *k, uint64_t slot);
 /* Sequences below were received, or given up, in an earlier life: refuse them. */
 uint64_t keys_rx_floor(const struct keys *k);
-/* Highest authenticated so far, of earlier lives too; UINT64_MAX: none. */
+/* Highest authenticated or given up so far, of earlier lives too; UINT64_MAX: none. */
 uint64_t keys_rx_high(const struct keys *k);
 /*
  * An authenticated packet raised the highest sequence: expand 16 slots ahead,
@@ -112,7 +115,10 @@ uint64_t keys_rx_high(const struct keys *k);
 bool keys_rx_advance(struct keys *k, uint64_t highest);
 /* The peer proved by handshake that it will send from next on: expand there. 0, KEYS_E_NEEDS_BURN, negative errno. */
 int keys_rx_forward(struct keys *k, uint64_t next, bool burn);
-/* 5 s of silence, or a timer tick: lower marks to exact values when due. Call at most once a second while traffic flows. */
+/*
+ * Lower marks, and finish erasing, after 5 s of silence. Call at most once a second while traffic
+ * flows, and once more at least 5 s after the call that saw the last of it.
+ */
 void keys_tick(struct keys *k, uint64_t now_ms);
 
 /* ---- about ---- */
