@@ -136,7 +136,7 @@ def run(net):
     say("relay: relayd listens on 10.99.0.3:7117")
     for h in (laptop, pi):
         h.start("tund")
-        h.start("pairingd", config=f"name: {h.name}\n")
+        h.start("pairingd", config=f"device_name: {h.name}\n")
         h.start("pskd", config="")
     say("laptop and pi: tund, pairingd and pskd are ready, each with keys of its own")
     pair(laptop, pi)
