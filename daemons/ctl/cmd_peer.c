@@ -51,7 +51,9 @@ void peer_text(const struct ctl *c, const json_t *peer)
 	if (len)
 		fact(stdout, &c->style, "addresses", "%s, UDP port %lld", line,
 		     (long long)json_get_int(peer, "port", 0));
-	optional_fact(c, peer, "tunnel root", "tunnel_root");
+	fact(stdout, &c->style, "tunnel key", "%s",
+	     strcmp(clean_member(peer, "tunnel_root"), "waiting") == 0 ? "waiting for pskd to take it" :
+								       "with pskd");
 	fact(stdout, &c->style, "id", "%s", clean_member(peer, "id"));
 	fact(stdout, &c->style, "public key", "%s", clean_member(peer, "public_key"));
 }
