@@ -113,6 +113,7 @@ struct spec *spec_free(struct spec *s)
 	if (!s)
 		return NULL;
 	config_done(&spec_schema, &s->f);
+	free(s->ledger_for);
 	free(s);
 	return NULL;
 }
@@ -296,6 +297,8 @@ json_t *spec_to_json(const struct spec *s)
 
 	if (!j)
 		return NULL;
+	if (s->f.key_file)
+		json_object_set_new(j, "key_file", json_string(s->f.key_file));
 	/* Of a declared tunnel only what a command changed; else its file decides. */
 	if (s->origin != SPEC_DECLARED || s->enabled != s->f.enabled)
 		json_object_set_new(j, "enabled", json_boolean(s->enabled));
@@ -357,7 +360,7 @@ int spec_from_json(struct spec **out, const char *name, const json_t *j)
 {
 	_cleanup_(spec_freep) struct spec *s = NULL;
 	const char *origin = json_get_str(j, "origin"), *ledger = json_get_str(j, "ledger");
-	const char *last = json_get_str(j, "last_endpoint");
+	const char *last = json_get_str(j, "last_endpoint"), *key_file = json_get_str(j, "key_file");
 	struct config_error err;
 	int r;
 
@@ -380,6 +383,11 @@ int spec_from_json(struct spec **out, const char *name, const json_t *j)
 	s->has_enabled = json_is_boolean(json_object_get(j, "enabled"));
 	snprintf(s->ledger, sizeof(s->ledger), "%s", ledger);
 	snprintf(s->last_endpoint, sizeof(s->last_endpoint), "%s", last ? last : "");
+	if (key_file) {
+		s->ledger_for = strdup(key_file);
+		if (!s->ledger_for)
+			return -ENOMEM;
+	}
 	*out = steal(&s);
 	return 0;
 }

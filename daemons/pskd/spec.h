@@ -50,6 +50,7 @@ struct spec {
 	char candidates[IDENTITY_CANDIDATES_MAX][IDENTITY_CANDIDATE_LEN];
 	/* state */
 	char ledger[80];      /* file below ledgers/; "": none yet */
+	char *ledger_for;     /* the key file it was made for, as read from state; else NULL */
 	char last_endpoint[64]; /* where the peer was proven to be */
 };
 

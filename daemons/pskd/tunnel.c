@@ -344,7 +344,9 @@ static void open_keys(struct tunnel *t)
 	o.on_ready = tunnel_on_keys;
 	o.arg = t;
 	r = path ? keys_open(&t->keys, &o, &recovered, detail, sizeof(detail)) : -ENOMEM;
-	if (r == KEYS_E_CHANGED && !t->spec->ledger[0] && ++t->ledger_try < LEDGER_TRIES) {
+	/* Of another file, or of the other role's, that had our name once: it stays, ours is the next. */
+	if ((r == KEYS_E_CHANGED || r == KEYS_E_LEDGER) && !t->spec->ledger[0] &&
+	    ++t->ledger_try < LEDGER_TRIES) {
 		create_ledger(t);
 		return;
 	}

@@ -441,7 +441,9 @@ static void on_stored_declared(struct spec **stored, void *arg)
 
 		if ((*stored)->origin != SPEC_DECLARED || strcmp(s->name, (*stored)->name) != 0)
 			continue;
-		memcpy(s->ledger, (*stored)->ledger, sizeof(s->ledger));
+		/* Another key file gets another ledger; the old one stays and remembers. */
+		if ((*stored)->ledger_for && strcmp((*stored)->ledger_for, s->f.key_file) == 0)
+			memcpy(s->ledger, (*stored)->ledger, sizeof(s->ledger));
 		memcpy(s->last_endpoint, (*stored)->last_endpoint, sizeof(s->last_endpoint));
 		if ((*stored)->has_enabled)
 			s->enabled = (*stored)->enabled;
