@@ -530,6 +530,8 @@ static int prepare(struct service *svc)
 	}
 	log_init(svc->info->name, level);
 	signal(SIGPIPE, SIG_IGN);
+	/* A reload that is asked for too early has nothing to reload; it must not end us. */
+	signal(SIGHUP, SIG_IGN);
 	umask(0077);
 	r = forbid_dumps();
 	if (!r)
