@@ -275,7 +275,7 @@ def _run(*argv, timeout=30, input=None, check=True, env=None):
 class Lab:
     def __init__(self):
         sweep()
-        self.dir = tempfile.mkdtemp(prefix="handfast-lab-")
+        self.dir = tempfile.mkdtemp(prefix=f"handfast-lab-{os.getpid()}-")
         os.chmod(self.dir, 0o755)
         self.hosts, self.namespaces, self.children = {}, [], []
         self.closed = False
@@ -340,45 +340,14 @@ class Lab:
 
 
 def sweep():
-    """Remove namespaces of labs whose process is gone (killed with -9)."""
-    try:
-        names = os.listdir("/run/netns")
-    except OSError:
-        return
-    for n in names:
-        parts = n.split("-")
-        if len(parts) >= 3 and parts[0] == "hf" and parts[1].isdigit() and \
-                not os.path.exists(f"/proc/{parts[1]}"):
+    """Remove what labs left whose process is gone (killed with -9): namespaces and folders."""
+    def is_left(name, prefix):
+        pid = name[len(prefix):].split("-")[0]
+        return name.startswith(prefix) and pid.isdigit() and not os.path.exists(f"/proc/{pid}")
+
+    for n in os.listdir("/run/netns") if os.path.isdir("/run/netns") else []:
+        if is_left(n, "hf-"):
             subprocess.run(["ip", "netns", "del", n], stderr=subprocess.DEVNULL)
-
-
-def _descendants():
-    """This process and all below it."""
-    parent = {}
-    for pid in filter(str.isdigit, os.listdir("/proc")):
-        try:
-            with open(f"/proc/{pid}/stat") as f:
-                parent[int(pid)] = int(f.read().rpartition(")")[2].split()[1])
-        except OSError:
-            pass
-    mine = {os.getpid()}
-    while True:
-        more = {p for p, up in parent.items() if up in mine} - mine
-        if not more:
-            return mine
-        mine |= more
-
-
-def leaks(secret):
-    """Where a secret stands alone in argv or environment of a process below this one (I5)."""
-    alone = re.compile(rb"(?<![0-9A-Za-z])" + re.escape(secret.encode()) + rb"(?![0-9A-Za-z])")
-    found = []
-    for pid in _descendants() - {os.getpid()}:
-        for name in ("cmdline", "environ"):
-            try:
-                with open(f"/proc/{pid}/{name}", "rb") as f:
-                    if alone.search(f.read()):
-                        found.append(f"/proc/{pid}/{name}")
-            except OSError:
-                pass
-    return found
+    for n in os.listdir(tempfile.gettempdir()):
+        if is_left(n, "handfast-lab-"):
+            shutil.rmtree(os.path.join(tempfile.gettempdir(), n), ignore_errors=True)
