@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <jansson.h>
 #include <spawn.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -76,6 +77,27 @@ static int ask(const char *program, const char *file, char *complaint, size_t ca
 	return WIFEXITED(status) ? WEXITSTATUS(status) : 128;
 }
 
+/* DIR/tunnels/NAME.yaml: what pskd reads beside DIR/pskd.yaml. */
+static bool is_tunnel(const char *file)
+{
+	const char *name = strrchr(file, '/'), *folder = name;
+
+	if (!name)
+		return false;
+	while (folder > file && folder[-1] != '/')
+		folder--;
+	return (size_t)(name - folder) == strlen("tunnels") &&
+	       strncmp(folder, "tunnels", strlen("tunnels")) == 0;
+}
+
+/* The pskd.yaml whose tunnels include file. */
+static void config_of_tunnel(char *out, size_t cap, const char *file)
+{
+	int len = (int)(strrchr(file, '/') - file - (ptrdiff_t)strlen("tunnels"));
+
+	snprintf(out, cap, "%.*spskd.yaml", len, file);
+}
+
 /* relayd.yaml, and also relayd.yaml.new or relayd-test.yaml, is relayd's. */
 static const char *daemon_of(const struct ctl *c, const char *file)
 {
@@ -83,6 +105,8 @@ static const char *daemon_of(const struct ctl *c, const char *file)
 
 	if (chosen)
 		return chosen;
+	if (is_tunnel(file))
+		return PSKD;
 	name = name ? name + 1 : file;
 	for (size_t i = 0; i < ARRAY_SIZE(daemons); i++)
 		if (strncmp(name, daemons[i], strlen(daemons[i])) == 0)
@@ -98,14 +122,20 @@ struct verdict {
 /* file NULL: the daemon's own. EXIT_DONE, whatever the verdict, or an exit code with *f filled. */
 static int check_one(struct verdict *v, const char *daemon, const char *file, struct failure *f)
 {
-	char program[4200], complaint[COMPLAINT_MAX], shown[4200];
+	char program[4200], complaint[COMPLAINT_MAX], shown[4200], config[4200];
+	const char *given = file;
 	int r;
+
+	if (file && strcmp(daemon, PSKD) == 0 && is_tunnel(file)) {
+		config_of_tunnel(config, sizeof(config), file);
+		given = config;
+	}
 
 	if (!find_program(program, sizeof(program), daemon))
 		return failure_set(f, EXIT_FAILED, ERROR_NO_SUCH_FILE,
 				   "It belongs beside this program or in /usr/libexec/handfast.",
 				   "there is no program %s", daemon);
-	r = ask(program, file, complaint, sizeof(complaint));
+	r = ask(program, given, complaint, sizeof(complaint));
 	if (r < 0)
 		return failure_set(f, EXIT_FAILED, ERROR_INTERNAL, NULL, "cannot run %s: %s", program,
 				   strerror(-r));

@@ -187,7 +187,8 @@ const struct command commands[] = {
 	{
 		"check",
 		"check configuration files without starting anything",
-		"Without FILE: all of /etc/handfast.",
+		"Without FILE: all of /etc/handfast. A file in a folder named tunnels is checked with "
+		"the others there and the pskd.yaml beside that folder.",
 		{ { "FILE", VALUE_FILE, NULL, true, true, "a configuration file" } },
 		check_options,
 		cmd_check,
