@@ -71,7 +71,7 @@ static const char *step_words(const char *step, const char *waits_for)
 		{ "peer-joins", "waiting for the other device" },
 		{ "greeting", "the other device is there: saying hello" },
 		{ "negotiation", "agreeing on how to pair" },
-		{ "key-exchange", "checking the PIN with the other device" },
+		{ "key-exchange", "checking the PIN or secret" },
 		{ "handshake", "making keys" },
 		{ "confirmation", "confirming the keys" },
 		{ "compare", "waiting for your pick" },
@@ -98,6 +98,36 @@ static void group_digits(char *out, size_t cap, const char *digits)
 	snprintf(out, cap, "%.*s%s%s", (int)first, digits, first < n ? " " : "", digits + first);
 }
 
+/* "29:07": a countdown that moves every second shows that nothing hangs. */
+static void left_format(char *out, size_t cap, uint64_t ms)
+{
+	unsigned long long s = (ms + 999) / 1000;
+
+	snprintf(out, cap, "%llu:%02llu", s / 60, s % 60);
+}
+
+/* " within 5 min", or "" when no deadline was told. */
+static const char *within(char *out, size_t cap, uint64_t deadline_ms)
+{
+	uint64_t now = clock_now_ms();
+	char span[32];
+
+	*out = '\0';
+	if (deadline_ms > now) {
+		/* Half a minute more: text_format_duration() leaves the rest of a minute out. */
+		text_format_duration(span, sizeof(span), deadline_ms - now + 30000);
+		snprintf(out, cap, " within %s", span);
+	}
+	return out;
+}
+
+static uint64_t deadline_of(const json_t *event)
+{
+	int64_t s = json_get_int(event, "deadline_s", -1);
+
+	return s > 0 ? clock_now_ms() + (uint64_t)s * 1000 : 0;
+}
+
 static void show_waiting(struct pair *p)
 {
 	uint64_t now = clock_now_ms();
@@ -109,7 +139,7 @@ static void show_waiting(struct pair *p)
 		progress_show(&p->progress, "%s", p->waiting);
 		return;
 	}
-	text_format_duration(left, sizeof(left), p->deadline_ms - now);
+	left_format(left, sizeof(left), p->deadline_ms - now);
 	if (strcmp(p->progress.last, p->waiting) != 0)
 		progress_show(&p->progress, "%s", p->waiting);
 	progress_tick(&p->progress, "%s (%s left)", p->waiting, left);
@@ -151,8 +181,10 @@ static void hand_over(struct pair *p)
 		fail_with(p, &f);
 }
 
-static void ask_for_pin(struct pair *p)
+static void ask_for_pin(struct pair *p, uint64_t deadline_ms)
 {
+	char limit[48];
+
 	progress_clear(&p->progress);
 	if (!p->terminal && terminal_open(&p->terminal, false) != 0) {
 		struct failure f;
@@ -163,7 +195,8 @@ static void ask_for_pin(struct pair *p)
 		return;
 	}
 	p->asking = ASKING_PIN;
-	terminal_write(p->terminal, "PIN that the other device shows (it stays hidden): ");
+	terminal_write(p->terminal, "Type the PIN that the other device shows%s; it stays hidden: ",
+		       within(limit, sizeof(limit), deadline_ms));
 }
 
 static void on_pin_typed(struct pair *p, char *line)
@@ -190,7 +223,7 @@ static void on_secret_needed(struct pair *p, const json_t *event)
 	if (p->secret.len > 0) {
 		hand_over(p);
 	} else if (p->joins) {
-		ask_for_pin(p);
+		ask_for_pin(p, deadline_of(event));
 	} else if (pair_secret_make(&p->secret, json_get_int(event, "digits", 6), &f)) {
 		fail_with(p, &f);
 	} else {
@@ -233,6 +266,7 @@ static void pick(struct pair *p, const char *digits)
 
 	stop_asking(p);
 	p->wants_file = false;
+	p->waiting[0] = '\0';
 	if (daemon_try(p->c, PAIRINGD, "Pairing.CompareSas", params, NULL, NULL, &reply, &p->pick))
 		/* The pairing itself ends with this, or with the reason before it. */
 		p->give_up_ms = clock_now_ms() + AFTER_PICK_MS;
@@ -241,7 +275,7 @@ static void pick(struct pair *p, const char *digits)
 
 static void ask_for_number(struct pair *p)
 {
-	char digits[16];
+	char digits[16], limit[48];
 
 	if (terminal_open(&p->terminal, true) != 0) {
 		struct failure f;
@@ -259,7 +293,8 @@ static void ask_for_number(struct pair *p)
 		terminal_write(p->terminal, "    %d)  %s\n", i + 1, digits);
 	}
 	terminal_write(p->terminal,
-		       "    0)  none of these\n\nWhich is on both? One pick counts [1, 2, 3, 0]: ");
+		       "    0)  none of these\n\nPick one%s; the first pick counts [1, 2, 3, 0]: ",
+		       within(limit, sizeof(limit), p->deadline_ms));
 }
 
 static void on_sas(struct pair *p, const json_t *event)
@@ -327,11 +362,9 @@ static void on_file(struct pair *p)
 
 static void on_step(struct pair *p, const json_t *event)
 {
-	int64_t deadline_s = json_get_int(event, "deadline_s", -1);
-
 	snprintf(p->waiting, sizeof(p->waiting), "%s",
 		 step_words(clean_member(event, "step"), clean_member(event, "waits_for")));
-	p->deadline_ms = deadline_s > 0 ? clock_now_ms() + (uint64_t)deadline_s * 1000 : 0;
+	p->deadline_ms = deadline_of(event);
 }
 
 static void on_peer(struct pair *p, const json_t *event)
