@@ -1,0 +1,172 @@
+/* Specs: the table, what one value cannot tell, and state that comes back as it went. */
+#include "pskd/spec.h"
+
+#include <errno.h>
+#include <jansson.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/file.h"
+#include "base/json.h"
+#include "pskd/store.h"
+#include "unit/lib/test.h"
+
+static int load(struct spec **out, const char *text, struct config_error *err)
+{
+	char path[300];
+
+	snprintf(path, sizeof(path), "%s/x.yaml", test_tmpdir());
+	CHECK_EQ(file_write_atomic(path, text, strlen(text), 0600), 0);
+	return spec_load(out, path, "x", err);
+}
+
+TEST(defaults_need_a_file_and_a_role_alone)
+{
+	_cleanup_(spec_freep) struct spec *s = NULL;
+	struct config_error err = { "" };
+
+	CHECK_EQ(load(&s, "key_file: /k\nrole: responder\n", &err), 0);
+	CHECK_EQ(s->f.role, KEYS_RESPONDER);
+	CHECK_EQ(s->f.window, 8192);
+	CHECK_EQ(s->f.mtu, 1420);
+	CHECK_EQ(s->f.keepalive_ms, 25000);
+	CHECK(s->enabled && !s->pinned && !s->f.peer);
+	CHECK_STR(s->f.interface, "hf%d");
+}
+
+TEST(wrong_values_are_refused_with_line_and_column)
+{
+	static const char *const bad[] = {
+		"role: initiator\n",
+		"key_file: /k\n",
+		"key_file: k\nrole: initiator\n",
+		"key_file: /k\nrole: boss\n",
+		"key_file: /k\nrole: initiator\nwindow: 100\n",
+		"key_file: /k\nrole: initiator\nmtu: 100\n",
+		"key_file: /k\nrole: initiator\ninterface: eth0\n",
+		"key_file: /k\nrole: initiator\npin: short\n",
+		"key_file: /k\nrole: initiator\nendpoint: host\n",
+		"key_file: /k\nrole: initiator\nlisten: host:1\n",
+		"key_file: /k\nrole: initiator\nerase: maybe\n",
+		"key_file: /k\nrole: initiator\npeer_address: 10.0.0.2\n",
+		"key_file: /k\nrole: initiator\npeer: prototype\n",
+		"key_file: /k\nrole: initiator\nlisten_port: 1\n",
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
+		_cleanup_(spec_freep) struct spec *s = NULL;
+		struct config_error err = { "" };
+
+		CHECK(load(&s, bad[i], &err) < 0);
+		CHECK(strstr(err.text, "x.yaml") != NULL);
+	}
+}
+
+TEST(i9_state_of_a_made_tunnel_comes_back)
+{
+	_cleanup_json_ json_t *members = json_pack("{s:s, s:s, s:s, s:s, s:s}", "key_file", "/k \"x\"", "role",
+						   "initiator", "endpoint", "pi:7200", "erase", "zero", "pin",
+						   "MCowBQYDK2VwAyEAAAAAAAAAAAAAAAAAAAAAAAAAAAA=");
+	_cleanup_(spec_freep) struct spec *s = NULL, *back = NULL;
+	_cleanup_json_ json_t *j = NULL;
+	struct config_error err = { "" };
+
+	CHECK_EQ(spec_make(&s, "x", members, &err), 0);
+	CHECK(s->pinned);
+	snprintf(s->ledger, sizeof(s->ledger), "x.ledger");
+	s->enabled = true;
+	j = spec_to_json(s);
+	CHECK_EQ(spec_from_json(&back, "x", j), 0);
+	CHECK(spec_same(s, back));
+	CHECK_STR(back->ledger, "x.ledger");
+	CHECK_STR(back->f.key_file, "/k \"x\"");
+	CHECK(back->enabled && back->pinned && back->origin == SPEC_MADE);
+}
+
+static struct identity_root root(void)
+{
+	struct identity_root r = { .role = IDENTITY_BOB, .peer_name = "pi", .own_port = 7201, .peer_port = 7202,
+				   .n_candidates = 2, .candidates = { "192.0.2.1", "[fd00::1]" } };
+
+	memset(r.peer_public.b, 5, SIGN_PUBLIC_LEN);
+	memset(r.own_public.b, 6, SIGN_PUBLIC_LEN);
+	memset(r.tunnel_id, 7, 16);
+	identity_id(r.peer_id, &r.peer_public);
+	return r;
+}
+
+TEST(i5_state_of_a_paired_tunnel_comes_back_without_its_root)
+{
+	struct identity_root r = root();
+	_cleanup_(spec_freep) struct spec *s = NULL, *back = NULL;
+	_cleanup_json_ json_t *j = NULL;
+	_cleanup_free_ char *text = NULL;
+
+	memset(r.root, 0xab, sizeof(r.root));
+	CHECK_EQ(spec_from_root(&s, &r, "pi"), 0);
+	j = spec_to_json(s);
+	text = json_text(j);
+	CHECK(strstr(text, "abababab") == NULL);
+	CHECK_EQ(spec_from_json(&back, "pi", j), 0);
+	CHECK(back->origin == SPEC_PAIRED && back->pinned);
+	CHECK_EQ(back->f.role, KEYS_RESPONDER);
+	CHECK_EQ(back->own_port, 7201);
+	CHECK_EQ(back->n_candidates, 2);
+	CHECK_STR(back->candidates[1], "[fd00::1]");
+	CHECK_MEM(back->peer_public.b, r.peer_public.b, SIGN_PUBLIC_LEN);
+}
+
+TEST(broken_state_is_refused)
+{
+	static const char *const bad[] = {
+		"{}",
+		"{\"version\": 2, \"origin\": \"made\", \"ledger\": \"x\"}",
+		"{\"version\": 1, \"origin\": \"made\", \"ledger\": \"x\"}",
+		"{\"version\": 1, \"origin\": \"paired\", \"ledger\": \"x\", \"tunnel\": {\"role\": \"initiator\"}}",
+		"{\"version\": 1, \"origin\": \"declared\", \"ledger\": \"../../x\"}",
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
+		_cleanup_json_ json_t *j = json_loads(bad[i], 0, NULL);
+		struct spec *s = NULL;
+
+		CHECK(j != NULL);
+		CHECK_EQ(spec_from_json(&s, "x", j), -EBADMSG);
+	}
+}
+
+static void on_spec(struct spec **s, void *arg)
+{
+	(void)s;
+	++*(int *)arg;
+}
+
+static void on_bad(const char *path, int r, void *arg)
+{
+	(void)path;
+	(void)r;
+	*(int *)arg += 100;
+}
+
+TEST(i4_unreadable_state_of_one_tunnel_does_not_hide_the_others)
+{
+	struct tunnel_store store = { 0 };
+	struct identity_root r = root();
+	_cleanup_(spec_freep) struct spec *s = NULL;
+	char path[400];
+	int n = 0;
+
+	CHECK_EQ(tunnel_store_init(&store, test_tmpdir()), 0);
+	CHECK_EQ(spec_from_root(&s, &r, "pi"), 0);
+	CHECK_EQ(tunnel_store_save(&store, s), 0);
+	snprintf(path, sizeof(path), "%s/bad.json", store.tunnels_dir);
+	CHECK_EQ(file_write_atomic(path, "{", 1, 0600), 0);
+	CHECK_EQ(tunnel_store_each(&store, on_spec, on_bad, &n), 0);
+	CHECK_EQ(n, 101);
+	CHECK_EQ(tunnel_store_remove(&store, "pi"), 0);
+	CHECK_EQ(tunnel_store_remove(&store, "bad"), 0);
+	n = 0;
+	CHECK_EQ(tunnel_store_each(&store, on_spec, on_bad, &n), 0);
+	CHECK_EQ(n, 0);
+	tunnel_store_done(&store);
+}
