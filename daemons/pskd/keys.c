@@ -27,7 +27,8 @@
 #include "event/loop.h"
 
 enum {
-	BLOCK_FAST_MS = 1000,  /* used up sooner than this: double it */
+	BLOCK_BURST_MS = 50,   /* used up sooner than this: eight times as much */
+	BLOCK_FAST_MS = 1000,  /* sooner than this: double it */
 	BLOCK_SLOW_MS = 30000, /* later: halve it */
 	RX_WAIT_MS = 50,       /* prototype: how long one packet may wait for the disk */
 	RX_LAZY_MS = 10000,    /* handshake: how old the durable receive mark may get while traffic flows */
@@ -293,7 +294,10 @@ static void resize_block(struct keys *k)
 	uint64_t now = clock_now_ms(), took = now - k->reserved_ms;
 
 	k->reserved_ms = now;
-	if (took < BLOCK_FAST_MS)
+	/* A burst begins: catch up with it in a few writes. */
+	if (took < BLOCK_BURST_MS)
+		k->block = min_u64(k->block * 8, k->block_max);
+	else if (took < BLOCK_FAST_MS)
 		k->block = min_u64(k->block * 2, k->block_max);
 	else if (took > BLOCK_SLOW_MS)
 		k->block = max_u64(k->block / 2, min_u64(BLOCK_MIN, k->block_max));
