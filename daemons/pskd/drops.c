@@ -28,6 +28,7 @@ static const char *const names[N_DROPS] = {
 	[DROP_HS_IDENTITY] = "handshake-identity",
 	[DROP_HS_SIGNATURE] = "handshake-signature",
 	[DROP_HS_RATE] = "handshake-rate",
+	[DROP_HS_DUPLICATE] = "handshake-duplicate",
 	[DROP_HS_UNEXPECTED] = "handshake-unexpected",
 };
 

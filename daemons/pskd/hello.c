@@ -415,12 +415,12 @@ static void on_bind_signed(struct signing *s, bool ok)
 
 static bool is_our_attempt(struct hello *h, const struct pskh *m, const struct sockaddr_in6 *from)
 {
-	if (h->state != HELLO_SENT) {
-		hello_drop(h, DROP_HS_UNEXPECTED);
-		return false;
-	}
 	if (!bytes_equal(m->nonce_a, h->hello_msg.nonce_a, PSKH_NONCE_LEN)) {
 		hello_drop(h, DROP_HS_NONCE);
+		return false;
+	}
+	if (h->state != HELLO_SENT) {
+		hello_drop(h, DROP_HS_DUPLICATE);
 		return false;
 	}
 	return hello_signature_is_right(h, m, h->hello, PSKH_HELLO_LEN, from);

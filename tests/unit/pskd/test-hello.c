@@ -1,0 +1,585 @@
+/* Both ends of the handshake in one process, over a network that the test holds in its hand. */
+#include "pskd/hello.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "base/clock.h"
+#include "base/file.h"
+#include "crypto/secret.h"
+#include "crypto/sign.h"
+#include "event/loop.h"
+#include "pskd/path.h"
+#include "unit/lib/test.h"
+
+enum { SLOTS = 1000, QUEUE = 64 };
+
+struct datagram {
+	uint8_t msg[PSKH_MAX];
+	size_t len;
+	struct sockaddr_in6 to;
+};
+
+struct side {
+	struct loop *loop;
+	struct keys *keys;
+	struct keys_options o;
+	char dir[200], ledger[256], file[256];
+	struct hello *hello;
+	struct hello_options ho;
+	struct drops drops;
+	struct sign_key *key;
+	struct sockaddr_in6 address;
+	struct session *session;
+	unsigned int n_sessions, again, events[HELLO_FAILED + 1];
+	uint64_t event_n;
+	bool cannot_sign;
+	/* signatures that are waiting */
+	struct {
+		hello_signed_fn done;
+		void *token;
+		uint8_t hash[PSKH_HASH_LEN];
+	} signing[8];
+	size_t n_signing;
+	struct datagram out[QUEUE];
+	size_t n_out;
+};
+
+static void on_send(const uint8_t *msg, size_t len, const struct sockaddr_in6 *to, void *arg)
+{
+	struct side *s = arg;
+
+	CHECK(s->n_out < QUEUE);
+	memcpy(s->out[s->n_out].msg, msg, len);
+	s->out[s->n_out].len = len;
+	s->out[s->n_out++].to = *to;
+}
+
+static int on_sign(const uint8_t hash[static PSKH_HASH_LEN], hello_signed_fn done, void *token, void *arg)
+{
+	struct side *s = arg;
+
+	if (s->n_signing == 8)
+		return -EAGAIN;
+	memcpy(s->signing[s->n_signing].hash, hash, PSKH_HASH_LEN);
+	s->signing[s->n_signing].done = done;
+	s->signing[s->n_signing++].token = token;
+	return 0;
+}
+
+static void sign_all(struct side *s)
+{
+	while (s->n_signing > 0) {
+		uint8_t sig[SIGN_LEN];
+
+		s->n_signing--;
+		sign_make(sig, s->key, PSKH_SIGN_CONTEXT, s->signing[s->n_signing].hash, PSKH_HASH_LEN);
+		s->signing[s->n_signing].done(s->cannot_sign ? NULL : sig, s->cannot_sign ? 0 : SIGN_LEN,
+					      s->signing[s->n_signing].token);
+	}
+}
+
+static void on_session(struct session **session, void *arg)
+{
+	struct side *s = arg;
+
+	session_free(s->session);
+	s->session = steal(session);
+	s->n_sessions++;
+}
+
+static void on_again(void *arg)
+{
+	((struct side *)arg)->again++;
+}
+
+static void on_round(unsigned int round, void *arg)
+{
+	(void)round;
+	(void)arg;
+}
+
+static void on_event(enum hello_event e, const struct sockaddr_in6 *from, uint64_t n, void *arg)
+{
+	struct side *s = arg;
+
+	(void)from;
+	s->events[e]++;
+	s->event_n = n;
+}
+
+static const struct hello_ops ops = { on_send, on_sign, on_session, on_again, on_round, on_event };
+
+static void open_side(struct side *s)
+{
+	char detail[200];
+
+	CHECK_EQ(keys_open(&s->keys, &s->o, NULL, detail, sizeof(detail)), 0);
+	s->ho.keys = s->keys;
+	CHECK_EQ(hello_new(&s->hello, &s->ho), 0);
+}
+
+static void close_side(struct side *s)
+{
+	s->hello = hello_free(s->hello);
+	s->keys = keys_close(s->keys);
+}
+
+static void side_init(struct side *s, const char *name, enum keys_role role, const uint8_t *material)
+{
+	static unsigned int n;
+	struct sign_public pub;
+	char detail[200];
+
+	memset(s, 0, sizeof(*s));
+	CHECK_EQ(crypto_init(), 0);
+	snprintf(s->dir, sizeof(s->dir), "%s/%s%u", test_tmpdir(), name, n++);
+	CHECK_EQ(mkdir(s->dir, 0700), 0);
+	snprintf(s->ledger, sizeof(s->ledger), "%s/t.ledger", s->dir);
+	snprintf(s->file, sizeof(s->file), "%s/key", s->dir);
+	CHECK_EQ(file_write_atomic(s->file, material, SLOTS * SLOT_LEN, 0600), 0);
+	CHECK_EQ(loop_new(&s->loop), 0);
+	s->o = (struct keys_options){ .ledger_path = s->ledger, .ledgers_dir = s->dir, .role = role,
+				      .window = 8192, .key_file = s->file, .loop = s->loop };
+	CHECK_EQ(keys_create_file(&s->o, NULL, NULL, detail, sizeof(detail)), 0);
+	CHECK_EQ(sign_key_generate(&s->key), 0);
+	sign_key_public(s->key, &pub);
+	s->ho = (struct hello_options){ .loop = s->loop, .role = role, .window = 8192, .ops = &ops, .arg = s,
+					.drops = &s->drops };
+	identity_id(s->ho.own_identity, &pub);
+	s->address = (struct sockaddr_in6){ .sin6_family = AF_INET6, .sin6_port = htons(role ? 2000 : 1000) };
+	s->address.sin6_addr.s6_addr[15] = role ? 2 : 1;
+	open_side(s);
+}
+
+struct pair {
+	struct side a, b;
+};
+
+static struct pair *pair_new(bool pinned)
+{
+	struct pair *p = calloc(1, sizeof(*p));
+	uint8_t *material = malloc(SLOTS * SLOT_LEN);
+
+	CHECK(p && material);
+	clock_fake_ms(1000000);
+	CHECK_EQ(crypto_init(), 0);
+	random_bytes(material, SLOTS * SLOT_LEN);
+	side_init(&p->a, "a", KEYS_INITIATOR, material);
+	side_init(&p->b, "b", KEYS_RESPONDER, material);
+	free(material);
+	if (pinned) {
+		close_side(&p->a);
+		close_side(&p->b);
+		p->a.ho.pinned = p->b.ho.pinned = true;
+		sign_key_public(p->b.key, &p->a.ho.peer_public);
+		sign_key_public(p->a.key, &p->b.ho.peer_public);
+		open_side(&p->a);
+		open_side(&p->b);
+	}
+	hello_set_candidates(p->a.hello, &p->b.address, 1);
+	return p;
+}
+
+static void side_done(struct side *s)
+{
+	session_free(s->session);
+	close_side(s);
+	sign_all(s);
+	sign_key_free(s->key);
+	loop_free(s->loop);
+}
+
+static void pair_free(struct pair *p)
+{
+	side_done(&p->a);
+	side_done(&p->b);
+	free(p);
+	clock_fake_ms(UINT64_MAX);
+}
+DEFINE_CLEANUP(struct pair *, pair_free);
+
+/* The next datagram of from, as if it came from its address. */
+static struct datagram take(struct side *from)
+{
+	struct datagram d = from->out[0];
+
+	CHECK(from->n_out > 0);
+	memmove(from->out, from->out + 1, --from->n_out * sizeof(d));
+	return d;
+}
+
+static struct datagram carry(struct side *from, struct side *to)
+{
+	struct datagram d;
+
+	sign_all(from);
+	d = take(from);
+	hello_on_message(to->hello, d.msg, d.len, &from->address);
+	sign_all(to);
+	return d;
+}
+
+static void shake_hands(struct pair *p)
+{
+	hello_start(p->a.hello);
+	carry(&p->a, &p->b);
+	carry(&p->b, &p->a);
+	carry(&p->a, &p->b);
+	CHECK_EQ(p->a.n_sessions, 1);
+	CHECK_EQ(p->b.n_sessions, 1);
+}
+
+TEST(handshake_gives_both_the_same_session)
+{
+	_cleanup_(pair_freep) struct pair *p = pair_new(false);
+
+	shake_hands(p);
+	CHECK_MEM(&p->a.session->id, &p->b.session->id, sizeof(p->a.session->id));
+	CHECK_MEM(&p->b.session->address, &p->a.address, sizeof(p->a.address));
+	hello_on_proven(p->a.hello);
+	CHECK(!hello_is_running(p->a.hello));
+}
+
+TEST(pinned_handshake_is_signed_by_both)
+{
+	_cleanup_(pair_freep) struct pair *p = pair_new(true);
+	struct pskh m;
+	struct datagram d;
+
+	hello_start(p->a.hello);
+	carry(&p->a, &p->b);
+	d = carry(&p->b, &p->a);
+	CHECK_EQ(pskh_decode(&m, d.msg, d.len), 0);
+	CHECK_EQ(m.sig_len, SIGN_LEN);
+	d = carry(&p->a, &p->b);
+	CHECK_EQ(pskh_decode(&m, d.msg, d.len), 0);
+	CHECK_EQ(m.sig_len, SIGN_LEN);
+	CHECK_EQ(p->b.n_sessions, 1);
+}
+
+TEST(stranger_with_the_right_key_file_is_refused_by_its_signature)
+{
+	_cleanup_(pair_freep) struct pair *p = pair_new(true);
+	struct sign_key *own = p->b.key;
+
+	CHECK_EQ(sign_key_generate(&p->b.key), 0);
+	hello_start(p->a.hello);
+	carry(&p->a, &p->b);
+	carry(&p->b, &p->a);
+	CHECK_EQ(p->a.n_sessions, 0);
+	CHECK_EQ(p->a.events[HELLO_BAD_SIGNATURE], 1);
+	CHECK_EQ(p->a.drops.n[DROP_HS_SIGNATURE], 1);
+	sign_key_free(p->b.key);
+	p->b.key = own;
+}
+
+TEST(another_identity_is_refused)
+{
+	_cleanup_(pair_freep) struct pair *p = pair_new(true);
+
+	close_side(&p->b);
+	p->b.ho.own_identity[3] ^= 1;
+	open_side(&p->b);
+	hello_start(p->a.hello);
+	carry(&p->a, &p->b);
+	carry(&p->b, &p->a);
+	CHECK_EQ(p->a.n_sessions, 0);
+	CHECK_EQ(p->a.events[HELLO_WRONG_IDENTITY], 1);
+}
+
+TEST(a_side_that_cannot_sign_says_so_and_sends_nothing)
+{
+	_cleanup_(pair_freep) struct pair *p = pair_new(true);
+
+	p->b.cannot_sign = true;
+	hello_start(p->a.hello);
+	carry(&p->a, &p->b);
+	CHECK_EQ(p->b.n_out, 0);
+	CHECK_EQ(p->b.events[HELLO_CANNOT_SIGN], 1);
+}
+
+TEST(i6_no_message_is_answered_by_more_bytes)
+{
+	_cleanup_(pair_freep) struct pair *p = pair_new(true);
+	struct datagram hello, welcome;
+
+	hello_start(p->a.hello);
+	hello = carry(&p->a, &p->b);
+	CHECK_EQ(p->b.n_out, 1);
+	welcome = p->b.out[0];
+	CHECK(welcome.len <= hello.len);
+	carry(&p->b, &p->a);
+	carry(&p->a, &p->b);
+	/* A responder's call is answered by one HELLO of the same length. */
+	hello_set_candidates(p->b.hello, &p->a.address, 1);
+	hello_on_proven(p->a.hello);
+	hello_start(p->b.hello);
+	hello = carry(&p->b, &p->a);
+	CHECK_EQ(p->a.n_out, 1);
+	CHECK(p->a.out[0].len <= hello.len);
+}
+
+TEST(i6_hellos_are_answered_no_oftener_than_the_bucket_allows)
+{
+	_cleanup_(pair_freep) struct pair *p = pair_new(false);
+	struct datagram hello;
+
+	hello_start(p->a.hello);
+	hello = take(&p->a);
+	for (int i = 0; i < 1000; i++) {
+		hello_on_message(p->b.hello, hello.msg, hello.len, &p->a.address);
+		CHECK(p->b.n_out <= 40);
+	}
+	CHECK_EQ(p->b.drops.n[DROP_HS_RATE], 960);
+}
+
+TEST(i4_responder_keeps_nothing_of_hellos)
+{
+	_cleanup_(pair_freep) struct pair *p = pair_new(true);
+	struct datagram hello;
+
+	hello_start(p->a.hello);
+	hello = take(&p->a);
+	for (int i = 0; i < 30; i++)
+		hello_on_message(p->b.hello, hello.msg, hello.len, &p->a.address);
+	/* Eight signatures in flight, the rest is dropped. */
+	CHECK_EQ(p->b.n_signing, 8);
+	CHECK_EQ(p->b.n_sessions, 0);
+}
+
+TEST(i6_every_flipped_byte_of_every_message_is_unanswered)
+{
+	for (int stage = 0; stage < 3; stage++) {
+		_cleanup_(pair_freep) struct pair *p = pair_new(false);
+		struct side *from = stage == 1 ? &p->b : &p->a, *to = stage == 1 ? &p->a : &p->b;
+		struct datagram d;
+
+		hello_start(p->a.hello);
+		if (stage > 0)
+			carry(&p->a, &p->b);
+		if (stage > 1)
+			carry(&p->b, &p->a);
+		d = take(from);
+		for (size_t i = 0; i < d.len; i++) {
+			d.msg[i] ^= (uint8_t)(1 << i % 8);
+			hello_on_message(to->hello, d.msg, d.len, &from->address);
+			d.msg[i] ^= (uint8_t)(1 << i % 8);
+			CHECK_EQ(to->n_out, 0);
+			CHECK_EQ(to->n_sessions, 0);
+		}
+		hello_on_message(to->hello, d.msg, d.len, &from->address);
+		CHECK(to->n_out == 1 || to->n_sessions == 1);
+		session_free(p->a.session);
+		p->a.session = NULL;
+	}
+}
+
+TEST(i6_bind_counts_only_from_the_address_that_was_welcomed)
+{
+	_cleanup_(pair_freep) struct pair *p = pair_new(false);
+	struct sockaddr_in6 other;
+	struct datagram bind;
+
+	hello_start(p->a.hello);
+	carry(&p->a, &p->b);
+	carry(&p->b, &p->a);
+	bind = take(&p->a);
+	other = p->a.address;
+	other.sin6_port ^= 1;
+	hello_on_message(p->b.hello, bind.msg, bind.len, &other);
+	CHECK_EQ(p->b.n_sessions, 0);
+	CHECK_EQ(p->b.drops.n[DROP_HS_NONCE], 1);
+	hello_on_message(p->b.hello, bind.msg, bind.len, &p->a.address);
+	CHECK_EQ(p->b.n_sessions, 1);
+}
+
+TEST(i7_welcome_is_good_for_two_epochs_of_the_boot_clock)
+{
+	static const struct {
+		uint64_t later_ms;
+		unsigned int sessions;
+	} cases[] = { { 0, 1 }, { 7999, 1 }, { 8000, 1 }, { 15999, 1 }, { 16000, 0 }, { 1000000, 0 } };
+
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		_cleanup_(pair_freep) struct pair *p = pair_new(false);
+		struct datagram bind;
+
+		hello_start(p->a.hello);
+		carry(&p->a, &p->b); /* at 1000000, where an epoch begins */
+		carry(&p->b, &p->a);
+		bind = take(&p->a);
+		clock_fake_ms(1000000 + cases[i].later_ms);
+		hello_on_message(p->b.hello, bind.msg, bind.len, &p->a.address);
+		CHECK_EQ(p->b.n_sessions, cases[i].sessions);
+	}
+}
+
+TEST(replayed_bind_makes_no_second_session)
+{
+	_cleanup_(pair_freep) struct pair *p = pair_new(false);
+	struct datagram bind;
+
+	hello_start(p->a.hello);
+	carry(&p->a, &p->b);
+	carry(&p->b, &p->a);
+	bind = carry(&p->a, &p->b);
+	for (int i = 0; i < 5; i++)
+		hello_on_message(p->b.hello, bind.msg, bind.len, &p->a.address);
+	CHECK_EQ(p->b.n_sessions, 1);
+	/* Its answer may have been lost: that alone is repeated. */
+	CHECK_EQ(p->b.again, 5);
+}
+
+TEST(bind_of_an_earlier_start_is_dead)
+{
+	_cleanup_(pair_freep) struct pair *p = pair_new(false);
+	struct datagram bind;
+
+	hello_start(p->a.hello);
+	carry(&p->a, &p->b);
+	carry(&p->b, &p->a);
+	bind = carry(&p->a, &p->b);
+	close_side(&p->b);
+	open_side(&p->b);
+	hello_on_message(p->b.hello, bind.msg, bind.len, &p->a.address);
+	CHECK_EQ(p->b.n_sessions, 1);
+	CHECK_EQ(p->b.drops.n[DROP_HS_NONCE], 1);
+}
+
+TEST(replayed_welcome_is_refused)
+{
+	_cleanup_(pair_freep) struct pair *p = pair_new(false);
+	struct datagram welcome;
+
+	hello_start(p->a.hello);
+	carry(&p->a, &p->b);
+	welcome = carry(&p->b, &p->a);
+	hello_on_message(p->a.hello, welcome.msg, welcome.len, &p->b.address);
+	CHECK_EQ(p->a.drops.n[DROP_HS_DUPLICATE], 1);
+	hello_stop(p->a.hello);
+	hello_start(p->a.hello);
+	hello_on_message(p->a.hello, welcome.msg, welcome.len, &p->b.address);
+	CHECK_EQ(p->a.drops.n[DROP_HS_NONCE], 1);
+	CHECK_EQ(p->a.n_sessions, 1);
+}
+
+TEST(a_call_makes_the_initiator_begin)
+{
+	_cleanup_(pair_freep) struct pair *p = pair_new(false);
+
+	hello_set_candidates(p->b.hello, &p->a.address, 1);
+	hello_start(p->b.hello);
+	carry(&p->b, &p->a); /* role responder: "call me" */
+	carry(&p->a, &p->b); /* HELLO */
+	carry(&p->b, &p->a);
+	carry(&p->a, &p->b);
+	CHECK_EQ(p->b.n_sessions, 1);
+}
+
+TEST(own_role_and_own_reflection_are_refused)
+{
+	_cleanup_(pair_freep) struct pair *p = pair_new(false);
+	struct datagram hello;
+
+	hello_start(p->a.hello);
+	hello = take(&p->a);
+	hello_on_message(p->a.hello, hello.msg, hello.len, &p->b.address);
+	CHECK_EQ(p->a.events[HELLO_REFLECTED], 1);
+	hello_stop(p->a.hello);
+	hello_start(p->a.hello);
+	hello_on_message(p->a.hello, hello.msg, hello.len, &p->b.address);
+	CHECK_EQ(p->a.events[HELLO_OWN_ROLE], 1);
+	CHECK_EQ(p->a.drops.n[DROP_HS_ROLE], 2);
+}
+
+TEST(other_key_material_is_named_as_such)
+{
+	_cleanup_(pair_freep) struct pair *p = pair_new(false);
+	struct datagram hello;
+
+	hello_start(p->a.hello);
+	hello = take(&p->a);
+	hello.msg[8] ^= 1;
+	hello_on_message(p->b.hello, hello.msg, hello.len, &p->a.address);
+	CHECK_EQ(p->b.events[HELLO_OTHER_KEY], 1);
+	CHECK_EQ(p->b.drops.n[DROP_HS_OTHER_KEY], 1);
+}
+
+/* b has authenticated all below next, though a's ledger does not know that it sent them. */
+static void pretend_received(struct side *s, uint64_t next)
+{
+	for (uint64_t high = 0; high < next; high += 500)
+		keys_rx_advance(s->keys, high);
+	keys_rx_advance(s->keys, next - 1);
+}
+
+TEST(i1_a_side_that_was_rolled_back_goes_forward)
+{
+	_cleanup_(pair_freep) struct pair *p = pair_new(false);
+
+	pretend_received(&p->b, 5000);
+	pretend_received(&p->a, 7000);
+	shake_hands(p);
+	CHECK(keys_tx_next(p->a.keys) >= 5000);
+	CHECK(keys_tx_next(p->b.keys) >= 7000);
+	CHECK_EQ(p->a.events[HELLO_OWN_ROLLBACK], 1);
+	CHECK_EQ(p->a.events[HELLO_PEER_ROLLBACK], 1);
+	CHECK_EQ(p->b.events[HELLO_OWN_ROLLBACK], 1);
+}
+
+TEST(i1_a_jump_over_one_percent_stops_and_asks)
+{
+	_cleanup_(pair_freep) struct pair *p = pair_new(false);
+	uint64_t tx, rx;
+
+	pretend_received(&p->b, 20000);
+	hello_start(p->a.hello);
+	carry(&p->a, &p->b);
+	carry(&p->b, &p->a);
+	CHECK_EQ(p->a.n_sessions, 0);
+	CHECK_EQ(p->a.events[HELLO_NEEDS_BURN], 1);
+	CHECK_EQ(keys_tx_next(p->a.keys), 0);
+	hello_burn_targets(p->a.hello, &tx, &rx);
+	CHECK_EQ(tx, 20000);
+}
+
+TEST(sessions_get_numbers_that_neither_side_used_last)
+{
+	_cleanup_(pair_freep) struct pair *p = pair_new(false);
+
+	shake_hands(p);
+	CHECK_EQ(p->a.session->id.number, 1);
+	hello_on_proven(p->a.hello);
+	/* The responder forgets; the initiator does not. */
+	close_side(&p->b);
+	open_side(&p->b);
+	hello_start(p->a.hello);
+	carry(&p->a, &p->b);
+	carry(&p->b, &p->a);
+	carry(&p->a, &p->b);
+	CHECK_EQ(p->a.session->id.number, 2);
+	CHECK_EQ(p->b.session->id.number, 2);
+}
+
+TEST(i1_sessions_never_share_a_key)
+{
+	_cleanup_(pair_freep) struct pair *p = pair_new(false);
+	struct slot_key material = { .key = "the slot's own key" };
+	uint8_t first[SLOT_KEY_LEN];
+
+	shake_hands(p);
+	memcpy(first, session_tx(p->a.session, 0, &material)->key, sizeof(first));
+	CHECK(memcmp(first, material.key, sizeof(first)) != 0);
+	/* The other direction, of the same material. */
+	CHECK(memcmp(first, session_tx(p->b.session, 0, &material)->key, sizeof(first)) != 0);
+	hello_on_proven(p->a.hello);
+	hello_start(p->a.hello);
+	carry(&p->a, &p->b);
+	carry(&p->b, &p->a);
+	carry(&p->a, &p->b);
+	CHECK(memcmp(first, session_tx(p->a.session, 0, &material)->key, sizeof(first)) != 0);
+}
