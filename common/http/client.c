@@ -19,6 +19,7 @@
 #include <event2/bufferevent.h>
 #include <event2/event.h>
 #include <event2/bufferevent_ssl.h>
+#include <event2/event.h>
 #include <openssl/err.h>
 #include <openssl/ssl.h>
 #include <openssl/x509v3.h>
@@ -51,6 +52,7 @@ struct http_client {
 	http_client_fn fn;
 	void *arg;
 	const char *doing;
+	bool asked; /* the request is on its way */
 	char *head;
 	char detail[256];
 };
@@ -294,7 +296,8 @@ static void on_event(struct bufferevent *stream, short what, void *arg)
 
 	if (what & BEV_EVENT_CONNECTED) {
 		setsockopt(bufferevent_getfd(stream), IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
-		c->doing = "waiting for the relay's answer";
+		c->doing = "waiting for the answer";
+		c->asked = true;
 		bufferevent_write(stream, c->request, strlen(c->request));
 		return;
 	}
@@ -311,7 +314,7 @@ static void on_event(struct bufferevent *stream, short what, void *arg)
 		}
 		return;
 	}
-	if (c->doing[0] == 'w') {
+	if (c->asked) {
 		snprintf(c->detail, sizeof(c->detail), "the connection was closed before an answer came");
 		fail(c, WEBSOCKET_E_CONNECT);
 		return;

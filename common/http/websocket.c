@@ -382,8 +382,11 @@ static void read_some(struct websocket *ws)
 	ws->read_budget = READ_BUDGET;
 	ws->heard_ms = clock_now_ms();
 	reading++;
-	if (wslay_event_recv(ws->wslay) != 0 && !ws->eof)
-		ws->broken = true;
+	if (wslay_event_recv(ws->wslay) != 0 && !ws->eof) {
+		/* A frame that is none: wslay (or fail() before it) has queued the close frame. */
+		ws->failed = true;
+		wslay_event_shutdown_read(ws->wslay);
+	}
 	reading--;
 	/* The scratch buffer is for one turn. */
 	if (ws->in_len && !ws->in) {

@@ -12,6 +12,7 @@
 #include <event2/buffer.h>
 #include <event2/bufferevent.h>
 #include <event2/event.h>
+#include <event2/event.h>
 
 #include "base/base64.h"
 #include "event/loop.h"
