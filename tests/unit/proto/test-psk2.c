@@ -44,7 +44,9 @@ TEST(psk2_header_is_as_published)
 	psk2_header_encode(packet, &h);
 	CHECK_MEM(packet, expected, sizeof(expected));
 	CHECK_EQ(psk2_header_decode(&back, packet, sizeof(packet)), 0);
-	CHECK_MEM(&back, &h, sizeof(h));
+	/* By the wire form: a struct's padding may hold anything. */
+	psk2_header_encode(packet, &back);
+	CHECK_MEM(packet, expected, sizeof(expected));
 }
 
 TEST(psk2_refuses_what_is_short_or_foreign)
@@ -76,14 +78,15 @@ TEST(handshake_messages_survive_a_round_trip)
 
 	for (int type = PSKH_HELLO; type <= PSKH_BIND; type++) {
 		struct pskh m = sample((enum pskh_type)type), back;
-		uint8_t msg[PSKH_MAX];
+		uint8_t msg[PSKH_MAX], again[PSKH_MAX];
 		size_t len = pskh_encode(msg, &m, key);
 
 		CHECK_EQ(len, lengths[type]);
 		CHECK(pskh_is_handshake(msg, len));
 		CHECK(pskh_is_authentic(msg, len, key));
 		CHECK_EQ(pskh_decode(&back, msg, len), 0);
-		CHECK_MEM(&back, &m, sizeof(m));
+		CHECK_EQ(pskh_encode(again, &back, key), len);
+		CHECK_MEM(again, msg, len);
 	}
 }
 
