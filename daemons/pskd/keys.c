@@ -243,6 +243,21 @@ static const uint8_t *chain_at(const struct lane *l, uint64_t seq, uint64_t reco
 	return lane_chain(l, ledger_slot(seq));
 }
 
+/*
+ * True while a record still holds a chain whose slot both this life and the
+ * next have left behind: with it, the disk would tell the keys of packets that are past.
+ */
+bool keys_chains_lag(const struct keys *k)
+{
+	uint64_t rx = keys_rx_exact(k);
+
+	if (k->file || !chain_at(&k->rx, rx, k->newest->rx_mark, k->newest->rx_chain))
+		return false;
+	return !k->other_ok || ledger_slot(k->newest->rx_mark) < ledger_slot(rx) ||
+	       ledger_slot(k->other->rx_mark) < ledger_slot(rx) ||
+	       ledger_slot(k->other->tx_reserved) < ledger_slot(k->tx_next);
+}
+
 /* What the next record should say, in k->work. */
 static void compose(struct keys *k)
 {
@@ -409,7 +424,7 @@ static bool erase_wants_record(const struct keys *k)
 {
 	uint64_t spent = spent_slots(k, k->tx_next, keys_rx_exact(k));
 
-	if (!k->tidy || k->erase == KEYS_ERASE_NONE || k->hold_erase)
+	if (k->erase == KEYS_ERASE_NONE || k->hold_erase)
 		return false;
 	if (k->edge.to > k->erased)
 		return !k->other_ok || !is_announced(k);
@@ -439,7 +454,7 @@ static bool record_is_due(const struct keys *k)
 		return true;
 	if (k->prototype && k->rx_wanted > rx_usable(k))
 		return true;
-	return k->settle || k->due || erase_wants_record(k);
+	return k->settle || k->due || (k->tidy && (erase_wants_record(k) || keys_chains_lag(k)));
 }
 
 static void on_job(void *arg, bool cancelled);

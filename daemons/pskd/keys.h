@@ -73,7 +73,7 @@ int keys_create_root(const struct keys_options *o, uint8_t root[static 32],
 /* Open, lock, recover. detail says what failed in words. recovered (may be NULL): what was burned by recovery, in packets. */
 int keys_open(struct keys **out, const struct keys_options *o, uint64_t *recovered, char *detail,
 	      size_t detail_cap);
-/* Clean stop: exact marks are made durable, secrets wiped. Blocks for one fsync at most. */
+/* Clean stop: exact marks are made durable, spent chains leave the disk, secrets are wiped. Blocks for up to three fsyncs. */
 struct keys *keys_close(struct keys *k);
 DEFINE_CLEANUP(struct keys *, keys_close);
 
@@ -116,7 +116,7 @@ bool keys_rx_advance(struct keys *k, uint64_t highest);
 /* The peer proved by handshake that it will send from next on: expand there. 0, KEYS_E_NEEDS_BURN, negative errno. */
 int keys_rx_forward(struct keys *k, uint64_t next, bool burn);
 /*
- * Lower marks, and finish erasing, after 5 s of silence. Call at most once a second while traffic
+ * Lower marks, and finish erasing what is spent, after 5 s of silence. Call at most once a second while traffic
  * flows, and once more at least 5 s after the call that saw the last of it.
  */
 void keys_tick(struct keys *k, uint64_t now_ms);

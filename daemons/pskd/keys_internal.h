@@ -77,7 +77,7 @@ struct keys {
 	uint64_t erased;
 	uint64_t erase_ms; /* when the last step began */
 	int erase_error;
-	bool tidy; /* in this silence, finish erasing */
+	bool tidy; /* in this silence, finish erasing, and let both records move on */
 
 	/* What the last tick saw. */
 	uint64_t seen_tx, seen_rx, quiet_since_ms;
@@ -125,6 +125,7 @@ size_t keys_rx_missing(const struct keys *k);
  * would cost packets. 0, KEYS_E_CHANGED or a negative errno.
  */
 int keys_draw_now(struct keys *k, struct lane *l, size_t (*missing)(const struct keys *k));
+bool keys_chains_lag(const struct keys *k);
 /* Write what is now by hand, and wait. 0 or a negative errno. */
 int keys_write_now(struct keys *k);
 void keys_on_written(int error, const struct ledger_record *r, void *arg);

@@ -396,7 +396,8 @@ struct keys *keys_close(struct keys *k)
 		k->on_ready = NULL;
 		k->closing = true;
 		/* When this fails, what was reserved is lost to the next life, and nothing else. */
-		if (!is_exact(k) || ledger_is_busy(k->ledger))
+		if ((!is_exact(k) || ledger_is_busy(k->ledger)) && keys_write_now(k) == 0 &&
+		    keys_chains_lag(k))
 			(void)keys_write_now(k);
 	}
 	ledger_close(k->ledger);

@@ -1443,35 +1443,45 @@ TEST(a_used_and_erased_file_cannot_be_added_again)
 	end_done(&a);
 }
 
-TEST(spent_chains_are_gone_from_the_disk)
+static void check_chains(const struct end *e, unsigned int n, bool there)
 {
-	uint8_t root[32], chain[2][32];
+	uint8_t root[32], chain[32];
 	struct snapshot s;
+
+	for (size_t i = 0; i < sizeof(root); i++)
+		root[i] = (uint8_t)i;
+	ledger_save(e, &s);
+	CHECK(!memmem(s.b, sizeof(s.b), root, 32));
+	for (unsigned int d = 0; d < 2; d++) {
+		ratchet_start(chain, root, tunnel_id, d);
+		for (unsigned int i = 0; i < n; i++) {
+			CHECK_EQ(memmem(s.b, sizeof(s.b), chain, 32) != NULL, there);
+			ratchet_step(chain, 1);
+		}
+	}
+}
+
+TEST(spent_chains_are_gone_from_the_disk_after_a_silence_and_a_stop)
+{
+	uint64_t i = 0;
 	struct end a;
 
 	end_init(&a, "a", KEYS_INITIATOR);
 	end_create_root(&a);
-	for (size_t i = 0; i < sizeof(root); i++)
-		root[i] = (uint8_t)i;
-	for (unsigned int d = 0; d < 2; d++)
-		ratchet_start(chain[d], root, tunnel_id, d);
-	ledger_save(&a, &s);
-	CHECK(memmem(s.b, sizeof(s.b), chain[0], 32));
-	CHECK(memmem(s.b, sizeof(s.b), chain[1], 32));
-	CHECK(!memmem(s.b, sizeof(s.b), root, 32));
-
+	check_chains(&a, 1, true);
 	end_open(&a);
-	for (uint64_t i = 0; i < 8000; i++) {
+	for (; i < 8000; i++) {
+		take_one(&a);
+		CHECK(keys_rx_advance(a.keys, i));
+	}
+	be_silent(&a);
+	check_chains(&a, 8, false);
+	for (; i < 12500; i++) {
 		take_one(&a);
 		CHECK(keys_rx_advance(a.keys, i));
 	}
 	end_close(&a);
-	ledger_save(&a, &s);
-	for (unsigned int d = 0; d < 2; d++)
-		for (int i = 0; i < 7; i++) {
-			CHECK(!memmem(s.b, sizeof(s.b), chain[d], 32));
-			ratchet_step(chain[d], 1);
-		}
+	check_chains(&a, 12, false);
 	end_done(&a);
 }
 
