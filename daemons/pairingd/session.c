@@ -46,6 +46,7 @@ struct stretching {
 	struct list node;
 	struct session *session; /* NULL: nobody waits for it any more */
 	struct pairing_stretch *job;
+	uint64_t took_us;
 };
 
 struct session {
@@ -225,6 +226,7 @@ static void on_stretched_done(void *arg, bool cancelled)
 	struct pairing_stretch *job = steal(&w->job);
 
 	(void)cancelled;
+	log_debug("stretching the secret took %llu us", (unsigned long long)w->took_us);
 	list_remove(&w->node);
 	free(w);
 	if (!s) {
@@ -240,8 +242,10 @@ static void on_stretched_done(void *arg, bool cancelled)
 static void stretch_work(void *arg)
 {
 	struct stretching *w = arg;
+	uint64_t begun_us = clock_now_us();
 
 	pairing_stretch_run(w->job);
+	w->took_us = clock_now_us() - begun_us;
 }
 
 static int start_stretching(struct session *s, struct pairing_stretch *job)
