@@ -58,7 +58,11 @@ struct keys_options {
 	const char *key_file;
 	enum keys_erase erase;
 	struct loop *loop;
-	/* After KEYS_E_NOT_READY or a failed write: something changed, try again. error 0 or negative errno of the ledger's disk. */
+	/*
+	 * After KEYS_E_NOT_READY or a failed write: something changed, try again. error 0, a
+	 * negative errno of the ledger's disk, or -EBADMSG: the key file is not as it was when it
+	 * was added. May close the keys.
+	 */
 	void (*on_ready)(int error, void *arg);
 	void *arg;
 };

@@ -490,7 +490,10 @@ void tunnel_on_keys(int error, void *arg)
 {
 	struct tunnel *t = arg;
 
-	if (error)
+	if (error == -EBADMSG)
+		note(t, LOG_ERR, &MSG_TUNNEL_LEDGER, E(KeyFileDiffers), NULL,
+		     "the key file is not as it was when it was added");
+	else if (error)
 		note(t, LOG_ERR, &MSG_TUNNEL_LEDGER, E(StorageFailed), NULL, strerror(-error));
 	if (t->path)
 		path_on_keys_ready(t->path);
