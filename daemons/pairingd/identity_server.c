@@ -365,7 +365,7 @@ static void allow(struct identity_server *s, uid_t uid, bool login)
 		s->allowed[s->n_allowed++] = (struct allowed){ uid, login };
 }
 
-int identity_server_set_users(struct identity_server *s, const struct config_list *users)
+void identity_server_set_users(struct identity_server *s, const struct config_list *users)
 {
 	s->n_allowed = 0;
 	allow(s, 0, false);
@@ -378,7 +378,6 @@ int identity_server_set_users(struct identity_server *s, const struct config_lis
 		else
 			log_debug("identity_users: there is no user %s", users->v[i]);
 	}
-	return 0;
 }
 
 int identity_server_new(struct identity_server **out, const struct identity_server_options *o)

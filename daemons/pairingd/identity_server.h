@@ -22,8 +22,8 @@ struct identity_server_options {
 
 /* 0 or a negative errno of making the socket. */
 int identity_server_new(struct identity_server **out, const struct identity_server_options *o);
-/* Another list of users (copied), for connections to come. On -ENOMEM the old one stays. */
-int identity_server_set_users(struct identity_server *s, const struct config_list *users);
+/* Another list of users, for connections to come. */
+void identity_server_set_users(struct identity_server *s, const struct config_list *users);
 struct identity_server *identity_server_free(struct identity_server *s);
 DEFINE_CLEANUP(struct identity_server *, identity_server_free);
 

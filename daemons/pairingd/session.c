@@ -415,9 +415,13 @@ static void on_timer(void *arg)
 		serve(s);
 		return;
 	}
-	/* Nobody handed a secret over, or nobody waits any more. */
-	s->failure = pairing_error(s->gone ? PAIRING_CANCELLED : PAIRING_EXPIRED, PAIRING_OK,
-				   s->class);
+	if (s->gone)
+		s->failure = pairing_error(PAIRING_CANCELLED, PAIRING_OK, s->class);
+	else if (s->ticket_used)
+		s->failure = relay_error(RELAY_CLIENT_E_UNREACHABLE, "it does not answer in time",
+					 s->failure_text, sizeof(s->failure_text));
+	else
+		s->failure = pairing_error(PAIRING_EXPIRED, PAIRING_OK, s->class);
 	fail(s, &s->failure);
 }
 
@@ -600,7 +604,9 @@ static void go_to_relay(struct session *s)
 	int r;
 
 	h.arg = s;
-	loop_timer_stop(s->timer);
+	/* All of it together: making the session, connecting, and the relay's hello. */
+	if (loop_timer_start(s->timer, cfg->relay_ms))
+		log_debug("cannot start the deadline's timer");
 	notify_step(s, step, "relay", clock_now_ms() + cfg->relay_ms);
 	r = relay_client_new(&s->client, s->all->o.loop, &o, &h);
 	if (!r)
