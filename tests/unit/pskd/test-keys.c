@@ -490,7 +490,7 @@ TEST(i1_no_sequence_of_a_key_file_is_taken_twice_across_kill)
 	/* Two pieces, so that lives cross from one to the other. */
 	end_create_file(&a, 9000);
 	a.o.prototype = true;
-	kill_many(&a, l, 120, 12, NULL);
+	kill_many(&a, l, 60, 12, NULL);
 	loop_free(a.loop);
 }
 
@@ -515,7 +515,7 @@ TEST(i1_no_sequence_is_taken_twice_though_a_record_is_lost_at_every_other_kill)
 
 	end_init(&a, "a", KEYS_INITIATOR);
 	end_create_root(&a);
-	kill_many(&a, l, 150, 12, damage_one_record);
+	kill_many(&a, l, 100, 12, damage_one_record);
 	loop_free(a.loop);
 }
 
@@ -529,7 +529,7 @@ TEST(i1_erasing_survives_kill)
 	a.o.window = 4096;
 	end_create_file(&a, 9000);
 	/* live() fails when the file does not fit its hashes. */
-	kill_many(&a, l, 100, 60, NULL);
+	kill_many(&a, l, 50, 60, NULL);
 	loop_free(a.loop);
 }
 
