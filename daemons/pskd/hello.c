@@ -220,29 +220,27 @@ static int judge(struct hello *h, int r, const struct sockaddr_in6 *from, uint64
 	}
 }
 
+/* Both are asked, so that one burn can answer both. */
 int hello_forward(struct hello *h, uint64_t tx_next, uint64_t rx_next, const struct sockaddr_in6 *from)
 {
 	uint64_t own = keys_tx_next(h->o.keys);
 	uint64_t high = keys_rx_high(h->o.keys), seen = high == UINT64_MAX ? 0 : high + 1;
-	int r;
+	int tx = 0, rx = 0;
 
-	if (rx_next > own) {
-		r = keys_tx_forward(h->o.keys, rx_next, false);
-		if (r == KEYS_E_NEEDS_BURN)
-			h->burn_tx = rx_next;
-		if (r == 0 || r == KEYS_E_NOT_READY || r == KEYS_E_NEEDS_BURN)
-			hello_event(h, HELLO_OWN_ROLLBACK, from, rx_next - own);
-		if (judge(h, r, from, rx_next - own))
-			return -1;
-	}
-	if (tx_next > seen) {
-		r = keys_rx_forward(h->o.keys, tx_next, false);
-		if (r == KEYS_E_NEEDS_BURN)
-			h->burn_rx = tx_next;
-		if (judge(h, r, from, tx_next - seen))
-			return -1;
-	}
-	return 0;
+	hello_clear_burn(h);
+	if (rx_next > own)
+		tx = keys_tx_forward(h->o.keys, rx_next, false);
+	if (tx_next > seen)
+		rx = keys_rx_forward(h->o.keys, tx_next, false);
+	if (tx == KEYS_E_NEEDS_BURN)
+		h->burn_tx = rx_next;
+	if (rx == KEYS_E_NEEDS_BURN)
+		h->burn_rx = tx_next;
+	if (rx_next > own && (tx == 0 || tx == KEYS_E_NOT_READY || tx == KEYS_E_NEEDS_BURN))
+		hello_event(h, HELLO_OWN_ROLLBACK, from, rx_next - own);
+	if (judge(h, tx, from, rx_next - own))
+		return -1;
+	return judge(h, rx, from, tx_next - seen);
 }
 
 void hello_burn_targets(const struct hello *h, uint64_t *tx_next, uint64_t *rx_next)
