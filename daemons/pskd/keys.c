@@ -34,6 +34,7 @@ enum {
 	RX_LAZY_MS = 10000,    /* handshake: how old the durable receive mark may get while traffic flows */
 	QUIET_MS = 5000,
 	JOB_SLOTS_MAX = 256,
+	RATCHET_AHEAD = 8, /* more than is needed, for fewer jobs */
 	INLINE_STEPS_MAX = 4096, /* about 10 ms of hashing */
 	RETRY_MIN_MS = 1000,
 	RETRY_MAX_MS = 60000,
@@ -110,13 +111,14 @@ static uint64_t burn_limit(const struct keys *k)
 /* How many slots the lane should be drawn further, so that all before `need` are there; 0: none. */
 static size_t lane_missing(const struct keys *k, const struct lane *l, uint64_t need)
 {
-	uint64_t first = lane_next(l), last;
-	uint64_t slots_total = slots_for(k->end);
+	uint64_t first = lane_next(l), total = slots_for(k->end), last;
 
-	need = min_u64(need, slots_total);
-	if (first >= need)
+	/* A file may lie on a slow disk: begin long before it is urgent. */
+	if (first >= min_u64(k->file ? need + FILE_AHEAD / 2 : need, total))
 		return 0;
-	last = k->file ? min_u64(need + FILE_AHEAD, keyfile_piece_end(k->file, first)) : need;
+	last = min_u64(need + (k->file ? FILE_AHEAD : RATCHET_AHEAD), total);
+	if (k->file)
+		last = min_u64(last, keyfile_piece_end(k->file, first));
 	last = min_u64(last, l->base + l->cap);
 	last = min_u64(last, first + JOB_SLOTS_MAX);
 	return last > first ? (size_t)(last - first) : 0;
@@ -149,17 +151,14 @@ size_t keys_rx_missing(const struct keys *k)
 
 static struct job *next_draw(struct keys *k)
 {
-	size_t n = keys_tx_missing(k);
-
-	if (n > 0)
-		return job_draw(k, &k->tx, n);
-	n = keys_rx_missing(k);
-	return n > 0 ? job_draw(k, &k->rx, n) : NULL;
+	if (!k->tx.held && keys_tx_missing(k) > 0)
+		return job_draw(k, &k->tx, keys_tx_missing(k));
+	return job_draw(k, &k->rx, keys_rx_missing(k));
 }
 
 static bool has_draw(const struct keys *k)
 {
-	return keys_tx_missing(k) > 0 || keys_rx_missing(k) > 0;
+	return (!k->tx.held && keys_tx_missing(k) > 0) || (!k->rx.held && keys_rx_missing(k) > 0);
 }
 
 /* ---- telling ---- */
@@ -187,7 +186,7 @@ void keys_on_retry(void *arg)
 {
 	struct keys *k = arg;
 
-	k->hold_writes = k->hold_draws = false;
+	k->hold_writes = k->tx.held = k->rx.held = false;
 	kick(k);
 }
 
@@ -211,6 +210,14 @@ static void tell_waiting(struct keys *k)
 
 /* ---- records ---- */
 
+/* Up to where sequences should be usable now: a block on, or to where the slots end that could be drawn. */
+static uint64_t tx_goal(const struct keys *k)
+{
+	uint64_t goal = min_u64(k->tx_next + k->block, k->end);
+
+	return k->tx.held ? min_u64(goal, k->tx.to * SLOT_PACKETS) : goal;
+}
+
 static uint64_t next_reserve(const struct keys *k)
 {
 	uint64_t now = k->newest->tx_reserved;
@@ -218,7 +225,7 @@ static uint64_t next_reserve(const struct keys *k)
 	if (k->closing)
 		return k->tx_next;
 	if (k->tx_wanted)
-		return max_u64(min_u64(k->tx_next + k->block, k->end), now);
+		return max_u64(max_u64(tx_goal(k), k->tx_next), now);
 	if (k->settle && now > k->tx_next + BLOCK_MIN)
 		return min_u64(k->tx_next + BLOCK_MIN, k->end);
 	return max_u64(now, k->tx_next);
@@ -448,9 +455,9 @@ static void finish_erase(struct keys *k, const struct job *j)
 
 static bool record_is_due(const struct keys *k)
 {
-	uint64_t goal = min_u64(k->tx_next + k->block, k->end);
+	uint64_t goal = tx_goal(k);
 
-	if (k->tx_wanted && tx_left(k) < goal - k->tx_next && k->tx.to >= slots_for(goal))
+	if (k->tx_wanted && k->tx_next + tx_left(k) < goal && k->tx.to >= slots_for(goal))
 		return true;
 	if (k->prototype && k->rx_wanted > rx_usable(k))
 		return true;
@@ -473,8 +480,10 @@ static void kick(struct keys *k)
 {
 	if (k->hold)
 		return;
-	if (!k->job && !k->hold_draws && has_draw(k) && !start_job(k, next_draw(k)))
-		retry_later(k, &k->hold_draws, -EAGAIN);
+	if (!k->job && has_draw(k) && !start_job(k, next_draw(k))) {
+		k->tx.held = true;
+		retry_later(k, &k->rx.held, -EAGAIN);
+	}
 	if (!k->hold_writes && !ledger_is_busy(k->ledger) && record_is_due(k)) {
 		k->due = false;
 		k->settling = k->settle;
@@ -486,20 +495,15 @@ static void kick(struct keys *k)
 		(void)start_job(k, next_erase(k));
 }
 
-static int job_errno(int e)
-{
-	return e == KEYS_E_CHANGED ? -EBADMSG : err_fold(e);
-}
-
 static void finish_draw(struct keys *k, const struct job *j)
 {
 	if (j->error) {
-		k->draw_error = job_errno(j->error);
-		retry_later(k, &k->hold_draws, k->draw_error);
+		j->lane->error = j->error == KEYS_E_CHANGED ? -EBADMSG : err_fold(j->error);
+		retry_later(k, &j->lane->held, j->lane->error);
 		return;
 	}
-	if (k->draw_error) {
-		k->draw_error = 0;
+	if (j->lane->error) {
+		j->lane->error = 0;
 		k->retry_ms = 0;
 		tell(k, 0);
 	}
@@ -556,7 +560,7 @@ uint64_t keys_tx_next(const struct keys *k)
 /* Traffic: what silence would have lowered stays up. */
 static void want_tx(struct keys *k)
 {
-	k->settle = false;
+	k->settle = k->tidy = false;
 	if (k->tx_wanted)
 		return;
 	k->tx_wanted = true;
@@ -690,6 +694,8 @@ int keys_rx_forward(struct keys *k, uint64_t next, bool burn)
 
 	if (next > k->end)
 		return -ERANGE;
+	/* What was agreed to once, by a burn perhaps, needs no second word. */
+	exact = max_u64(exact, k->rx_expect);
 	if (next <= exact || next == k->end)
 		return 0;
 	if (next - exact > (burn ? burn_limit(k) : jump_limit(k)))
@@ -785,7 +791,7 @@ void keys_info(const struct keys *k, struct keys_info *out)
 		.packets_left = k->file ? k->end - k->tx_next : UINT64_MAX,
 		.ledger_writes = ledger_writes(k->ledger),
 		.write_error = k->write_error,
-		.source_error = k->draw_error,
+		.source_error = k->tx.error ? k->tx.error : k->rx.error,
 		.erase_error = k->erase_error,
 	};
 	memcpy(out->fingerprint, k->newest->fingerprint, sizeof(out->fingerprint));

@@ -87,8 +87,8 @@ struct keys {
 
 	struct loop_timer *retry, *tell;
 	uint64_t retry_ms;
-	bool hold_writes, hold_draws, hold_erase; /* it failed just now */
-	int draw_error, write_error;
+	bool hold_writes, hold_erase; /* it failed just now */
+	int write_error;
 	int tell_error;
 	bool tx_waiting;
 };

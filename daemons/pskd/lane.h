@@ -22,6 +22,8 @@ struct lane {
 	size_t cap;
 	uint64_t from, to;
 	uint64_t base; /* the first slot still wanted; `to` follows when it is behind */
+	bool held;     /* drawing failed just now: not again yet */
+	int error;     /* of the last attempt: 0, -EBADMSG (the file changed) or another negative errno */
 };
 
 /* Room for cap slots. 0 or -ENOMEM. */
