@@ -182,8 +182,13 @@ bool path_send_keepalive(struct path *p, bool pending)
 	uint8_t room[BULK_ROOM + PSK2_HEADER_LEN + BULK_ROOM] = { 0 };
 	uint8_t *header = room + BULK_ROOM;
 
-	if (!s || outbound_seal_one(p, s, header, 0) != 0)
+	if (!s)
 		return false;
+	if (outbound_seal_one(p, s, header, 0) != 0) {
+		p->owes_keepalive = true;
+		return false;
+	}
+	p->owes_keepalive = false;
 	if (udp_send(&p->o.udp, header, PSK2_OVERHEAD, &s->address) != 0)
 		p->counters.drops.n[DROP_SEND]++;
 	p->counters.sent_ms = clock_now_ms();
@@ -197,6 +202,8 @@ void path_on_keys_ready(struct path *p)
 		inbound_prepare(p, p->current);
 	if (p->pending)
 		inbound_prepare(p, p->pending);
+	if (p->owes_keepalive)
+		path_send_keepalive(p, true);
 	p->out.waits_for_keys = false;
 	outbound_push(p);
 	outbound_update(p);

@@ -81,7 +81,11 @@ uint64_t path_expiry(const struct path *p);
 
 /* The peer will send from next on (keys_rx_forward() was called): prepare for it. */
 void path_rx_forward(struct path *p, uint64_t next);
-/* An empty packet, in the pending session if there is one and pending is set. False when keys are not ready. */
+/*
+ * An empty packet, in the pending session if there is one and pending is set.
+ * False when it was not sent: there is no session, or keys are not ready, and
+ * then it follows when they are.
+ */
 bool path_send_keepalive(struct path *p, bool pending);
 /* keys_options.on_ready: go on with what waited. */
 void path_on_keys_ready(struct path *p);

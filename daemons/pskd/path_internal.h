@@ -42,6 +42,7 @@ struct path {
 	struct session *current, *pending, *previous;
 	uint64_t previous_until_ms;
 	uint64_t down_since_ms;
+	bool owes_keepalive; /* it waits for a sequence */
 	struct replay *replay;
 	uint64_t rx_base; /* one more than what the peer is known to have reached */
 	struct path_counters counters;

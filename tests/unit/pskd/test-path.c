@@ -1,0 +1,530 @@
+/*
+ * The packet path of both ends in one process: UDP over loopback, and a socket
+ * pair in place of each TUN device. Every cause of dropping a packet is
+ * provoked, by a packet that is right but for that.
+ */
+#include "pskd/path.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+
+#include "base/clock.h"
+#include "base/file.h"
+#include "crypto/aead.h"
+#include "crypto/secret.h"
+#include "event/loop.h"
+#include "unit/lib/test.h"
+
+enum { SLOTS = 100, MTU = 1420, NUMBER = 300 };
+
+struct end {
+	struct loop *loop;
+	struct keys *keys;
+	struct path *path;
+	enum keys_role role;
+	struct sockaddr_in6 address;
+	int tun; /* the kernel's side */
+	unsigned int handshakes, proven, exhausted, own;
+};
+
+static void on_handshake(const uint8_t *msg, size_t len, const struct sockaddr_in6 *from, void *arg)
+{
+	(void)msg;
+	(void)len;
+	(void)from;
+	((struct end *)arg)->handshakes++;
+}
+
+static void on_proven(void *arg)
+{
+	((struct end *)arg)->proven++;
+}
+
+static void on_traffic(void *arg)
+{
+	(void)arg;
+}
+
+static void on_exhausted(void *arg)
+{
+	((struct end *)arg)->exhausted++;
+}
+
+static void on_own_packet(const struct sockaddr_in6 *from, void *arg)
+{
+	(void)from;
+	((struct end *)arg)->own++;
+}
+
+static const struct path_events events = { on_handshake, on_proven, on_traffic, on_exhausted, on_own_packet };
+
+static void on_keys(int error, void *arg)
+{
+	struct end *e = arg;
+
+	CHECK_EQ(error, 0);
+	if (e->path)
+		path_on_keys_ready(e->path);
+}
+
+static void open_keys(struct end *e, const char *name, const uint8_t *material, size_t slots, bool prototype)
+{
+	char dir[200], ledger[256], file[256], detail[200];
+	struct keys_options o;
+
+	snprintf(dir, sizeof(dir), "%s/%s", test_tmpdir(), name);
+	CHECK_EQ(mkdir(dir, 0700), 0);
+	snprintf(ledger, sizeof(ledger), "%s/t.ledger", dir);
+	snprintf(file, sizeof(file), "%s/key", dir);
+	CHECK_EQ(file_write_atomic(file, material, slots * SLOT_LEN, 0600), 0);
+	o = (struct keys_options){ .ledger_path = ledger, .ledgers_dir = dir, .role = e->role,
+				   .prototype = prototype, .window = 8192, .key_file = file, .loop = e->loop,
+				   .on_ready = on_keys, .arg = e };
+	CHECK_EQ(keys_create_file(&o, NULL, NULL, detail, sizeof(detail)), 0);
+	CHECK_EQ(keys_open(&e->keys, &o, NULL, detail, sizeof(detail)), 0);
+}
+
+static void end_init(struct end *e, const char *name, enum keys_role role, const uint8_t *material,
+		     size_t slots, bool prototype)
+{
+	struct sockaddr_in6 at = { .sin6_family = AF_INET6, .sin6_addr = IN6ADDR_LOOPBACK_INIT };
+	struct path_options o = { .role = role, .prototype = prototype, .window = 8192, .mtu = MTU,
+				  .events = &events, .arg = e };
+	int fds[2];
+
+	e->role = role;
+	CHECK_EQ(loop_new(&e->loop), 0);
+	open_keys(e, name, material, slots, prototype);
+	CHECK_EQ(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, fds), 0);
+	if (udp_open(&o.udp, &at) != 0)
+		test_skip("no IPv6 loopback");
+	e->tun = fds[0];
+	e->address = at;
+	e->address.sin6_port = htons(udp_port(&o.udp));
+	o.tun_fd = fds[1];
+	o.loop = e->loop;
+	o.keys = e->keys;
+	CHECK_EQ(path_new(&e->path, &o), 0);
+}
+
+static void end_done(struct end *e)
+{
+	path_free(e->path);
+	keys_close(e->keys);
+	close(e->tun);
+	loop_free(e->loop);
+}
+
+struct both {
+	struct end a, b;
+	struct session *forge; /* keys of a's direction, to make packets with */
+	uint8_t material[SLOTS * SLOT_LEN];
+	int raw; /* a stranger's socket */
+};
+
+static struct session_id id(uint32_t number)
+{
+	return (struct session_id){ .number = number, .nonce_a = "nonce a", .nonce_b = "nonce b",
+				    .identity_a = "alice", .identity_b = "bob" };
+}
+
+static void give_session(struct end *e, const struct end *peer, uint32_t number, bool pending)
+{
+	struct session_id i = id(number);
+	struct session *s;
+
+	CHECK_EQ(session_new(&s, &i, e->role, path_rx_slots(8192)), 0);
+	s->address = peer->address;
+	if (pending)
+		path_set_pending(e->path, &s);
+	else
+		path_set_current(e->path, &s);
+}
+
+static struct both *both_new(size_t slots)
+{
+	struct both *x = calloc(1, sizeof(*x));
+	struct session_id i = id(NUMBER);
+
+	CHECK(x != NULL);
+	CHECK_EQ(crypto_init(), 0);
+	random_bytes(x->material, sizeof(x->material));
+	end_init(&x->a, "a", KEYS_INITIATOR, x->material, slots, false);
+	end_init(&x->b, "b", KEYS_RESPONDER, x->material, slots, false);
+	give_session(&x->a, &x->b, NUMBER, false);
+	give_session(&x->b, &x->a, NUMBER, false);
+	CHECK_EQ(session_new(&x->forge, &i, KEYS_INITIATOR, 20), 0);
+	x->raw = socket(AF_INET6, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	CHECK(x->raw >= 0);
+	return x;
+}
+
+static void both_free(struct both *x)
+{
+	end_done(&x->a);
+	end_done(&x->b);
+	session_free(x->forge);
+	close(x->raw);
+	free(x);
+	clock_fake_ms(UINT64_MAX);
+}
+DEFINE_CLEANUP(struct both *, both_free);
+
+/* Until nothing happens any more; sockets and workers may take a moment. */
+static void run(struct both *x)
+{
+	for (int i = 0; i < 10; i++) {
+		loop_step(x->a.loop, 2);
+		loop_step(x->b.loop, 2);
+	}
+}
+
+static struct drops drops_of(struct end *e)
+{
+	return path_counters(e->path)->drops;
+}
+
+static void fill_ip(uint8_t *p, size_t len, uint8_t mark)
+{
+	memset(p, mark, len);
+	p[0] = 0x45;
+}
+
+/* A packet of a's to b, as the wire has it; returns its length. */
+static size_t forge(struct both *x, uint8_t *out, uint64_t sequence, const uint8_t *ip, size_t len)
+{
+	const uint8_t *slot = x->material + sequence / SLOT_PACKETS * SLOT_LEN;
+	const struct slot_key *k;
+	struct slot_key material;
+	struct psk2_header h = { .flags = PSK2_FLAG_SESSION, .reserved = (uint8_t)NUMBER, .sequence = sequence };
+	uint8_t nonce[PSK2_NONCE_LEN];
+
+	memcpy(material.tag, slot, 16);
+	memcpy(material.nonce, slot + 16, 12);
+	memcpy(material.key, slot + 28, 32);
+	k = session_tx(x->forge, sequence / SLOT_PACKETS, &material);
+	memcpy(h.slot_tag, k->tag, 16);
+	psk2_header_encode(out, &h);
+	psk2_nonce(nonce, k->nonce, sequence);
+	aead_seal(out + PSK2_HEADER_LEN, ip, len, out, PSK2_HEADER_LEN, nonce, k->key);
+	return len + PSK2_OVERHEAD;
+}
+
+static void inject(struct both *x, const uint8_t *msg, size_t len)
+{
+	CHECK_EQ(sendto(x->raw, msg, len, 0, (struct sockaddr *)&x->b.address, sizeof(x->b.address)), (ssize_t)len);
+	run(x);
+}
+
+TEST(packets_pass_both_ways_in_order)
+{
+	_cleanup_(both_freep) struct both *x = both_new(SLOTS);
+	uint8_t ip[MTU], got[MTU + 100];
+
+	for (int i = 0; i < 200; i++) {
+		size_t len = (size_t)(20 + i * 7);
+		struct end *from = i % 2 ? &x->b : &x->a, *to = i % 2 ? &x->a : &x->b;
+
+		fill_ip(ip, len, (uint8_t)i);
+		CHECK_EQ(write(from->tun, ip, len), (ssize_t)len);
+		run(x);
+		CHECK_EQ(read(to->tun, got, sizeof(got)), (ssize_t)len);
+		CHECK_MEM(got, ip, len);
+	}
+	CHECK_EQ(path_counters(x->a.path)->tx_packets, 100);
+	CHECK_EQ(path_counters(x->b.path)->rx_packets, 100);
+}
+
+TEST(i1_more_than_a_slot_passes_and_every_sequence_is_used_once)
+{
+	_cleanup_(both_freep) struct both *x = both_new(SLOTS);
+	uint8_t ip[60], got[100];
+	unsigned int n = 0;
+
+	fill_ip(ip, sizeof(ip), 1);
+	for (int i = 0; i < 3500; i++) {
+		CHECK_EQ(write(x->a.tun, ip, sizeof(ip)), (ssize_t)sizeof(ip));
+		if (i % 50 == 49) {
+			run(x);
+			while (read(x->b.tun, got, sizeof(got)) > 0)
+				n++;
+		}
+	}
+	CHECK_EQ(n, 3500);
+	CHECK_EQ(path_rx_next(x->b.path), 3500);
+	CHECK_EQ(keys_rx_high(x->b.keys), 3499);
+}
+
+TEST(a_right_packet_is_taken_once)
+{
+	_cleanup_(both_freep) struct both *x = both_new(SLOTS);
+	uint8_t ip[40], msg[200], got[100];
+	size_t len;
+
+	fill_ip(ip, sizeof(ip), 3);
+	len = forge(x, msg, 5, ip, sizeof(ip));
+	inject(x, msg, len);
+	CHECK_EQ(read(x->b.tun, got, sizeof(got)), (ssize_t)sizeof(ip));
+	inject(x, msg, len);
+	CHECK_EQ(read(x->b.tun, got, sizeof(got)), -1);
+	CHECK_EQ(drops_of(&x->b).n[DROP_REPLAY], 1);
+}
+
+TEST(i4_each_wrong_thing_is_dropped_for_what_it_is)
+{
+	_cleanup_(both_freep) struct both *x = both_new(SLOTS);
+	static const struct {
+		size_t offset;
+		uint8_t flip;
+		enum drop cause;
+	} cases[] = {
+		{ 0, 0x20, DROP_MAGIC }, { 4, 3, DROP_VERSION }, { 5, 1, DROP_FLAGS }, { 5, 2, DROP_FLAGS },
+		{ 7, 1, DROP_SESSION }, { 6, 2, DROP_DIRECTION }, { 6, 1, DROP_DIRECTION }, { 8, 1, DROP_TAG },
+		{ 23, 0x80, DROP_TAG }, { 24, 1, DROP_AHEAD }, { 31, 1, DROP_AEAD }, { 32, 1, DROP_AEAD },
+		{ 80, 1, DROP_AEAD },
+	};
+	uint8_t ip[40], msg[200], got[100];
+	size_t len;
+
+	fill_ip(ip, sizeof(ip), 3);
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		uint64_t before = drops_of(&x->b).n[cases[i].cause];
+
+		len = forge(x, msg, 100, ip, sizeof(ip));
+		msg[cases[i].offset] ^= cases[i].flip;
+		inject(x, msg, len);
+		CHECK_EQ(drops_of(&x->b).n[cases[i].cause], before + 1);
+		CHECK_EQ(read(x->b.tun, got, sizeof(got)), -1);
+	}
+	inject(x, msg, PSK2_OVERHEAD - 1);
+	CHECK_EQ(drops_of(&x->b).n[DROP_LENGTH], 1);
+	/* None of that moved anything. */
+	CHECK_EQ(path_rx_next(x->b.path), 0);
+	len = forge(x, msg, 100, ip, sizeof(ip));
+	inject(x, msg, len);
+	CHECK_EQ(read(x->b.tun, got, sizeof(got)), (ssize_t)sizeof(ip));
+}
+
+TEST(i4_unauthenticated_packets_derive_nothing)
+{
+	_cleanup_(both_freep) struct both *x = both_new(SLOTS);
+	uint8_t ip[40], msg[200];
+	size_t len;
+
+	fill_ip(ip, sizeof(ip), 3);
+	len = forge(x, msg, (PATH_SLOTS_AHEAD + 1) * SLOT_PACKETS + 1, ip, sizeof(ip));
+	inject(x, msg, len);
+	CHECK_EQ(drops_of(&x->b).n[DROP_AHEAD], 1);
+	len = forge(x, msg, PATH_SLOTS_AHEAD * SLOT_PACKETS, ip, sizeof(ip));
+	inject(x, msg, len);
+	CHECK_EQ(path_counters(x->b.path)->rx_packets, 1);
+}
+
+TEST(packets_below_the_window_are_old)
+{
+	_cleanup_(both_freep) struct both *x = both_new(SLOTS);
+	uint8_t ip[40], msg[200];
+	size_t len;
+
+	fill_ip(ip, sizeof(ip), 3);
+	len = forge(x, msg, 9000, ip, sizeof(ip));
+	inject(x, msg, len);
+	len = forge(x, msg, 9000 - 8191, ip, sizeof(ip));
+	inject(x, msg, len);
+	CHECK_EQ(path_counters(x->b.path)->rx_packets, 2);
+	len = forge(x, msg, 9000 - 8192, ip, sizeof(ip));
+	inject(x, msg, len);
+	CHECK_EQ(drops_of(&x->b).n[DROP_OLD], 1);
+}
+
+TEST(what_is_no_ip_packet_is_not_delivered)
+{
+	_cleanup_(both_freep) struct both *x = both_new(SLOTS);
+	uint8_t ip[40] = { 0x15 }, msg[200], got[100];
+	size_t len;
+
+	len = forge(x, msg, 0, ip, sizeof(ip));
+	inject(x, msg, len);
+	ip[0] = 0x45;
+	len = forge(x, msg, 1, ip, 19);
+	inject(x, msg, len);
+	ip[0] = 0x60;
+	len = forge(x, msg, 2, ip, 39);
+	inject(x, msg, len);
+	CHECK_EQ(drops_of(&x->b).n[DROP_INNER], 3);
+	CHECK_EQ(read(x->b.tun, got, sizeof(got)), -1);
+}
+
+TEST(own_packet_that_comes_back_is_an_event)
+{
+	_cleanup_(both_freep) struct both *x = both_new(SLOTS);
+	uint8_t ip[40], msg[200];
+	struct sockaddr_in6 b = x->b.address;
+	size_t len;
+
+	fill_ip(ip, sizeof(ip), 3);
+	/* a has sent in slot 0, so it knows its own tag. */
+	CHECK(write(x->a.tun, ip, sizeof(ip)) > 0);
+	run(x);
+	len = forge(x, msg, 0, ip, sizeof(ip));
+	x->b.address = x->a.address;
+	inject(x, msg, len);
+	x->b.address = b;
+	CHECK_EQ(x->a.own, 1);
+	CHECK_EQ(drops_of(&x->a).n[DROP_OWN], 1);
+}
+
+TEST(a_pending_session_becomes_current_with_its_first_packet)
+{
+	_cleanup_(both_freep) struct both *x = both_new(SLOTS);
+	uint8_t ip[40], got[100];
+
+	fill_ip(ip, sizeof(ip), 3);
+	give_session(&x->a, &x->b, NUMBER + 1, true);
+	give_session(&x->b, &x->a, NUMBER + 1, true);
+	/* Still the old one. */
+	CHECK(write(x->a.tun, ip, sizeof(ip)) > 0);
+	run(x);
+	CHECK_EQ(x->b.proven, 0);
+	CHECK(read(x->b.tun, got, sizeof(got)) > 0);
+	/* Not at once, perhaps: its sequence must be durable first. */
+	path_send_keepalive(x->b.path, true);
+	run(x);
+	CHECK_EQ(x->a.proven, 1);
+	CHECK_EQ(path_current(x->a.path)->id.number, NUMBER + 1);
+	CHECK(write(x->a.tun, ip, sizeof(ip)) > 0);
+	run(x);
+	CHECK_EQ(x->b.proven, 1);
+	CHECK(read(x->b.tun, got, sizeof(got)) > 0);
+}
+
+TEST(the_session_before_is_heard_for_ten_seconds)
+{
+	_cleanup_(both_freep) struct both *x = both_new(SLOTS);
+	uint8_t ip[40], msg[200];
+	size_t len;
+
+	clock_fake_ms(1000000);
+	fill_ip(ip, sizeof(ip), 3);
+	give_session(&x->b, &x->a, NUMBER + 1, false);
+	len = forge(x, msg, 10, ip, sizeof(ip));
+	inject(x, msg, len);
+	CHECK_EQ(path_counters(x->b.path)->rx_packets, 1);
+	CHECK_EQ(path_expiry(x->b.path), 1010000);
+	path_expire(x->b.path, 1009999);
+	len = forge(x, msg, 11, ip, sizeof(ip));
+	inject(x, msg, len);
+	CHECK_EQ(path_counters(x->b.path)->rx_packets, 2);
+	path_expire(x->b.path, 1010000);
+	len = forge(x, msg, 12, ip, sizeof(ip));
+	inject(x, msg, len);
+	CHECK_EQ(path_counters(x->b.path)->rx_packets, 2);
+	CHECK_EQ(drops_of(&x->b).n[DROP_SESSION], 1);
+}
+
+TEST(no_session_no_data)
+{
+	_cleanup_(both_freep) struct both *x = both_new(SLOTS);
+	uint8_t ip[40], msg[200];
+	size_t len;
+
+	fill_ip(ip, sizeof(ip), 3);
+	path_drop_sessions(x->b.path);
+	len = forge(x, msg, 0, ip, sizeof(ip));
+	inject(x, msg, len);
+	CHECK_EQ(drops_of(&x->b).n[DROP_SESSION], 1);
+	CHECK(write(x->b.tun, ip, sizeof(ip)) > 0);
+	run(x);
+	CHECK_EQ(path_counters(x->b.path)->tx_packets, 0);
+	CHECK(!path_send_keepalive(x->b.path, false));
+}
+
+TEST(what_waited_too_long_is_forgotten)
+{
+	_cleanup_(both_freep) struct both *x = both_new(SLOTS);
+	uint8_t ip[40];
+
+	clock_fake_ms(1000000);
+	fill_ip(ip, sizeof(ip), 3);
+	path_drop_sessions(x->a.path);
+	CHECK(write(x->a.tun, ip, sizeof(ip)) > 0);
+	run(x);
+	clock_fake_ms(1006000);
+	give_session(&x->a, &x->b, NUMBER, false);
+	run(x);
+	CHECK_EQ(drops_of(&x->a).n[DROP_STALE], 1);
+	CHECK_EQ(path_counters(x->a.path)->tx_packets, 0);
+}
+
+TEST(exhausted_material_stops_sending_and_says_so)
+{
+	_cleanup_(both_freep) struct both *x = both_new(1);
+	uint8_t ip[40], got[100];
+	unsigned int n = 0;
+
+	fill_ip(ip, sizeof(ip), 3);
+	for (int i = 0; i < 1100; i++) {
+		if (write(x->a.tun, ip, sizeof(ip)) < 0)
+			break;
+		if (i % 50 == 49)
+			run(x);
+		while (read(x->b.tun, got, sizeof(got)) > 0)
+			n++;
+	}
+	CHECK_EQ(n, 1000);
+	CHECK(x->a.exhausted >= 1);
+}
+
+TEST(handshakes_are_handed_on_unjudged)
+{
+	_cleanup_(both_freep) struct both *x = both_new(SLOTS);
+
+	inject(x, (const uint8_t *)"PSKH", 4);
+	inject(x, (const uint8_t *)"PSKHjunk", 8);
+	CHECK_EQ(x->b.handshakes, 2);
+}
+
+TEST(i4_oversized_datagrams_are_dropped_by_length)
+{
+	_cleanup_(both_freep) struct both *x = both_new(SLOTS);
+	uint8_t ip[4000], msg[4100];
+	size_t len;
+
+	fill_ip(ip, sizeof(ip), 3);
+	len = forge(x, msg, 0, ip, sizeof(ip));
+	inject(x, msg, len);
+	CHECK_EQ(drops_of(&x->b).n[DROP_LENGTH], 1);
+}
+
+TEST(prototype_peers_take_slots_as_they_are)
+{
+	struct end a = { 0 }, b = { 0 };
+	uint8_t material[10 * SLOT_LEN], ip[40], got[100];
+	struct session *s;
+
+	CHECK_EQ(crypto_init(), 0);
+	random_bytes(material, sizeof(material));
+	fill_ip(ip, sizeof(ip), 3);
+	end_init(&a, "a", KEYS_INITIATOR, material, 10, true);
+	end_init(&b, "b", KEYS_RESPONDER, material, 10, true);
+	CHECK_EQ(session_new(&s, NULL, KEYS_INITIATOR, path_rx_slots(8192)), 0);
+	s->address = b.address;
+	path_set_current(a.path, &s);
+	CHECK_EQ(session_new(&s, NULL, KEYS_RESPONDER, path_rx_slots(8192)), 0);
+	s->address = a.address;
+	path_set_current(b.path, &s);
+	CHECK(write(a.tun, ip, sizeof(ip)) > 0);
+	for (int i = 0; i < 50; i++) {
+		loop_step(a.loop, 2);
+		loop_step(b.loop, 2);
+	}
+	CHECK_EQ(read(b.tun, got, sizeof(got)), (ssize_t)sizeof(ip));
+	CHECK_MEM(got, ip, sizeof(ip));
+	end_done(&a);
+	end_done(&b);
+}
