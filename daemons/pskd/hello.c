@@ -18,6 +18,7 @@
 #include "event/loop.h"
 #include "pskd/hello_internal.h"
 #include "pskd/path.h"
+#include "pskd/udp.h"
 
 #define BACKOFF_MAX_S 32
 #define BIND_FIRST_MS 500
@@ -298,6 +299,17 @@ void hello_set_candidates(struct hello *h, const struct sockaddr_in6 *v, size_t 
 	if (n > 0)
 		memcpy(h->candidates, v, n * sizeof(*v));
 	h->n_candidates = n;
+}
+
+void hello_add_candidate(struct hello *h, const struct sockaddr_in6 *a)
+{
+	for (size_t i = 0; i < h->n_candidates; i++)
+		if (udp_same(&h->candidates[i], a))
+			return;
+	/* The last one of a full list was the least likely. */
+	if (h->n_candidates == HELLO_CANDIDATES_MAX)
+		h->n_candidates--;
+	h->candidates[h->n_candidates++] = *a;
 }
 
 /* A new HELLO: the initiator's opens an attempt, the responder's only asks for one. */

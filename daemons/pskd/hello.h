@@ -72,6 +72,8 @@ DEFINE_CLEANUP(struct hello *, hello_free);
 
 /* Where the peer may be. At most HELLO_CANDIDATES_MAX are used. */
 void hello_set_candidates(struct hello *h, const struct sockaddr_in6 *v, size_t n);
+/* One more, where the peer was proven to be. */
+void hello_add_candidate(struct hello *h, const struct sockaddr_in6 *a);
 /* Begin: HELLOs to all candidates now and after 1, 2, 4 … 32 s. A running one is left alone. */
 void hello_start(struct hello *h);
 void hello_stop(struct hello *h);

@@ -150,6 +150,17 @@ bool tunnel_is_up(const struct tunnel *t)
 	return t->state == TUNNEL_UP;
 }
 
+/* What time does not mend: trying again would only read a whole key file again. */
+static bool is_lasting(const struct tunnel_error *e)
+{
+	static const char *const codes[] = { E(BadKeyFile), E(KeyFileDiffers), E(KeyFileInUse), E(Exhausted) };
+
+	for (size_t i = 0; i < ARRAY_SIZE(codes); i++)
+		if (strcmp(e->code, codes[i]) == 0)
+			return true;
+	return false;
+}
+
 void tunnel_fail(struct tunnel *t, const struct tunnel_error *e)
 {
 	log_event(LOG_ERR, &MSG_TUNNEL_FAILED,
@@ -158,7 +169,7 @@ void tunnel_fail(struct tunnel *t, const struct tunnel_error *e)
 	take_down(t);
 	t->state = TUNNEL_FAILED;
 	t->problem = *e;
-	if (t->spec->enabled && !t->prepare_only) {
+	if (t->spec->enabled && !t->prepare_only && !is_lasting(e)) {
 		t->retry_ms = t->retry_ms ? t->retry_ms * 2 : 1000;
 		if (t->retry_ms > RETRY_MAX_MS)
 			t->retry_ms = RETRY_MAX_MS;

@@ -20,7 +20,9 @@
 /* We answer what we hear within 10 s, so 15 s of silence to what we sent mean that the peer is gone. */
 #define ANSWER_MS 10000
 #define SILENCE_MS 15000
-#define DEAD_MS 60000
+/* After this long without a word a handshake asks; when that is not answered either, the session is dead. */
+#define QUIET_MS 60000
+#define DEAD_MS 75000
 /* The initiator renews; the responder reminds it when it is late. */
 #define REMIND_MS 60000
 #define REMIND_PACKETS (UINT64_C(1) << 16)
@@ -311,6 +313,7 @@ static void on_proven(void *arg)
 	char address[UDP_TEXT_MAX];
 
 	hello_on_proven(t->hello);
+	hello_add_candidate(t->hello, &path_current(t->path)->address);
 	if (is_initiator(t))
 		path_send_keepalive(t->path, false);
 	t->handshakes++;
@@ -400,14 +403,16 @@ static void check_silence(struct tunnel *t, const struct path_counters *c, uint6
 	}
 	if (t->unanswered_ms && now - t->unanswered_ms >= SILENCE_MS)
 		start_handshake(t);
-	if (t->spec->f.keepalive_ms == 0 || now - c->received_ms < DEAD_MS)
+	if (t->spec->f.keepalive_ms == 0 || now - c->received_ms < QUIET_MS)
 		return;
-	note(t, LOG_NOTICE, &MSG_TUNNEL_SILENT, E(NoAnswer), NULL, "nothing was heard for 60 s");
+	start_handshake(t);
+	if (now - c->received_ms < DEAD_MS)
+		return;
+	note(t, LOG_NOTICE, &MSG_TUNNEL_SILENT, E(NoAnswer), NULL, "the peer does not answer any more");
 	path_drop_sessions(t->path);
 	t->unanswered_ms = 0;
 	if (t->state == TUNNEL_UP)
 		t->state = TUNNEL_WAITING;
-	start_handshake(t);
 }
 
 static void check_keepalive(struct tunnel *t, const struct path_counters *c, uint64_t now)
@@ -443,7 +448,7 @@ static uint64_t next_due(const struct tunnel *t, uint64_t now)
 	if (t->spec->f.keepalive_ms) {
 		at = c->sent_ms + t->spec->f.keepalive_ms;
 		due = at < due ? at : due;
-		at = c->received_ms + DEAD_MS;
+		at = c->received_ms + (hello_is_running(t->hello) ? DEAD_MS : QUIET_MS);
 		due = at < due ? at : due;
 	}
 	return due;

@@ -1,0 +1,136 @@
+/* Devices, in a network namespace of the test's own; without root there is nothing to test. */
+#include "tund/device.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <net/if.h>
+#include <sched.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "tund/netlink.h"
+#include "unit/lib/test.h"
+
+static void own_namespace(void)
+{
+	if (unshare(CLONE_NEWNET) < 0)
+		test_skip("no network namespace: %s", strerror(errno));
+	if (access("/dev/net/tun", R_OK | W_OK) < 0)
+		test_skip("no /dev/net/tun");
+}
+
+static struct tund_request ask(const char *v4, const char *v6)
+{
+	struct tund_request q = { .type = TUND_CREATE, .ifname = "hf%d", .mtu = 1420 };
+
+	if (v4) {
+		q.has_v4 = true;
+		q.v4_prefix = 30;
+		inet_pton(AF_INET, v4, q.v4_local);
+	}
+	if (v6) {
+		q.has_v6 = true;
+		q.v6_prefix = 64;
+		inet_pton(AF_INET6, v6, q.v6_local);
+	}
+	return q;
+}
+
+TEST(device_lives_as_long_as_its_descriptor)
+{
+	struct tund_request q = ask("10.1.0.1", "fd01::1");
+	struct tund_reply y;
+	int fd;
+
+	own_namespace();
+	device_handle(&q, &y, &fd);
+	CHECK_EQ(y.error, 0);
+	CHECK(fd >= 0);
+	CHECK_STR(y.ifname, "hf0");
+	CHECK(if_nametoindex("hf0") != 0);
+	close(fd);
+	CHECK_EQ(if_nametoindex("hf0"), 0);
+}
+
+TEST(conflict_leaves_no_device)
+{
+	struct tund_request first = ask("10.1.0.1", NULL), second = ask("10.1.0.2", NULL);
+	struct tund_reply y;
+	int fd, none;
+
+	own_namespace();
+	device_handle(&first, &y, &fd);
+	CHECK_EQ(y.error, 0);
+	device_handle(&second, &y, &none);
+	CHECK_EQ(y.error, EADDRINUSE);
+	CHECK_EQ(none, -1);
+	CHECK(strstr(y.detail, "10.1.0.1/30 on hf0") != NULL);
+	CHECK_EQ(if_nametoindex("hf1"), 0);
+	close(fd);
+}
+
+TEST(conflicts_are_those_that_would_take_packets)
+{
+	static const struct {
+		const char *address;
+		uint8_t prefix;
+		int conflict;
+	} cases[] = {
+		{ "10.1.0.1", 30, 1 }, { "10.1.0.0", 16, 1 }, { "10.1.0.2", 32, 1 }, { "10.1.0.4", 30, 0 },
+		{ "10.2.0.1", 30, 0 }, { "0.0.0.0", 0, 1 },
+	};
+	struct tund_request q = ask("10.1.0.1", NULL);
+	struct tund_reply y;
+	char what[100];
+	int fd, nl;
+
+	own_namespace();
+	device_handle(&q, &y, &fd);
+	CHECK_EQ(y.error, 0);
+	nl = netlink_open();
+	CHECK(nl >= 0);
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		uint8_t a[4];
+
+		inet_pton(AF_INET, cases[i].address, a);
+		CHECK_EQ(netlink_find_conflict(nl, 0, AF_INET, a, cases[i].prefix, what, sizeof(what)),
+			 cases[i].conflict);
+	}
+	close(nl);
+	close(fd);
+}
+
+TEST(configuring_what_is_no_tun_device_is_refused)
+{
+	struct tund_request q = ask("10.1.0.1", NULL);
+	struct tund_reply y;
+	int fd;
+
+	own_namespace();
+	q.type = TUND_CONFIGURE;
+	snprintf(q.ifname, sizeof(q.ifname), "lo");
+	device_handle(&q, &y, &fd);
+	CHECK_EQ(y.error, ENODEV);
+	CHECK_EQ(fd, -1);
+}
+
+TEST(device_can_be_made_first_and_configured_later)
+{
+	struct tund_request q = ask(NULL, NULL);
+	struct tund_reply y;
+	int fd, none;
+
+	own_namespace();
+	q.mtu = 0;
+	device_handle(&q, &y, &fd);
+	CHECK_EQ(y.error, 0);
+	q = ask("10.1.0.1", "fd01::1");
+	q.type = TUND_CONFIGURE;
+	memcpy(q.ifname, y.ifname, sizeof(q.ifname));
+	device_handle(&q, &y, &none);
+	CHECK_EQ(y.error, 0);
+	CHECK_EQ(none, -1);
+	close(fd);
+}
