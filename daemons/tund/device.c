@@ -53,14 +53,6 @@ static int make(const struct tund_request *q, struct tund_reply *reply)
 	return steal_fd(&fd);
 }
 
-static bool is_tun(const char *name)
-{
-	char path[64];
-
-	snprintf(path, sizeof(path), "/sys/class/net/%s/tun_flags", name);
-	return access(path, F_OK) == 0;
-}
-
 static int check_free(int nl, int ifindex, int family, const uint8_t *address, uint8_t prefix,
 		      struct tund_reply *reply)
 {
@@ -113,6 +105,10 @@ static int configure(const struct tund_request *q, const char *name, struct tund
 		refuse(reply, nl < 0 ? -nl : ENODEV, "%s: %s", name, strerror(nl < 0 ? -nl : ENODEV));
 		return -1;
 	}
+	if (!netlink_is_tun(nl, ifindex)) {
+		refuse(reply, ENODEV, "%s is no TUN device", name);
+		return -1;
+	}
 	/* Old kernels and those without IPv6 do not know it; then there is chatter, or no IPv6. */
 	netlink_quiet(nl, ifindex);
 	if (q->has_v4 && add_v4(nl, ifindex, q, reply))
@@ -143,8 +139,5 @@ void device_handle(const struct tund_request *q, struct tund_reply *reply, int *
 		return;
 	}
 	memcpy(reply->ifname, q->ifname, sizeof(reply->ifname));
-	if (!is_tun(q->ifname))
-		refuse(reply, ENODEV, "%s is no TUN device", q->ifname);
-	else
-		configure(q, q->ifname, reply);
+	configure(q, q->ifname, reply);
 }

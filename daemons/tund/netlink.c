@@ -247,6 +247,29 @@ static int dump(int nl, uint16_t type, struct search *s)
 	}
 }
 
+bool netlink_is_tun(int nl, int ifindex)
+{
+	_cleanup_free_ uint8_t *buf = malloc(REPLY_MAX);
+	const struct rtattr *kind;
+	const uint8_t *info;
+	struct nlmsghdr *h = (struct nlmsghdr *)(void *)buf;
+	struct request q;
+	ssize_t n;
+
+	if (!buf)
+		return false;
+	begin(&q, RTM_GETLINK, 0, sizeof(q.link));
+	q.link.ifi_index = ifindex;
+	n = send(nl, &q, q.h.nlmsg_len, 0) < 0 ? -1 : recv(nl, buf, REPLY_MAX, 0);
+	if (n < 0 || !NLMSG_OK(h, (size_t)n) || h->nlmsg_type != RTM_NEWLINK)
+		return false;
+	/* Its first member is the kind. */
+	info = find(h, sizeof(q.link), IFLA_LINKINFO, RTA_LENGTH(4));
+	kind = (const struct rtattr *)(const void *)info;
+	return kind && kind->rta_type == IFLA_INFO_KIND && kind->rta_len == RTA_LENGTH(4) &&
+	       memcmp(RTA_DATA(kind), "tun", 4) == 0;
+}
+
 int netlink_find_conflict(int nl, int ifindex, int family, const uint8_t *address, uint8_t prefix,
 			  char *what, size_t cap)
 {

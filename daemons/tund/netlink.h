@@ -10,6 +10,8 @@ int netlink_open(void);
 
 /* No IPv6 address but those given: a tunnel's packets cost key material, and chatter is packets. 0 or negative errno. */
 int netlink_quiet(int nl, int ifindex);
+/* Whether the device is a TUN or TAP. */
+bool netlink_is_tun(int nl, int ifindex);
 /* 0 or a negative errno. */
 int netlink_set_up(int nl, int ifindex, uint16_t mtu);
 /*
