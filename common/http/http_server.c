@@ -35,6 +35,7 @@ enum {
 	CONNECTION_MEMORY = 8 * 1024, /* a request's head and our answer's */
 	DISCARD_MAX = 64 * 1024,      /* of a body too large, read before hanging up, so that the answer arrives */
 	RUNS_AT_ONCE = 4,
+	SEND_BUFFER = 128 * 1024, /* the kernel's, of a WebSocket */
 };
 
 struct http_server {
@@ -753,7 +754,7 @@ static void on_upgraded(void *cls, struct MHD_Connection *mhd, void *req_cls, co
 	struct http_server *s = c->listener->server;
 	struct upgraded *u = calloc(1, sizeof(*u));
 	void (*on_open)(struct websocket *ws, void *arg);
-	const int on = 1;
+	const int on = 1, send_buffer = SEND_BUFFER;
 
 	(void)cls;
 	if (!u)
@@ -770,6 +771,8 @@ static void on_upgraded(void *cls, struct MHD_Connection *mhd, void *req_cls, co
 	}
 	fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
 	setsockopt(connection_fd(c), IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+	/* The kernel would let a peer that does not read grow its queue to megabytes, which nobody counts. */
+	setsockopt(connection_fd(c), SOL_SOCKET, SO_SNDBUF, &send_buffer, sizeof(send_buffer));
 	if (loop_io_new(&u->io, s->loop, fd, 0, on_upgraded_io, u))
 		goto refuse;
 	if (websocket_new(&u->ws, s->loop, false, &upgraded_ops, u)) {
