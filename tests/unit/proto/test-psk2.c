@@ -4,6 +4,7 @@
 
 #include <string.h>
 
+#include "crypto/kdf.h"
 #include "crypto/secret.h"
 #include "unit/lib/test.h"
 
@@ -122,6 +123,22 @@ TEST(no_other_length_is_taken)
 
 		for (size_t n = 0; n <= sizeof(msg); n++)
 			CHECK_EQ(pskh_decode(&back, msg, n), n == len ? 0 : PSKH_E_MALFORMED);
+	}
+}
+
+TEST(what_must_be_zero_must_be_zero_even_when_authentic)
+{
+	static const size_t offsets[] = { 7, 72, 103, 120, 223 };
+	struct pskh m = sample(PSKH_HELLO), back;
+	uint8_t msg[PSKH_MAX];
+	size_t len = pskh_encode(msg, &m, key);
+
+	for (size_t i = 0; i < sizeof(offsets) / sizeof(offsets[0]); i++) {
+		msg[offsets[i]] = 1;
+		hmac_sha256(msg + len - PSKH_MAC_LEN, key, sizeof(key), msg, len - PSKH_MAC_LEN);
+		CHECK(pskh_is_authentic(msg, len, key));
+		CHECK_EQ(pskh_decode(&back, msg, len), PSKH_E_MALFORMED);
+		msg[offsets[i]] = 0;
 	}
 }
 
