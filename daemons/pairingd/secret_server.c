@@ -13,6 +13,8 @@
 #include "pairingd/session.h"
 
 #define CONNECTIONS_MAX 16
+#define KEPT_FOR_ROOT 4
+#define CONNECTIONS_PER_UID 4
 #define HAND_OVER_MS 10000
 
 struct secret_server {
@@ -21,6 +23,7 @@ struct secret_server {
 	const char *admin_group;
 	struct unix_server *server;
 	struct list conns;
+	size_t n_conns;
 	char path[108];
 };
 
@@ -28,7 +31,7 @@ struct conn {
 	struct list node;
 	struct secret_server *server;
 	int fd;
-	bool allowed;
+	uid_t uid;
 	struct loop_io *io;
 	struct loop_timer *timer;
 };
@@ -36,6 +39,7 @@ struct conn {
 static void conn_free(struct conn *c)
 {
 	list_remove(&c->node);
+	c->server->n_conns--;
 	loop_io_free(c->io);
 	loop_timer_free(c->timer);
 	close(c->fd);
@@ -52,8 +56,6 @@ static uint8_t take(struct conn *c, const uint8_t *data, size_t len)
 {
 	struct secret_msg m;
 
-	if (!c->allowed)
-		return SECRET_DENIED;
 	switch (secret_msg_decode(&m, data, len)) {
 	case 0:
 		return (uint8_t)sessions_take_secret(c->server->sessions, &m);
@@ -82,11 +84,34 @@ static void on_readable(int fd, unsigned int events, void *arg)
 	conn_free(c);
 }
 
+static bool is_allowed(const struct secret_server *s, const struct unix_caller *caller)
+{
+	return caller->uid == 0 || caller->uid == getuid() ||
+	       unix_caller_in_group(caller, s->admin_group);
+}
+
+static bool has_room(const struct secret_server *s, const struct unix_caller *caller)
+{
+	size_t own = 0;
+
+	if (caller->uid == 0)
+		return true;
+	list_for_each(i, &s->conns)
+		own += container_of(i, struct conn, node)->uid == caller->uid;
+	return own < CONNECTIONS_PER_UID && s->n_conns < CONNECTIONS_MAX - KEPT_FOR_ROOT;
+}
+
 static void on_accept(int fd, const struct unix_caller *caller, void *arg)
 {
+	static const uint8_t denied = SECRET_DENIED;
 	struct secret_server *s = arg;
-	struct conn *c = calloc(1, sizeof(*c));
+	struct conn *c = NULL;
 
+	/* Anyone may connect; who may not pair has his answer at once and takes no place. */
+	if (!is_allowed(s, caller))
+		(void)unix_send(fd, &denied, 1, -1);
+	else if (has_room(s, caller))
+		c = calloc(1, sizeof(*c));
 	if (!c) {
 		close(fd);
 		unix_server_conn_closed(s->server);
@@ -94,9 +119,9 @@ static void on_accept(int fd, const struct unix_caller *caller, void *arg)
 	}
 	c->server = s;
 	c->fd = fd;
-	c->allowed = caller->uid == 0 || caller->uid == getuid() ||
-		     unix_caller_in_group(caller, s->admin_group);
+	c->uid = caller->uid;
 	list_append(&s->conns, &c->node);
+	s->n_conns++;
 	if (loop_timer_new(&c->timer, s->loop, on_late, c) ||
 	    loop_timer_start(c->timer, HAND_OVER_MS) ||
 	    loop_io_new(&c->io, s->loop, fd, LOOP_READ, on_readable, c))

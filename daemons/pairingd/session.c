@@ -339,6 +339,7 @@ static void on_end(struct session *s, enum pairing_code code)
 static bool serve_one(struct session *s, const struct pairing_action *a)
 {
 	uint64_t now = clock_now_ms();
+	int r;
 
 	switch (a->what) {
 	case PAIRING_DO_SEND:
@@ -351,7 +352,12 @@ static bool serve_one(struct session *s, const struct pairing_action *a)
 			pairing_on_cancel(s->pairing, PAIRING_INTERNAL, now);
 		break;
 	case PAIRING_DO_SPEND:
-		pairing_on_spent(s->pairing, spend(s), now);
+		r = spend(s);
+		/* Sessions have random ids: one that comes again is the relay's doing. */
+		if (r == PEERS_E_SPENT)
+			pairing_on_cancel(s->pairing, PAIRING_TAMPERED, now);
+		else
+			pairing_on_spent(s->pairing, r, now);
 		break;
 	case PAIRING_DO_PROVEN:
 		if (peers_proven(s->all->o.peers, s->session_id))
@@ -770,13 +776,8 @@ static int read_params(struct session *s, const struct json_t *params, struct pa
 			      "A name has 1 to 32 of a-z A-Z 0-9 . _ - and begins with a letter or digit.");
 		return -EINVAL;
 	}
-	if (name) {
-		struct peer peer;
-
+	if (name)
 		snprintf(s->name, sizeof(s->name), "%s", name);
-		if (peers_find(s->all->o.peers, name, &peer) == 0 && strcmp(peer.name, name) == 0)
-			log_debug("a peer is called %s already", name);
-	}
 	return choose_relay(s, params, e);
 }
 
