@@ -56,7 +56,6 @@ DEFINE_LOG_ID(MSG_ROOT_FAILED, "root-failed", "f42cc64e6c05459c8e22bef4da5cea78"
 DEFINE_LOG_ID(MSG_IDENTITY_LOST, "identity-lost", "7072b2b0a3af48c182b56f1625d65cef");
 
 /* the relay */
-DEFINE_LOG_ID(MSG_RELAY_LISTENING, "relay-listening", "9d3dd80d8bd84bf288947fcf3a4978dc");
 DEFINE_LOG_ID(MSG_RELAY_REFUSED, "relay-refused", "d18bca234b4c46e8b466eae06cba4b9b");
 DEFINE_LOG_ID(MSG_RELAY_LAN_OPENED, "relay-lan-opened", "ed52f92431cb4ba880b007701f3c5f7b");
 DEFINE_LOG_ID(MSG_RELAY_LAN_CLOSED, "relay-lan-closed", "97c5e44b3fd9402c8c9a40247654fd87");

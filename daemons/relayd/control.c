@@ -9,6 +9,7 @@
 #include "base/json.h"
 #include "base/log.h"
 #include "event/varlink.h"
+#include "http/http_server.h"
 #include "proto/relay_frame.h"
 #include "relayd/config.h"
 #include "relayd/lan.h"
@@ -30,8 +31,13 @@ static json_t *listeners(const struct relay *r)
 static json_t *refusals(const struct relay *r)
 {
 	const struct relay_counters *n = relay_counters(r);
+	struct http_counters http;
 	json_t *all = json_object();
 
+	relay_http_counters(r, &http);
+	json_object_set_new(all, "connections", json_integer((json_int_t)http.refused_limit));
+	json_object_set_new(all, "requests", json_integer((json_int_t)http.refused_bad));
+	json_object_set_new(all, "timeouts", json_integer((json_int_t)http.timeouts));
 	for (enum refusal i = 0; i < N_REFUSALS; i++)
 		json_object_set_new(all, relay_refusal_name(i), json_integer((json_int_t)n->refused[i]));
 	return all;

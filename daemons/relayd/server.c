@@ -68,13 +68,25 @@ const char *relay_refusal_name(enum refusal why)
 
 /* ---- what is held ---- */
 
+void relay_http_counters(const struct relay *r, struct http_counters *out)
+{
+	struct http_counters lan;
+
+	http_server_counters(r->http, out);
+	http_server_counters(r->lan_http, &lan);
+	out->connections += lan.connections;
+	out->refused_limit += lan.refused_limit;
+	out->refused_bad += lan.refused_bad;
+	out->timeouts += lan.timeouts;
+	out->open += lan.open;
+}
+
 size_t relay_connections(const struct relay *r)
 {
-	struct http_counters a, b;
+	struct http_counters n;
 
-	http_server_counters(r->http, &a);
-	http_server_counters(r->lan_http, &b);
-	return a.open + b.open;
+	relay_http_counters(r, &n);
+	return n.open;
 }
 
 /* A connection's price: what it always holds, and one message on its way in. */

@@ -7,6 +7,7 @@
 
 #include "base/cleanup.h"
 
+struct http_counters;
 struct http_listener;
 struct http_request;
 struct loop;
@@ -64,6 +65,8 @@ const struct relayd_config *relay_config(const struct relay *r);
 struct sessions *relay_sessions(struct relay *r);
 const struct relay_counters *relay_counters(const struct relay *r);
 size_t relay_memory(struct relay *r);
+/* Of all listeners together. */
+void relay_http_counters(const struct relay *r, struct http_counters *out);
 size_t relay_connections(const struct relay *r);
 /* 0 with a new session, -ENOBUFS when limits forbid one, or -ENOMEM. */
 int relay_session_new(struct relay *r, struct session **out);
