@@ -211,7 +211,10 @@ int pair_secret_hand_over(const struct pair_secret *s, const struct ctl *c, cons
 	fd = unix_connect(path, SOCK_SEQPACKET, false);
 	n = fd < 0 ? fd : unix_send(fd, msg, (size_t)len, -1);
 	explicit_bzero(msg, sizeof(msg));
-	if (n == 0)
+	/* Who may not pair is answered unheard: before our message, or as a reset by it. */
+	if (n == 0 || n == -EPIPE)
+		n = unix_recv(fd, &status, 1, NULL);
+	if (n == -ECONNRESET)
 		n = unix_recv(fd, &status, 1, NULL);
 	if (fd >= 0)
 		close(fd);
