@@ -56,13 +56,13 @@ static char dir[] = "/tmp/handfast-fuzz-XXXXXX";
 
 static void remove_dir(void)
 {
-	char path[300];
+	char file[300];
 	DIR *d = opendir(dir);
 	const struct dirent *e;
 
 	while (d && (e = readdir(d))) {
-		snprintf(path, sizeof(path), "%s/%.200s", dir, e->d_name);
-		unlink(path);
+		snprintf(file, sizeof(file), "%s/%.200s", dir, e->d_name);
+		unlink(file);
 	}
 	if (d)
 		closedir(d);
