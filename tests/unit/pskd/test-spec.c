@@ -9,6 +9,7 @@
 #include "base/file.h"
 #include "base/json.h"
 #include "pskd/store.h"
+#include "unit/lib/conf.h"
 #include "unit/lib/test.h"
 
 static int load(struct spec **out, const char *text, struct config_error *err)
@@ -169,4 +170,9 @@ TEST(i4_unreadable_state_of_one_tunnel_does_not_hide_the_others)
 	CHECK_EQ(tunnel_store_each(&store, on_spec, on_bad, &n), 0);
 	CHECK_EQ(n, 0);
 	tunnel_store_done(&store);
+}
+
+TEST(handfast_tunnels_5_tells_every_option_and_its_default)
+{
+	test_manual_tells_every_option(&spec_schema, "man/handfast-tunnels.5");
 }
