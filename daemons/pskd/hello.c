@@ -418,7 +418,7 @@ static void on_bind_signed(struct signing *s, bool ok)
 	h->bind_to = s->to;
 	h->bind_tries = 0;
 	h->state = HELLO_BIND_SENT;
-	h->o.ops->on_session(&h->session, h->o.arg);
+	h->o.ops->on_session(&h->session, s->msg.peer_tx_next, h->o.arg);
 	h->session = session_free(h->session);
 	send_bind(h);
 }

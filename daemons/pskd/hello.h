@@ -43,8 +43,8 @@ struct hello_ops {
 	void (*send)(const uint8_t *msg, size_t len, const struct sockaddr_in6 *to, void *arg);
 	/* Ask for a signature over hash; done comes exactly once, later. 0, or a negative errno and done never comes. */
 	int (*sign)(const uint8_t hash[static PSKH_HASH_LEN], hello_signed_fn done, void *token, void *arg);
-	/* A session was made and is pending. The callee takes *s. */
-	void (*on_session)(struct session **s, void *arg);
+	/* A session was made and is pending; the peer said that it will begin at peer_tx_next. The callee takes *s. */
+	void (*on_session)(struct session **s, uint64_t peer_tx_next, void *arg);
 	/* Responder: the BIND of the pending session came again; its answer was lost. */
 	void (*on_bind_again)(void *arg);
 	/* Another round of HELLOs begins: names may be resolved again. */

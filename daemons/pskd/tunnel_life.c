@@ -142,10 +142,11 @@ static int sign(const uint8_t hash[static PSKH_HASH_LEN], hello_signed_fn done, 
 	return identity_sign(t->ctx.identity, hash, PSKH_HASH_LEN, done, token);
 }
 
-static void on_session(struct session **s, void *arg)
+static void on_session(struct session **s, uint64_t peer_tx_next, void *arg)
 {
 	struct tunnel *t = arg;
 
+	path_rx_forward(t->path, peer_tx_next);
 	path_set_pending(t->path, s);
 	if (!is_initiator(t))
 		path_send_keepalive(t->path, true);

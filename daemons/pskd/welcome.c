@@ -118,5 +118,5 @@ void welcome_on_bind(struct hello *h, const struct pskh *m, const struct sockadd
 	if (hello_make_session(h, &s, m, m->identity, h->o.own_identity, from))
 		return;
 	remember(h, m);
-	h->o.ops->on_session(&s, h->o.arg);
+	h->o.ops->on_session(&s, m->tx_next, h->o.arg);
 }

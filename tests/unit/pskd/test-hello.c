@@ -35,7 +35,7 @@ struct side {
 	struct sockaddr_in6 address;
 	struct session *session;
 	unsigned int n_sessions, again, events[HELLO_FAILED + 1];
-	uint64_t event_n;
+	uint64_t event_n, peer_tx_next;
 	bool cannot_sign;
 	/* signatures that are waiting */
 	struct {
@@ -82,12 +82,13 @@ static void sign_all(struct side *s)
 	}
 }
 
-static void on_session(struct session **session, void *arg)
+static void on_session(struct session **session, uint64_t peer_tx_next, void *arg)
 {
 	struct side *s = arg;
 
 	session_free(s->session);
 	s->session = steal(session);
+	s->peer_tx_next = peer_tx_next;
 	s->n_sessions++;
 }
 
@@ -529,6 +530,18 @@ TEST(i1_a_side_that_was_rolled_back_goes_forward)
 	CHECK_EQ(p->a.events[HELLO_OWN_ROLLBACK], 1);
 	CHECK_EQ(p->a.events[HELLO_PEER_ROLLBACK], 1);
 	CHECK_EQ(p->b.events[HELLO_OWN_ROLLBACK], 1);
+}
+
+TEST(each_side_hears_where_the_other_begins)
+{
+	_cleanup_(pair_freep) struct pair *p = pair_new(false);
+
+	pretend_received(&p->b, 5000);
+	pretend_received(&p->a, 7000);
+	shake_hands(p);
+	CHECK_EQ(p->b.peer_tx_next, keys_tx_next(p->a.keys));
+	/* What the WELCOME said: b went forward only when the BIND told it to. */
+	CHECK_EQ(p->a.peer_tx_next, 0);
 }
 
 TEST(i1_a_jump_over_one_percent_stops_and_asks)
