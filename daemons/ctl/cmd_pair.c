@@ -6,6 +6,7 @@
  */
 #include <errno.h>
 #include <jansson.h>
+#include <malloc.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -173,12 +174,47 @@ static void interrupted(struct pair *p)
 
 /* ---- the secret ---- */
 
+/* What is printed may be a PIN: it waits here, and is wiped once it is out. */
+static char output_buffer[4096];
+
+static void output_wipe(void)
+{
+	if (fflush(stdout) == 0)
+		explicit_bzero(output_buffer, sizeof(output_buffer));
+}
+
+/* jansson copies strings, and this is the only place where all of its copies come by. */
+static void free_wiped(void *p)
+{
+	if (p)
+		explicit_bzero(p, malloc_usable_size(p));
+	free(p);
+}
+
+static void leave_no_copies(void)
+{
+	json_set_alloc_funcs(malloc, free_wiped);
+	setvbuf(stdout, output_buffer, _IOFBF, sizeof(output_buffer));
+}
+
+/* All of it but its class. */
+static void forget_secret(struct pair *p)
+{
+	enum secret_class class = p->secret.class;
+
+	pair_secret_wipe(&p->secret);
+	p->secret.class = class;
+}
+
 static void hand_over(struct pair *p)
 {
 	struct failure f = { 0 };
 
 	if (pair_secret_hand_over(&p->secret, p->c, p->ticket, &f) != EXIT_DONE)
 		fail_with(p, &f);
+	/* A PIN that was made here is still to be shown, beside the invitation. */
+	if (p->over || p->joins || p->secret.class != SECRET_PIN)
+		forget_secret(p);
 }
 
 static void ask_for_pin(struct pair *p, uint64_t deadline_ms)
@@ -228,8 +264,11 @@ static void on_secret_needed(struct pair *p, const json_t *event)
 		fail_with(p, &f);
 	} else {
 		hand_over(p);
-		if (!p->over)
-			ctl_event(p->c, "pin", json_pack("{s:s}", "pin", (char *)p->secret.value));
+		if (p->over || !p->c->json)
+			return;
+		ctl_event(p->c, "pin", json_pack("{s:s}", "pin", (char *)p->secret.value));
+		forget_secret(p);
+		output_wipe();
 	}
 }
 
@@ -255,7 +294,8 @@ static void on_invitation(struct pair *p, const json_t *event)
 	} else {
 		printf("with --secret-file and the same secret.\n\n");
 	}
-	fflush(stdout);
+	forget_secret(p);
+	output_wipe();
 }
 
 /* ---- the number ---- */
@@ -602,6 +642,7 @@ int cmd_pair(struct ctl *c)
 
 	if (r)
 		return r;
+	leave_no_copies();
 	progress_init(&p.progress, c->want_color);
 	r = run(&p);
 	stream_close(p.stream);

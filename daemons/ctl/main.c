@@ -7,6 +7,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
 
 #include "ctl/commands.h"
 #include "ctl/ctl.h"
@@ -21,6 +23,15 @@ static const char *runtime_dir(const struct ctl *c)
 	return dir && *dir ? dir : "/run/handfast";
 }
 
+/* A core file would hold the PIN or secret of a pairing. Nothing of this can fail. */
+static void forbid_dumps(void)
+{
+	const struct rlimit none = { 0, 0 };
+
+	prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
+	setrlimit(RLIMIT_CORE, &none);
+}
+
 int main(int argc, char **argv)
 {
 	struct ctl c = { .program = argc > 0 ? argv[0] : "handfast" };
@@ -28,6 +39,7 @@ int main(int argc, char **argv)
 	const char *no_color = getenv("NO_COLOR");
 	int r;
 
+	forbid_dumps();
 	/* Characters only: numbers in answers must not depend on the language. */
 	setlocale(LC_CTYPE, "");
 	/* A reader that went away shows as a failed write, which is reported. */

@@ -3,8 +3,10 @@
 
 #include <errno.h>
 #include <jansson.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/cleanup.h"
 
@@ -20,15 +22,17 @@ static json_t *envelope(const char *command)
 static int put_line(json_t *line)
 {
 	_cleanup_free_ char *text = NULL;
+	bool gone;
 
 	text = line ? json_dumps(line, JSON_COMPACT | JSON_ENSURE_ASCII | JSON_REAL_PRECISION(6)) :
 		      NULL;
 	json_decref(line);
 	if (!text)
 		return -ENOMEM;
-	if (printf("%s\n", text) < 0 || fflush(stdout) != 0)
-		return -EIO;
-	return 0;
+	gone = printf("%s\n", text) >= 0 && fflush(stdout) == 0;
+	/* One of the lines has the PIN of a pairing. */
+	explicit_bzero(text, strlen(text));
+	return gone ? 0 : -EIO;
 }
 
 int output_json_event(const char *command, const char *event, json_t *members)
