@@ -32,7 +32,7 @@
 #include "http/websocket_transport.h"
 
 enum {
-	CONNECTION_MEMORY = 8 * 1024, /* a request's head and our answer's */
+	HEAD_MAX = 8 * 1024, /* where limits.max_head says nothing */
 	DISCARD_MAX = 64 * 1024,      /* of a body too large, read before hanging up, so that the answer arrives */
 	RUNS_AT_ONCE = 4,
 	SEND_BUFFER = 128 * 1024, /* the kernel's, of a WebSocket */
@@ -470,7 +470,7 @@ static struct MHD_Daemon *start_mhd(struct http_server *s, struct listener *ln, 
 		MHD_OPTION_LISTEN_SOCKET, fd, MHD_OPTION_ARRAY, s->cert ? tls : none,
 		/* Ours are below this; its own would leave strangers waiting in the backlog. */
 		MHD_OPTION_CONNECTION_LIMIT, 1u << 20, MHD_OPTION_CONNECTION_TIMEOUT, 0u,
-		MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_MEMORY,
+		MHD_OPTION_CONNECTION_MEMORY_LIMIT, s->o.limits.max_head ? s->o.limits.max_head : (size_t)HEAD_MAX,
 		MHD_OPTION_CONNECTION_MEMORY_INCREMENT, (size_t)1024, MHD_OPTION_NOTIFY_COMPLETED,
 		on_completed, NULL, MHD_OPTION_NOTIFY_CONNECTION, on_connection, ln,
 		MHD_OPTION_URI_LOG_CALLBACK, on_request_line, NULL,

@@ -22,6 +22,7 @@ struct http_limits {
 	size_t max_connections;
 	size_t max_connections_per_address; /* IPv6 by /64; 0: no limit */
 	size_t max_body;
+	size_t max_head; /* memory for a request's head and our answer's, of each connection; 0: 8 KiB. For new listeners */
 	uint64_t header_timeout_ms; /* from accept, or from the end of the last request, to the end of the headers */
 	uint64_t body_timeout_ms;
 	uint64_t idle_timeout_ms;

@@ -255,6 +255,8 @@ void relayd_config_http_limits(const struct relayd_config *c, struct http_limits
 		.max_connections_per_address = c->connections_per_address,
 		/* POST /session takes no parameters; room for an empty JSON object and no more. */
 		.max_body = 256,
+		/* A WebSocket keeps this memory for its life. Browsers' requests fit; they bring no cookies here. */
+		.max_head = 4096,
 		.header_timeout_ms = c->header_timeout_ms,
 		.body_timeout_ms = c->header_timeout_ms,
 		.idle_timeout_ms = c->header_timeout_ms,
