@@ -33,6 +33,7 @@ struct tunnels {
 	struct identity_client *identity;
 	struct list list;
 	size_t n;
+	bool bad_state; /* a tunnel's state could not be read */
 	void (*on_event)(struct tunnel *t, const char *event, const struct tunnel_error *e, void *arg);
 	void *arg;
 };
@@ -275,9 +276,40 @@ static void on_stored(struct spec **spec, void *arg)
 
 static void on_bad_file(const char *path, int r, void *arg)
 {
-	(void)arg;
+	struct tunnels *s = arg;
+
+	s->bad_state = true;
 	log_event(LOG_ERR, &MSG_TUNNEL_FAILED, LOG_FIELDS({ FIELD_FILE, path }),
 		  "the state of tunnel %s cannot be read: %s", path, strerror(r < 0 ? -r : EBADMSG));
+}
+
+static bool is_used(struct tunnels *s, const char *ledger)
+{
+	list_for_each (it, &s->list)
+		if (strcmp(tunnel_spec(tunnel_of_node(it))->ledger, ledger) == 0)
+			return true;
+	return false;
+}
+
+/*
+ * A crash may leave the ledger of a root that was replaced, or of one that was
+ * not acknowledged and will come again: secrets that nobody needs. Not when a
+ * state file is broken, for then somebody may need them.
+ */
+static void remove_orphans(struct tunnels *s)
+{
+	DIR *d = s->bad_state ? NULL : opendir(s->store.ledgers_dir);
+	const struct dirent *e;
+
+	while (d && (e = readdir(d))) {
+		size_t len = strlen(e->d_name);
+
+		if (strncmp(e->d_name, "pairing-", 8) == 0 && len > 7 &&
+		    strcmp(e->d_name + len - 7, ".ledger") == 0 && !is_used(s, e->d_name))
+			remove_ledger(s, e->d_name);
+	}
+	if (d)
+		closedir(d);
 }
 
 int tunnels_new(struct tunnels **out, const struct tunnels_options *o)
@@ -301,6 +333,8 @@ int tunnels_new(struct tunnels **out, const struct tunnels_options *o)
 					  .arg = s };
 	/* Tunnels first: pairingd may tell of changes at once. */
 	r = tunnel_store_each(&s->store, on_stored, on_bad_file, s);
+	if (!r)
+		remove_orphans(s);
 	if (!r)
 		r = identity_client_new(&s->identity, o->loop, o->identity_socket, &identity_ops, s);
 	if (r)
@@ -450,6 +484,14 @@ static void on_stored_declared(struct spec **stored, void *arg)
 	}
 }
 
+/* Told at the start already. */
+static void on_bad_again(const char *path, int r, void *arg)
+{
+	(void)path;
+	(void)r;
+	(void)arg;
+}
+
 static int check_declared(struct tunnels *s, const struct declared *d, const char *dir,
 			  struct config_error *err)
 {
@@ -514,7 +556,7 @@ int tunnels_declare(struct tunnels *s, const char *dir, struct config_error *err
 	if (!r)
 		r = check_declared(s, d, dir, err);
 	if (!r) {
-		tunnel_store_each(&s->store, on_stored_declared, on_bad_file, d);
+		tunnel_store_each(&s->store, on_stored_declared, on_bad_again, d);
 		apply(s, d);
 	}
 	declared_done(d);
