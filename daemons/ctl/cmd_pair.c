@@ -597,11 +597,21 @@ static int call_parameters(struct ctl *c, const struct pair_secret *secret, json
 	return EXIT_DONE;
 }
 
+/* A line that drops at the last message leaves one side that cannot know whether the other has stored it. */
+static bool is_confirmed(const json_t *peer)
+{
+	return strcmp(clean_member(peer, "state"), "active") == 0;
+}
+
 static void done_text(const struct ctl *c, const json_t *result)
 {
 	const json_t *peer = json_object_get(result, "peer");
 
-	printf("\nPaired. ");
+	if (json_is_true(json_object_get(result, "confirmed")))
+		printf("\nPaired. ");
+	else
+		printf("\nStored here, not confirmed by the other device: "
+		       "if the tunnel does not come up, pair again.\n");
 	peer_text(c, peer);
 	printf("\n“handfast tunnel up %s” brings up a tunnel; do it on both devices.\n",
 	       clean_member(peer, "name"));
@@ -632,7 +642,8 @@ static int run(struct pair *p)
 	if (!p->peer)
 		return ctl_fail(p->c, EXIT_FAILED, ERROR_BROKEN_ANSWER, NULL,
 				"pairingd ended the pairing without saying with whom");
-	return ctl_result(p->c, json_pack("{s:O}", "peer", p->peer), done_text);
+	return ctl_result(p->c, json_pack("{s:O, s:b}", "peer", p->peer, "confirmed", is_confirmed(p->peer)),
+			  done_text);
 }
 
 int cmd_pair(struct ctl *c)
