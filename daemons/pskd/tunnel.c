@@ -411,7 +411,7 @@ static int listen_address(const struct tunnel *t, struct sockaddr_in6 *at)
 		*at = (struct sockaddr_in6){ .sin6_family = AF_INET6 };
 		return 0;
 	}
-	snprintf(port, sizeof(port), "%u", SPEC_PORT);
+	snprintf(port, sizeof(port), "%d", SPEC_PORT);
 	return udp_parse(at, port);
 }
 

@@ -45,11 +45,12 @@ static void add_name(struct tunnel *t, const char *fmt, ...) __attribute__((form
 
 static void add_name(struct tunnel *t, const char *fmt, ...)
 {
-	char *to = t->names.v[t->names.n];
 	va_list ap;
+	char *to;
 
 	if (t->names.n == RESOLVE_MAX)
 		return;
+	to = t->names.v[t->names.n];
 	va_start(ap, fmt);
 	vsnprintf(to, sizeof(t->names.v[0]), fmt, ap);
 	va_end(ap);
