@@ -384,6 +384,7 @@ static void on_timer(void *arg)
 
 void hello_on_proven(struct hello *h)
 {
+	h->awaited = false;
 	hello_stop(h);
 }
 

@@ -1,11 +1,17 @@
 /* What hello.c (life, initiator) and welcome.c (responder) share. */
 #pragma once
 
+#include <assert.h>
+
 #include "base/list.h"
 #include "pskd/hello.h"
 
 #define EPOCH_MS 8000
-#define RECENT_BINDS 16
+#define BINDS_PER_S 1
+#define BINDS_BURST 8
+/* At least as many as the bucket lets through while a WELCOME is good, so that none can come again. */
+#define RECENT_BINDS 32
+static_assert(RECENT_BINDS >= BINDS_BURST + 2 * EPOCH_MS / 1000 * BINDS_PER_S, "a BIND would be forgotten too early");
 
 /* A small token bucket on the boot clock. */
 struct bucket {
@@ -38,11 +44,12 @@ struct hello {
 	uint8_t boot_key[32];
 	uint8_t recent[RECENT_BINDS][PSKH_NONCE_LEN];
 	unsigned int n_recent;
+	bool awaited; /* the newest session is not proven yet */
 
 	uint32_t last_session;
 	uint8_t last_nonce[PSKH_NONCE_LEN]; /* nonce_a of the newest session */
 	uint64_t burn_tx, burn_rx;
-	struct bucket welcomes, calls;
+	struct bucket welcomes, calls, again;
 	struct list signing; /* struct signing */
 };
 

@@ -86,6 +86,20 @@ static void remember(struct hello *h, const struct pskh *m)
 	h->n_recent++;
 }
 
+/*
+ * Of the newest session, while nothing came in it: our answer may be lost. Else
+ * a replay. Each answer costs a sequence, so a recorded BIND must not buy many.
+ */
+static void on_same_bind(struct hello *h, const struct pskh *m)
+{
+	if (!h->awaited || memcmp(m->nonce_a, h->last_nonce, PSKH_NONCE_LEN) != 0)
+		hello_drop(h, DROP_HS_UNEXPECTED);
+	else if (!bucket_take(&h->again, clock_now_ms(), 2, 4))
+		hello_drop(h, DROP_HS_RATE);
+	else
+		h->o.ops->on_bind_again(h->o.arg);
+}
+
 void welcome_on_bind(struct hello *h, const struct pskh *m, const struct sockaddr_in6 *from)
 {
 	_cleanup_(session_freep) struct session *s = NULL;
@@ -99,17 +113,12 @@ void welcome_on_bind(struct hello *h, const struct pskh *m, const struct sockadd
 		return;
 	}
 	if (was_bound(h, m)) {
-		/* Of the newest session: our answer may be lost. Of an older one: a replay. */
-		if (memcmp(m->nonce_a, h->last_nonce, PSKH_NONCE_LEN) == 0)
-			h->o.ops->on_bind_again(h->o.arg);
-		else
-			hello_drop(h, DROP_HS_UNEXPECTED);
+		on_same_bind(h, m);
 		return;
 	}
 	if (!hello_signature_is_right(h, m, NULL, 0, from))
 		return;
-	/* Few enough that those of two epochs fit into what is remembered. */
-	if (!bucket_take(&h->calls, clock_now_ms(), 1, 8)) {
+	if (!bucket_take(&h->calls, clock_now_ms(), BINDS_PER_S, BINDS_BURST)) {
 		hello_drop(h, DROP_HS_RATE);
 		return;
 	}
@@ -118,5 +127,6 @@ void welcome_on_bind(struct hello *h, const struct pskh *m, const struct sockadd
 	if (hello_make_session(h, &s, m, m->identity, h->o.own_identity, from))
 		return;
 	remember(h, m);
+	h->awaited = true;
 	h->o.ops->on_session(&s, m->tx_next, h->o.arg);
 }

@@ -428,11 +428,31 @@ TEST(replayed_bind_makes_no_second_session)
 	carry(&p->a, &p->b);
 	carry(&p->b, &p->a);
 	bind = carry(&p->a, &p->b);
-	for (int i = 0; i < 5; i++)
+	for (int i = 0; i < 100; i++)
 		hello_on_message(p->b.hello, bind.msg, bind.len, &p->a.address);
 	CHECK_EQ(p->b.n_sessions, 1);
-	/* Its answer may have been lost: that alone is repeated. */
+	/* Its answer may have been lost: that alone is repeated, a few times. */
+	CHECK_EQ(p->b.again, 4);
+	CHECK_EQ(p->b.drops.n[DROP_HS_RATE], 96);
+	clock_fake_ms(1000500);
+	hello_on_message(p->b.hello, bind.msg, bind.len, &p->a.address);
 	CHECK_EQ(p->b.again, 5);
+}
+
+TEST(i1_replayed_bind_of_a_proven_session_costs_nothing)
+{
+	_cleanup_(pair_freep) struct pair *p = pair_new(false);
+	struct datagram bind;
+
+	hello_start(p->a.hello);
+	carry(&p->a, &p->b);
+	carry(&p->b, &p->a);
+	bind = carry(&p->a, &p->b);
+	hello_on_proven(p->b.hello);
+	for (int i = 0; i < 100; i++)
+		hello_on_message(p->b.hello, bind.msg, bind.len, &p->a.address);
+	CHECK_EQ(p->b.again, 0);
+	CHECK_EQ(p->b.drops.n[DROP_HS_UNEXPECTED], 100);
 }
 
 TEST(bind_of_an_earlier_start_is_dead)
