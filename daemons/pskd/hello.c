@@ -25,6 +25,7 @@
 #define BIND_TRIES 4
 /* A HELLO's bytes are used no longer than this, so that its numbers stay near the truth. */
 #define ATTEMPT_MS 60000
+#define SIGNING_MS 1000
 
 static void on_timer(void *arg);
 
@@ -322,7 +323,26 @@ static void new_attempt(struct hello *h)
 	random_bytes(m->nonce_a, PSKH_NONCE_LEN);
 	hello_encode(h, h->hello, m);
 	h->begun_ms = clock_now_ms();
+	h->n_asked = 0;
 	h->state = HELLO_SENT;
+}
+
+static bool was_asked(const struct hello *h, const struct sockaddr_in6 *a)
+{
+	for (size_t i = 0; i < h->n_asked; i++)
+		if (udp_same(&h->asked[i], a))
+			return true;
+	return false;
+}
+
+static void send_hello(struct hello *h, const struct sockaddr_in6 *to)
+{
+	if (!was_asked(h, to)) {
+		if (h->n_asked == ARRAY_SIZE(h->asked))
+			return;
+		h->asked[h->n_asked++] = *to;
+	}
+	h->o.ops->send(h->hello, PSKH_HELLO_LEN, to, h->o.arg);
 }
 
 static void send_round(struct hello *h)
@@ -333,7 +353,7 @@ static void send_round(struct hello *h)
 		new_attempt(h);
 	h->o.ops->on_round(h->round, h->o.arg);
 	for (size_t i = 0; i < h->n_candidates; i++)
-		h->o.ops->send(h->hello, PSKH_HELLO_LEN, &h->candidates[i], h->o.arg);
+		send_hello(h, &h->candidates[i]);
 	if (h->round < 5)
 		h->round++;
 	loop_timer_start(h->timer, delay_s * 1000);
@@ -376,6 +396,11 @@ static void on_timer(void *arg)
 		send_bind(h);
 		return;
 	}
+	/* A new attempt would make the signature worthless, and so the next. */
+	if (h->state == HELLO_SIGNING && clock_now_ms() - h->begun_ms <= ATTEMPT_MS) {
+		loop_timer_start(h->timer, SIGNING_MS);
+		return;
+	}
 	if (h->state == HELLO_BIND_SENT || h->state == HELLO_SIGNING)
 		h->state = HELLO_IDLE;
 	if (h->running)
@@ -401,18 +426,19 @@ static void on_call(struct hello *h, const struct sockaddr_in6 *from)
 		return;
 	if (h->state == HELLO_IDLE || clock_now_ms() - h->begun_ms > ATTEMPT_MS)
 		new_attempt(h);
-	h->o.ops->send(h->hello, PSKH_HELLO_LEN, from, h->o.arg);
+	send_hello(h, from);
 }
 
 static void on_bind_signed(struct signing *s, bool ok)
 {
 	struct hello *h = s->h;
 
+	/* Of an attempt that was given up meanwhile. */
+	if (h->state != HELLO_SIGNING || !bytes_equal(s->msg.nonce_a, h->hello_msg.nonce_a, PSKH_NONCE_LEN))
+		return;
 	if (!ok || !h->session) {
 		/* The next round tries again. */
-		h->state = HELLO_SENT;
-		if (!h->running)
-			h->state = HELLO_IDLE;
+		h->state = h->running ? HELLO_SENT : HELLO_IDLE;
 		return;
 	}
 	h->bind_len = hello_encode(h, h->bind, &s->msg);
@@ -432,6 +458,11 @@ static bool is_our_attempt(struct hello *h, const struct pskh *m, const struct s
 	}
 	if (h->state != HELLO_SENT) {
 		hello_drop(h, DROP_HS_DUPLICATE);
+		return false;
+	}
+	/* Else whoever copies a WELCOME could have our BINDs sent to anybody. */
+	if (!was_asked(h, from)) {
+		hello_drop(h, DROP_HS_UNEXPECTED);
 		return false;
 	}
 	return hello_signature_is_right(h, m, h->hello, PSKH_HELLO_LEN, from);

@@ -7,6 +7,8 @@
 #include "pskd/hello.h"
 
 #define EPOCH_MS 8000
+/* Sources that are told apart when HELLOs are counted; a power of two. */
+#define N_STRANGERS 64
 #define BINDS_PER_S 1
 #define BINDS_BURST 8
 /* At least as many as the bucket lets through while a WELCOME is good, so that none can come again. */
@@ -38,6 +40,9 @@ struct hello {
 	uint8_t bind[PSKH_MAX];
 	size_t bind_len;
 	struct sockaddr_in6 bind_to;
+	/* where this attempt's HELLO went: WELCOMEs from elsewhere were copied there */
+	struct sockaddr_in6 asked[2 * HELLO_CANDIDATES_MAX];
+	size_t n_asked;
 	struct session *session; /* until BIND is signed */
 
 	/* responder: no state of strangers but this */
@@ -49,7 +54,9 @@ struct hello {
 	uint32_t last_session;
 	uint8_t last_nonce[PSKH_NONCE_LEN]; /* nonce_a of the newest session */
 	uint64_t burn_tx, burn_rx;
-	struct bucket welcomes, calls, again;
+	struct bucket calls, again;
+	struct bucket known;		       /* HELLOs from where the peer may be */
+	struct bucket strangers[N_STRANGERS]; /* and from elsewhere, by source */
 	struct list signing; /* struct signing */
 };
 

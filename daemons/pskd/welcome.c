@@ -41,13 +41,27 @@ static void on_welcome_signed(struct signing *s, bool ok)
 	s->h->o.ops->send(msg, len, &s->to, s->h->o.arg);
 }
 
+/* A flood from one place stops no other: each has a bucket, and where the peer may be one of its own. */
+static bool may_welcome(struct hello *h, const struct sockaddr_in6 *from, uint64_t now)
+{
+	const uint8_t *a = from->sin6_addr.s6_addr;
+	uint8_t hash[SHA256_LEN];
+
+	for (size_t i = 0; i < h->n_candidates; i++)
+		if (memcmp(h->candidates[i].sin6_addr.s6_addr, a, 16) == 0)
+			return bucket_take(&h->known, now, 20, 40);
+	/* Whoever has one IPv6 address has the /64. The boot key hides which sources share a bucket. */
+	hmac_sha256(hash, h->boot_key, sizeof(h->boot_key), a, IN6_IS_ADDR_V4MAPPED(&from->sin6_addr) ? 16 : 8);
+	return bucket_take(&h->strangers[hash[0] % N_STRANGERS], now, 5, 10);
+}
+
 void welcome_on_hello(struct hello *h, const struct pskh *m, const uint8_t *msg, size_t len,
 		      const struct sockaddr_in6 *from)
 {
 	uint64_t now = clock_now_ms();
 	struct pskh w;
 
-	if (!bucket_take(&h->welcomes, now, 20, 40)) {
+	if (!may_welcome(h, from, now)) {
 		hello_drop(h, DROP_HS_RATE);
 		return;
 	}
