@@ -90,6 +90,56 @@ static bool request_is_sound(const struct tund_request *r)
 	return r->v4_prefix <= 32 && r->v6_prefix <= 128;
 }
 
+static bool v4_is_private(uint32_t a)
+{
+	/* RFC 1918 section 3; RFC 6598 section 7. */
+	return a >> 24 == 10 || a >> 20 == 0xac1 || a >> 16 == 0xc0a8 || a >> 22 == 0x191;
+}
+
+static const char *v4_complaint(const uint8_t b[static 4], unsigned int prefix, bool any_address)
+{
+	uint32_t a = (uint32_t)b[0] << 24 | (uint32_t)b[1] << 16 | (uint32_t)b[2] << 8 | b[3];
+	uint32_t host = prefix < 31 ? UINT32_MAX >> prefix : 0;
+
+	if (prefix < 8)
+		return "an IPv4 network wider than /8 is no tunnel's";
+	if (a >> 24 == 0 || a >> 24 == 127 || a >> 28 >= 14 || a >> 16 == 0xa9fe)
+		return "the IPv4 address is zero, loopback, multicast, link-local or reserved";
+	if (host && (a & host) == host)
+		return "the IPv4 address is its network's broadcast address";
+	if (!any_address && !v4_is_private(a))
+		return "the IPv4 address is not private: tund takes others with --any-address alone";
+	return NULL;
+}
+
+static const char *v6_complaint(const uint8_t b[static 16], unsigned int prefix, bool any_address)
+{
+	static const uint8_t low[10];
+
+	if (prefix < 16)
+		return "an IPv6 network wider than /16 is no tunnel's";
+	/* ::, ::1 and whatever has an IPv4 address inside (RFC 4291 sections 2.5.2, 2.5.3 and 2.5.5). */
+	if (memcmp(b, low, sizeof(low)) == 0 || b[0] == 0xff || (b[0] == 0xfe && b[1] >= 0x80))
+		return "the IPv6 address is zero, loopback, multicast, link-local or reserved";
+	if (!any_address && (b[0] & 0xfe) != 0xfc)
+		return "the IPv6 address is not private: tund takes others with --any-address alone";
+	return NULL;
+}
+
+const char *tund_request_complaint(const struct tund_request *r, bool any_address)
+{
+	const char *c = NULL;
+
+	if (r->has_v4)
+		c = v4_complaint(r->v4_local, r->v4_prefix, any_address);
+	/* Whether it becomes a route of its own, or only stands in the answer: the same rules. */
+	if (!c && r->has_v4 && !is_zero(r->v4_peer, 4))
+		c = v4_complaint(r->v4_peer, r->v4_prefix, any_address);
+	if (!c && r->has_v6)
+		c = v6_complaint(r->v6_local, r->v6_prefix, any_address);
+	return c;
+}
+
 int tund_request_decode(struct tund_request *out, const uint8_t *in, size_t len)
 {
 	struct tund_request q = { 0 };

@@ -37,6 +37,15 @@ struct tund_reply {
 };
 
 /*
+ * What is wrong with the addresses, as a clause; NULL when nothing is. A tunnel
+ * is a small network of its own: never a part of the world wider than /8 (IPv6:
+ * /16), nor loopback, multicast, link-local or broadcast; and unless any_address,
+ * only of the private ranges of RFC 1918, RFC 6598 and RFC 4193, so that whoever
+ * may ask for devices cannot attract what belongs to others.
+ */
+const char *tund_request_complaint(const struct tund_request *r, bool any_address);
+
+/*
  * encode: bytes written, or -EMSGSIZE; names and details are NUL-terminated.
  * decode: 0, or -EBADMSG: an unknown type or flag, a name that is not "hf" and
  * up to 13 of a-z 0-9 . - _ ("hf%d" only to create), an MTU out of range (0 is

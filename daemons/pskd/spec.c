@@ -16,6 +16,7 @@
 #include "base/error.h"
 #include "base/json.h"
 #include "base/text.h"
+#include "proto/tund_msg.h"
 #include "pskd/address.h"
 #include "pskd/udp.h"
 
@@ -34,11 +35,27 @@ static const char *check_listen(const char *value)
 	return udp_parse(&a, value) == 0 ? NULL : "a port or address:port, in numbers";
 }
 
+/* What tund would never give a device; whether it gives one that is not private, it knows alone. */
+static bool addresses_are_a_tunnels(const struct tunnel_addresses *a)
+{
+	struct tund_request q = { .has_v4 = a->has_v4, .has_v6 = a->has_v6, .v4_prefix = a->v4_prefix,
+				  .v6_prefix = a->v6_prefix };
+
+	memcpy(q.v4_local, a->v4_local, sizeof(q.v4_local));
+	memcpy(q.v4_peer, a->v4_peer, sizeof(q.v4_peer));
+	memcpy(q.v6_local, a->v6_local, sizeof(q.v6_local));
+	return tund_request_complaint(&q, true) == NULL;
+}
+
 static const char *check_local(const char *value)
 {
 	struct tunnel_addresses a;
 
-	return address_parse(&a, value, NULL) == 0 ? NULL : "an address with prefix, or two: 10.9.0.1/30, fd00::1/64";
+	if (address_parse(&a, value, NULL) != 0)
+		return "an address with prefix, or two: 10.9.0.1/30, fd00::1/64";
+	return addresses_are_a_tunnels(&a) ?
+		       NULL :
+		       "of a small network (from /8, IPv6 /16), not loopback, multicast, link-local or broadcast";
 }
 
 static int parse_pin(struct sign_public *out, const char *value)
@@ -137,7 +154,8 @@ static int check_whole(struct spec *s, const char *where, struct config_error *e
 	const char *wrong = NULL;
 
 	if (s->f.peer_address && (!s->f.local_address ||
-				  address_parse(&a, s->f.local_address, s->f.peer_address) != 0))
+				  address_parse(&a, s->f.local_address, s->f.peer_address) != 0 ||
+				  !addresses_are_a_tunnels(&a)))
 		wrong = "peer_address: an address of each family that local_address has";
 	if (s->f.peer && !s->f.endpoint)
 		wrong = "peer: prototype needs an endpoint, since nothing else tells where the peer is";

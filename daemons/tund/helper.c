@@ -5,6 +5,8 @@
 #include "tund/helper.h"
 
 #include <errno.h>
+#include <net/if.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "base/list.h"
@@ -14,11 +16,13 @@
 #include "tund/device.h"
 
 #define CALLERS_MAX 16
+#define DEVICES_MAX 64
 
 struct helper {
 	struct loop *loop;
 	struct unix_server *server;
 	struct list connections;
+	bool any_address;
 	size_t n_users;
 	uid_t users[];
 };
@@ -28,6 +32,9 @@ struct connection {
 	struct helper *h;
 	struct loop_io *io;
 	int fd;
+	/* Devices handed out here, the latest last over the first: a number is not used again, a name is. */
+	unsigned int devices[DEVICES_MAX];
+	size_t n_devices;
 };
 
 static void connection_free(struct connection *c)
@@ -37,6 +44,34 @@ static void connection_free(struct connection *c)
 	close(c->fd);
 	unix_server_conn_closed(c->h->server);
 	free(c);
+}
+
+static bool has_device(const struct connection *c, const char *name)
+{
+	unsigned int index = if_nametoindex(name);
+
+	for (size_t i = 0; index && i < c->n_devices && i < DEVICES_MAX; i++)
+		if (c->devices[i] == index)
+			return true;
+	return false;
+}
+
+/* Decoding has seen to its form; here is what this caller may ask for. */
+static void handle(struct connection *c, const struct tund_request *q, struct tund_reply *reply, int *device)
+{
+	const char *complaint = tund_request_complaint(q, c->h->any_address);
+
+	if (!complaint && q->type == TUND_CONFIGURE && !has_device(c, q->ifname))
+		complaint = "the device was not made over this connection";
+	if (complaint) {
+		*device = -1;
+		*reply = (struct tund_reply){ .error = EPERM };
+		snprintf(reply->detail, sizeof(reply->detail), "%s", complaint);
+		return;
+	}
+	device_handle(q, reply, device);
+	if (*device >= 0)
+		c->devices[c->n_devices++ % DEVICES_MAX] = if_nametoindex(reply->ifname);
 }
 
 static void on_readable(int fd, unsigned int events, void *arg)
@@ -56,7 +91,7 @@ static void on_readable(int fd, unsigned int events, void *arg)
 		connection_free(c);
 		return;
 	}
-	device_handle(&q, &reply, &device);
+	handle(c, &q, &reply, &device);
 	if (reply.error)
 		log_event(LOG_NOTICE, &MSG_TUND_REFUSED, LOG_FIELDS({ FIELD_DEVICE, q.ifname }),
 			  "no device %s: %s", q.ifname, reply.detail);
@@ -100,7 +135,8 @@ static void on_accept(int fd, const struct unix_caller *caller, void *arg)
 	unix_server_conn_closed(h->server);
 }
 
-int helper_new(struct helper **out, struct loop *l, int listen_fd, const uid_t *users, size_t n_users)
+int helper_new(struct helper **out, struct loop *l, int listen_fd, const uid_t *users, size_t n_users,
+	       bool any_address)
 {
 	_cleanup_(helper_freep) struct helper *h = NULL;
 	int r;
@@ -110,6 +146,7 @@ int helper_new(struct helper **out, struct loop *l, int listen_fd, const uid_t *
 		return -ENOMEM;
 	h->loop = l;
 	list_init(&h->connections);
+	h->any_address = any_address;
 	h->n_users = n_users;
 	if (n_users > 0)
 		memcpy(h->users, users, n_users * sizeof(users[0]));

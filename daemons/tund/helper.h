@@ -1,6 +1,7 @@
 /* The helper's socket: who may ask, and one answer a question. */
 #pragma once
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <sys/types.h>
 
@@ -10,6 +11,7 @@ struct loop;
 struct helper;
 
 /* users: the uids that may ask, besides root; copied. Takes listen_fd on success. 0 or a negative errno. */
-int helper_new(struct helper **out, struct loop *l, int listen_fd, const uid_t *users, size_t n_users);
+int helper_new(struct helper **out, struct loop *l, int listen_fd, const uid_t *users, size_t n_users,
+	       bool any_address);
 struct helper *helper_free(struct helper *h);
 DEFINE_CLEANUP(struct helper *, helper_free);

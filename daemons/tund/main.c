@@ -18,6 +18,7 @@
 static const struct service_option options[] = {
 	{ "allow-user", "NAME",
 	  "user that may ask for devices, besides root; repeatable (default " DEFAULT_USER ")" },
+	{ "any-address", NULL, "also give devices addresses that are not private" },
 	{ 0 },
 };
 
@@ -81,7 +82,8 @@ static int run(struct service *svc)
 	r = privilege_drop();
 	if (r)
 		return service_fail(svc, r, "CAP_NET_ADMIN is needed to make TUN devices");
-	r = helper_new(&helper, service_loop(svc), fd, users, n_users);
+	r = helper_new(&helper, service_loop(svc), fd, users, n_users,
+		       service_option(svc, "any-address") != NULL);
 	if (r)
 		return service_fail(svc, r, "cannot serve tund.sock");
 	steal_fd(&fd);

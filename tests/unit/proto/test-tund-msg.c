@@ -1,6 +1,7 @@
 /* Requests to the privileged helper: they come back, and nothing unsound gets through. */
 #include "proto/tund_msg.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -133,6 +134,66 @@ TEST(values_out_of_range_are_refused)
 	q = fixture();
 	q.v6_prefix = 129;
 	check_refused(&q);
+}
+
+static bool v4_is_given(const char *local, unsigned int prefix, const char *peer, bool any_address)
+{
+	struct tund_request q = { .type = TUND_CREATE, .has_v4 = true, .v4_prefix = (uint8_t)prefix };
+
+	CHECK_EQ(inet_pton(AF_INET, local, q.v4_local), 1);
+	CHECK_EQ(inet_pton(AF_INET, peer, q.v4_peer), 1);
+	return !tund_request_complaint(&q, any_address);
+}
+
+static bool v6_is_given(const char *local, unsigned int prefix, bool any_address)
+{
+	struct tund_request q = { .type = TUND_CREATE, .has_v6 = true, .v6_prefix = (uint8_t)prefix };
+
+	CHECK_EQ(inet_pton(AF_INET6, local, q.v6_local), 1);
+	return !tund_request_complaint(&q, any_address);
+}
+
+TEST(only_private_addresses_are_given_unless_it_is_said)
+{
+	static const char *const own[] = { "10.0.0.1", "10.255.255.254", "172.16.0.1", "172.31.255.1",
+					   "192.168.0.1", "100.64.0.1", "100.127.255.1" };
+	static const char *const others[] = { "8.8.8.8", "9.255.255.1", "11.0.0.1", "172.15.0.1", "172.32.0.1",
+					      "192.167.0.1", "192.169.0.1", "100.63.0.1", "100.128.0.1" };
+
+	for (size_t i = 0; i < ARRAY_SIZE(own); i++)
+		CHECK(v4_is_given(own[i], 30, "0.0.0.0", false));
+	for (size_t i = 0; i < ARRAY_SIZE(others); i++) {
+		CHECK(!v4_is_given(others[i], 30, "0.0.0.0", false));
+		CHECK(v4_is_given(others[i], 30, "0.0.0.0", true));
+		CHECK(!v4_is_given("10.0.0.1", 32, others[i], false));
+	}
+	CHECK(v6_is_given("fd00::1", 64, false));
+	CHECK(v6_is_given("fc00::1", 16, false));
+	CHECK(!v6_is_given("2000::1", 64, false));
+	CHECK(v6_is_given("2000::1", 64, true));
+	CHECK(!v6_is_given("fe00::1", 64, false));
+}
+
+TEST(no_device_attracts_the_world)
+{
+	static const char *const never[] = { "0.0.0.0", "0.1.2.3",   "127.0.0.5", "169.254.0.1",
+					     "224.0.0.1", "240.0.0.1", "255.255.255.255" };
+	static const char *const never6[] = { "::", "::1", "::ffff:10.0.0.1", "ff02::1", "fe80::1" };
+
+	for (size_t i = 0; i < ARRAY_SIZE(never); i++) {
+		CHECK(!v4_is_given(never[i], 32, "0.0.0.0", true));
+		if (i > 0)
+			CHECK(!v4_is_given("10.0.0.1", 32, never[i], true));
+	}
+	for (size_t i = 0; i < ARRAY_SIZE(never6); i++)
+		CHECK(!v6_is_given(never6[i], 128, true));
+	for (unsigned int prefix = 0; prefix < 16; prefix++) {
+		CHECK_EQ(v4_is_given("10.0.0.1", prefix, "0.0.0.0", true), prefix >= 8);
+		CHECK(!v6_is_given("fd00::1", prefix, true));
+	}
+	CHECK(!v4_is_given("10.0.0.255", 24, "0.0.0.0", true));
+	CHECK(!v4_is_given("10.0.0.3", 30, "0.0.0.0", true));
+	CHECK(v4_is_given("10.0.0.3", 31, "0.0.0.0", true));
 }
 
 TEST(every_other_length_is_refused)

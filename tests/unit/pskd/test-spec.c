@@ -50,6 +50,10 @@ TEST(wrong_values_are_refused_with_line_and_column)
 		"key_file: /k\nrole: initiator\nlisten: host:1\n",
 		"key_file: /k\nrole: initiator\nerase: maybe\n",
 		"key_file: /k\nrole: initiator\npeer_address: 10.0.0.2\n",
+		"key_file: /k\nrole: initiator\nlocal_address: 127.0.0.1/8\n",
+		"key_file: /k\nrole: initiator\nlocal_address: 64.0.0.1/1\n",
+		"key_file: /k\nrole: initiator\nlocal_address: 2000::1/3\n",
+		"key_file: /k\nrole: initiator\nlocal_address: 10.0.0.1/32\npeer_address: 224.0.0.1\n",
 		"key_file: /k\nrole: initiator\npeer: prototype\n",
 		"key_file: /k\nrole: initiator\nlisten_port: 1\n",
 	};
