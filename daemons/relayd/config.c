@@ -2,6 +2,7 @@
 #include "relayd/config.h"
 
 #include <errno.h>
+#include <pwd.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -9,6 +10,7 @@
 #include <strings.h>
 
 #include "base/file.h"
+#include "base/log.h"
 #include "base/text.h"
 #include "crypto/secret.h"
 #include "http/http_server.h"
@@ -62,6 +64,8 @@ static const struct config_option options[] = {
 	  .check = check_listen, .help = "addresses and ports to serve" },
 	NUMBER("lan_port", lan_port, "7118", 1, 65535,
 	       "first port to try for a session opened on the local network"),
+	{ .key = "lan_users", .type = CONFIG_LIST, .offset = AT(lan_users), .def = "[\"handfast-pairing\"]",
+	  .help = "users that may open a session on the local network without being in the admin group" },
 	{ .key = "tls.certificate", .type = CONFIG_PATH, .offset = AT(tls_certificate),
 	  .help = "PEM file with the certificate and its chain" },
 	{ .key = "tls.key", .type = CONFIG_PATH, .offset = AT(tls_key), .help = "PEM file with its key" },
@@ -190,6 +194,23 @@ static int load_tokens(struct relayd_config *c, struct config_error *err)
 	return r;
 }
 
+/* Looked up here, once: a name that does not exist grants nothing. */
+static int find_lan_users(struct relayd_config *c, const char *path, struct config_error *err)
+{
+	c->lan_uids = calloc(c->lan_users.n + 1, sizeof(*c->lan_uids));
+	if (!c->lan_uids)
+		return refuse(err, -ENOMEM, "%s: out of memory", path);
+	for (size_t i = 0; i < c->lan_users.n; i++) {
+		const struct passwd *pw = getpwnam(c->lan_users.v[i]);
+
+		if (pw)
+			c->lan_uids[c->n_lan_uids++] = pw->pw_uid;
+		else
+			log_debug("lan_users: there is no user %s", c->lan_users.v[i]);
+	}
+	return 0;
+}
+
 static int check_together(const struct relayd_config *c, const char *path, struct config_error *err)
 {
 	/* What waits is handed to the peer at once when it joins. */
@@ -219,6 +240,8 @@ int relayd_config_load(struct relayd_config **out, const char *path, bool missin
 		r = load_tls(c, path, err);
 	if (!r)
 		r = load_tokens(c, err);
+	if (!r)
+		r = find_lan_users(c, path, err);
 	if (r) {
 		relayd_config_free(c);
 		return r;
@@ -241,6 +264,7 @@ struct relayd_config *relayd_config_free(struct relayd_config *c)
 	for (char **t = c->tokens; t && *t; t++)
 		wipe_free(*t);
 	free(c->tokens);
+	free(c->lan_uids);
 	free(c->certificate_pem);
 	wipe_free(c->key_pem);
 	config_done(&relayd_schema, c);
@@ -272,6 +296,14 @@ bool relayd_config_knows_token(const struct relayd_config *c, const char *token)
 		if (strlen(*t) == len)
 			known |= bytes_equal(*t, token, len);
 	return known;
+}
+
+bool relayd_config_lan_uid(const struct relayd_config *c, uid_t uid)
+{
+	for (size_t i = 0; i < c->n_lan_uids; i++)
+		if (c->lan_uids[i] == uid)
+			return true;
+	return false;
 }
 
 bool relayd_config_allows_origin(const struct relayd_config *c, const char *origin)

@@ -4,6 +4,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include "base/cleanup.h"
 #include "config/config.h"
@@ -13,6 +14,7 @@ struct http_limits;
 struct relayd_config {
 	struct config_list listen;
 	uint64_t lan_port;
+	struct config_list lan_users;
 	char *tls_certificate, *tls_key;
 	char *tokens_file;
 	uint64_t session_ttl_ms;
@@ -31,6 +33,8 @@ struct relayd_config {
 	/* Read from the files above: contents, NULL when there is none. */
 	char *certificate_pem, *key_pem;
 	char **tokens; /* NULL-terminated */
+	uid_t *lan_uids; /* of lan_users, those that exist */
+	size_t n_lan_uids;
 };
 
 extern const struct config_schema relayd_schema;
@@ -44,5 +48,7 @@ DEFINE_CLEANUP(struct relayd_config *, relayd_config_free);
 void relayd_config_http_limits(const struct relayd_config *c, struct http_limits *out);
 /* True when token is one of the configured ones; in time that depends on lengths alone. */
 bool relayd_config_knows_token(const struct relayd_config *c, const char *token);
+/* Whether lan_users names this uid. */
+bool relayd_config_lan_uid(const struct relayd_config *c, uid_t uid);
 /* origin: the header's value, NULL when absent. */
 bool relayd_config_allows_origin(const struct relayd_config *c, const char *origin);

@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
 
 #include "base/cleanup.h"
 #include "base/log.h"
@@ -86,6 +87,20 @@ static int fail_listen(struct service *svc, int r, const char *address)
 	return service_fail_text(svc, text);
 }
 
+/* The usual soft limit of 1024 is below the connections that we allow. Where the hard one is, too, accepting waits. */
+static void raise_descriptors(const struct relayd_config *cfg)
+{
+	enum { OTHERS = 64 };
+	struct rlimit limit;
+	rlim_t wanted = cfg->connections + OTHERS;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_cur >= wanted)
+		return;
+	limit.rlim_cur = limit.rlim_max < wanted ? limit.rlim_max : wanted;
+	if (setrlimit(RLIMIT_NOFILE, &limit) < 0)
+		log_debug("cannot raise the limit of descriptors: %s", strerror(errno));
+}
+
 static int run(struct service *svc)
 {
 	_cleanup_(relayd_config_freep) struct relayd_config *cfg = NULL;
@@ -103,6 +118,7 @@ static int run(struct service *svc)
 	if (service_check_only(svc))
 		return 0;
 
+	raise_descriptors(cfg);
 	r = relay_new(&relay, service_loop(svc), cfg);
 	if (r)
 		return service_fail(svc, r, "cannot start the relay");
