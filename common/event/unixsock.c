@@ -253,18 +253,31 @@ void unix_caller_done(struct unix_caller *c)
 	c->n_groups = 0;
 }
 
-bool unix_caller_in_group(const struct unix_caller *c, const char *group)
+struct unix_group unix_group_find(const char *name)
 {
-	gid_t gid;
+	struct unix_group g = { 0 };
 
-	if (!group || group_find(&gid, group))
+	g.exists = name && group_find(&g.gid, name) == 0;
+	return g;
+}
+
+bool unix_caller_has_group(const struct unix_caller *c, const struct unix_group *g)
+{
+	if (!g->exists)
 		return false;
-	if (c->gid == gid)
+	if (c->gid == g->gid)
 		return true;
 	for (size_t i = 0; i < c->n_groups; i++)
-		if (c->groups[i] == gid)
+		if (c->groups[i] == g->gid)
 			return true;
 	return false;
+}
+
+bool unix_caller_in_group(const struct unix_caller *c, const char *group)
+{
+	struct unix_group g = unix_group_find(group);
+
+	return unix_caller_has_group(c, &g);
 }
 
 /* ---- datagrams with descriptors ------------------------------------------------------------ */

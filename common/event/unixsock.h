@@ -38,6 +38,14 @@ int unix_caller_init(struct unix_caller *c, int fd);
 void unix_caller_done(struct unix_caller *c);
 bool unix_caller_in_group(const struct unix_caller *c, const char *group);
 
+/* A group looked up once, for loops that cannot wait for a name service; one that does not exist has no members. */
+struct unix_group {
+	bool exists;
+	gid_t gid;
+};
+struct unix_group unix_group_find(const char *name); /* NULL: none */
+bool unix_caller_has_group(const struct unix_caller *c, const struct unix_group *g);
+
 /* One datagram with up to one descriptor (pass_fd -1: none). 0 or a negative errno. */
 int unix_send(int fd, const void *data, size_t len, int pass_fd);
 /*

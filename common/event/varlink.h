@@ -60,6 +60,8 @@ struct varlink_info {
 int varlink_server_new(struct varlink_server **out, struct loop *l, const struct varlink_info *info);
 /* The interface must outlive the server; its description is parsed here (-EINVAL when wrong: our own mistake). */
 int varlink_server_add(struct varlink_server *s, const struct varlink_interface *i, void *arg);
+/* Look the groups up again, after a reload: a call never does, since a name service may take its time. */
+void varlink_server_find_groups(struct varlink_server *s);
 int varlink_server_listen(struct varlink_server *s, int listen_fd); /* takes the fd */
 struct varlink_server *varlink_server_free(struct varlink_server *s);
 DEFINE_CLEANUP(struct varlink_server *, varlink_server_free);
@@ -67,6 +69,12 @@ DEFINE_CLEANUP(struct varlink_server *, varlink_server_free);
 /* True when the caller asked for several replies; without it varlink_notify() is a no-op. */
 bool varlink_call_wants_more(const struct varlink_call *c);
 const struct unix_caller *varlink_call_caller(const struct varlink_call *c);
+/*
+ * For methods of VARLINK_ANYONE that decide by themselves: whether the caller
+ * has the access that others would need, and the answer if nothing lets it in.
+ */
+bool varlink_call_has_access(const struct varlink_call *c, enum varlink_access access);
+void varlink_deny(struct varlink_call *c, enum varlink_access access);
 /*
  * fn(arg) is called once if the caller goes away (or the server is freed) before the last answer; the
  * call is freed after it. Without fn the call lives on and wants its answer all the same.

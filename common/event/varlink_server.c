@@ -11,7 +11,6 @@
 
 #include <assert.h>
 #include <errno.h>
-#include <pwd.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -67,6 +66,7 @@ struct served {
 struct varlink_server {
 	struct loop *loop;
 	struct varlink_info info;
+	struct unix_group readers, admins;
 	struct unix_server *listener;
 	struct list interfaces;
 	struct list conns;
@@ -452,20 +452,30 @@ static bool access_is_given(const struct conn *c, enum varlink_access access)
 	return access == VARLINK_ANYONE || c->may_change || (access == VARLINK_READ && c->may_read);
 }
 
-static void put_denial(struct conn *c, const struct varlink_method *m)
+static void put_denial(struct conn *c, const struct varlink_method *m, enum varlink_access access)
 {
 	const struct varlink_info *info = &c->server->info;
-	const char *group = m->access == VARLINK_READ ? info->read_group : info->admin_group;
-	struct passwd pw, *user = NULL;
-	char buf[4096], message[256], hint[512];
+	const char *group = access == VARLINK_READ ? info->read_group : info->admin_group;
+	char message[256], hint[512];
 
-	getpwuid_r(c->caller.uid, &pw, buf, sizeof(buf), &user);
 	snprintf(message, sizeof(message), "%s is for root and members of group %s", m->name, group);
-	snprintf(hint, sizeof(hint), "Join the group (usermod -aG %s %.64s) and log in again, or use sudo.",
-		 group, user ? user->pw_name : "USER");
+	snprintf(hint, sizeof(hint), "Join the group (sudo usermod -aG %s \"$USER\") and log in again, or use sudo.",
+		 group);
 	put_error(c, "io.handfast.Daemon.PermissionDenied", words(message, hint));
 	if (info->on_denied)
 		info->on_denied(&c->caller, m->name, info->on_denied_arg);
+}
+
+bool varlink_call_has_access(const struct varlink_call *c, enum varlink_access access)
+{
+	return access_is_given(c->conn, access);
+}
+
+void varlink_deny(struct varlink_call *c, enum varlink_access access)
+{
+	if (call_is_heard(c))
+		put_denial(c->conn, c->method, access);
+	call_end(c);
 }
 
 static const struct varlink_method *method_find(const struct served *i, const char *name)
@@ -506,7 +516,7 @@ static bool request_resolve(struct conn *c, struct request *q)
 	else if (!q->method)
 		put_service_error(c, "MethodNotImplemented", "method", q->full);
 	else if (!access_is_given(c, q->method->access))
-		put_denial(c, q->method);
+		put_denial(c, q->method, q->method->access);
 	else if (r)
 		put_service_error(c, "InvalidParameter", "parameter", where);
 	else
@@ -737,11 +747,9 @@ static int caller_copy(struct unix_caller *to, const struct unix_caller *from)
 
 static void access_find(struct conn *c)
 {
-	const struct varlink_info *info = &c->server->info;
-
 	c->may_change = c->caller.uid == 0 || c->caller.uid == geteuid() ||
-			unix_caller_in_group(&c->caller, info->admin_group);
-	c->may_read = c->may_change || unix_caller_in_group(&c->caller, info->read_group);
+			unix_caller_has_group(&c->caller, &c->server->admins);
+	c->may_read = c->may_change || unix_caller_has_group(&c->caller, &c->server->readers);
 }
 
 static int conn_init(struct conn *c, const struct unix_caller *caller)
@@ -783,6 +791,12 @@ static void on_accept(int fd, const struct unix_caller *caller, void *arg)
 		conn_close(c);
 }
 
+void varlink_server_find_groups(struct varlink_server *s)
+{
+	s->readers = unix_group_find(s->info.read_group);
+	s->admins = unix_group_find(s->info.admin_group);
+}
+
 int varlink_server_new(struct varlink_server **out, struct loop *l, const struct varlink_info *info)
 {
 	_cleanup_(varlink_server_freep) struct varlink_server *s = calloc(1, sizeof(*s));
@@ -792,6 +806,7 @@ int varlink_server_new(struct varlink_server **out, struct loop *l, const struct
 		return -ENOMEM;
 	s->loop = l;
 	s->info = *info;
+	varlink_server_find_groups(s);
 	list_init(&s->interfaces);
 	list_init(&s->conns);
 	r = varlink_server_add(s, &service_interface, s);

@@ -206,6 +206,8 @@ static int do_reload(struct service *svc, struct config_error *err)
 	}
 	notify_reloading();
 	r = svc->reload(svc, svc->reload_arg, err);
+	if (!r && svc->control)
+		varlink_server_find_groups(svc->control);
 	if (r)
 		log_event(LOG_ERR, &MSG_RELOAD_REFUSED, LOG_NO_FIELDS,
 			  "configuration not reloaded, the running one stays: %s", err->text);

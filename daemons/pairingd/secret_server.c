@@ -21,6 +21,7 @@ struct secret_server {
 	struct loop *loop;
 	struct sessions *sessions;
 	const char *admin_group;
+	struct unix_group admins;
 	struct unix_server *server;
 	struct list conns;
 	size_t n_conns;
@@ -87,7 +88,7 @@ static void on_readable(int fd, unsigned int events, void *arg)
 static bool is_allowed(const struct secret_server *s, const struct unix_caller *caller)
 {
 	return caller->uid == 0 || caller->uid == getuid() ||
-	       unix_caller_in_group(caller, s->admin_group);
+	       unix_caller_has_group(caller, &s->admins);
 }
 
 static bool has_room(const struct secret_server *s, const struct unix_caller *caller)
@@ -128,6 +129,11 @@ static void on_accept(int fd, const struct unix_caller *caller, void *arg)
 		conn_free(c);
 }
 
+void secret_server_find_group(struct secret_server *s)
+{
+	s->admins = unix_group_find(s->admin_group);
+}
+
 int secret_server_new(struct secret_server **out, struct loop *l, const char *path,
 		      const char *admin_group, struct sessions *sessions)
 {
@@ -139,6 +145,7 @@ int secret_server_new(struct secret_server **out, struct loop *l, const char *pa
 	s->loop = l;
 	s->sessions = sessions;
 	s->admin_group = admin_group;
+	secret_server_find_group(s);
 	list_init(&s->conns);
 	if (strlen(path) >= sizeof(s->path))
 		return -ENAMETOOLONG;
