@@ -418,6 +418,10 @@ void hello_on_proven(struct hello *h)
 /* The responder cannot be reached, or lost its session: it asks us to begin, from where it is. */
 static void on_call(struct hello *h, const struct sockaddr_in6 *from)
 {
+	if (!h->o.ops->may_call(from, h->o.arg)) {
+		hello_drop(h, DROP_HS_UNEXPECTED);
+		return;
+	}
 	if (!bucket_take(&h->calls, clock_now_ms(), 1, 3)) {
 		hello_drop(h, DROP_HS_RATE);
 		return;

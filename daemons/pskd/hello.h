@@ -47,6 +47,8 @@ struct hello_ops {
 	void (*on_session)(struct session **s, uint64_t peer_tx_next, void *arg);
 	/* Responder: the BIND of the pending session came again; its answer was lost. */
 	void (*on_bind_again)(void *arg);
+	/* Initiator: whether a call from there may open an attempt. */
+	bool (*may_call)(const struct sockaddr_in6 *from, void *arg);
 	/* Another round of HELLOs begins: names may be resolved again. */
 	void (*on_round)(unsigned int round, void *arg);
 	void (*on_event)(enum hello_event e, const struct sockaddr_in6 *from, uint64_t n, void *arg);

@@ -175,6 +175,8 @@ static int receive(struct path *p, struct packet *k, size_t len)
 	new_slot = k->h.sequence / PSK2_SLOT_PACKETS > slot_of_last(replay_next(p->replay));
 	replay_accept(p->replay, k->h.sequence);
 	s->packets++;
+	if (s == p->previous)
+		p->heard_previous = true;
 	if (s == p->pending)
 		path_promote_pending(p);
 	/* The handshake's answer may have ended the tunnel's sessions: only what is still there is prepared. */
@@ -204,6 +206,21 @@ static int receive_batch(struct path *p)
 	return n;
 }
 
+/*
+ * A responder that still sends in the session before has not heard us in the
+ * new one: our first packet was lost, and a stream one way would bring no other.
+ */
+static void repeat_proof(struct path *p)
+{
+	uint64_t now = clock_now_ms();
+
+	if (p->heard_previous && p->current && p->o.role == KEYS_INITIATOR && now - p->repeated_ms >= 1000) {
+		p->repeated_ms = now;
+		path_send_keepalive(p, false);
+	}
+	p->heard_previous = false;
+}
+
 static void handle_batch(struct path *p, unsigned int n)
 {
 	uint64_t before = replay_next(p->replay);
@@ -227,6 +244,9 @@ static void handle_batch(struct path *p, unsigned int n)
 	}
 	if (!p->o.prototype && replay_next(p->replay) > before)
 		keys_rx_advance(p->o.keys, replay_next(p->replay) - 1);
+	if (data && p->counters.unanswered_since_ms <= p->counters.sent_ms)
+		p->counters.unanswered_since_ms = clock_now_ms();
+	repeat_proof(p);
 	if (any)
 		path_mark(p, &p->counters.received_ms, &p->counters.data_received_ms,
 			  clock_now_ms(), data);

@@ -181,14 +181,16 @@ bool path_send_keepalive(struct path *p, bool pending)
 	struct session *s = pending && p->pending ? p->pending : p->current;
 	uint8_t room[BULK_ROOM + PSK2_HEADER_LEN + BULK_ROOM] = { 0 };
 	uint8_t *header = room + BULK_ROOM;
+	int r;
 
 	if (!s)
 		return false;
-	if (outbound_seal_one(p, s, header, 0) != 0) {
-		p->owes_keepalive = true;
+	r = outbound_seal_one(p, s, header, 0);
+	p->owes_keepalive = r == -KEYS_E_NOT_READY;
+	if (r == -KEYS_E_EXHAUSTED)
+		p->o.events->on_exhausted(p->o.arg);
+	if (r != 0)
 		return false;
-	}
-	p->owes_keepalive = false;
 	if (udp_send(&p->o.udp, header, PSK2_OVERHEAD, &s->address) != 0)
 		p->counters.drops.n[DROP_SEND]++;
 	p->counters.sent_ms = clock_now_ms();

@@ -56,6 +56,7 @@ struct path_counters {
 	/* clock_now_ms(); 0: never */
 	uint64_t sent_ms, data_sent_ms;		/* any packet; one with an IP packet in it */
 	uint64_t received_ms, data_received_ms; /* authenticated */
+	uint64_t unanswered_since_ms;		/* the first data after sent_ms */
 };
 
 /* 0 or a negative errno. */

@@ -43,6 +43,8 @@ struct path {
 	uint64_t previous_until_ms;
 	uint64_t down_since_ms;
 	bool owes_keepalive; /* it waits for a sequence */
+	bool heard_previous; /* in this batch */
+	uint64_t repeated_ms;
 	struct replay *replay;
 	uint64_t rx_base; /* one more than what the peer is known to have reached */
 	struct path_counters counters;

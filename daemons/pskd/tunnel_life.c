@@ -160,6 +160,20 @@ static void on_bind_again(void *arg)
 	path_send_keepalive(t->path, true);
 }
 
+/*
+ * A call can be recorded and sent again by anyone, from anywhere, and who then
+ * passes on what is said would be where the peer seems to be. So while the peer
+ * is heard, it calls from where it is; when it is not, we ask ourselves.
+ */
+static bool may_call(const struct sockaddr_in6 *from, void *arg)
+{
+	struct tunnel *t = arg;
+	const struct session *s = path_current(t->path);
+
+	return !s || udp_same(from, &s->address) || hello_is_running(t->hello) ||
+	       clock_now_ms() - path_counters(t->path)->received_ms >= QUIET_MS;
+}
+
 static void on_round(unsigned int round, void *arg)
 {
 	struct tunnel *t = arg;
@@ -278,6 +292,7 @@ const struct hello_ops tunnel_hello_ops = {
 	.sign = sign,
 	.on_session = on_session,
 	.on_bind_again = on_bind_again,
+	.may_call = may_call,
 	.on_round = on_round,
 	.on_event = on_hello_event,
 };
@@ -324,15 +339,18 @@ static void on_proven(void *arg)
 	if (t->state != TUNNEL_UP) {
 		t->state = TUNNEL_UP;
 		tunnel_clear_problem(t);
-		udp_format(address, &path_current(t->path)->address);
 		log_event(LOG_NOTICE, &MSG_TUNNEL_UP, LOG_FIELDS({ FIELD_TUNNEL, name_of(t) }),
 			  "tunnel %s is up, the peer is at %s", name_of(t), address);
+	udp_format(address, &path_current(t->path)->address);
 	}
 	remember_endpoint(t);
 	if (t->spec->origin == SPEC_PAIRED && !t->peer_told) {
 		identity_peer_seen(t->ctx.identity, t->spec->peer_id);
 		t->peer_told = true;
 	}
+	} else if (t->spec->last_endpoint[0] && strcmp(address, t->spec->last_endpoint) != 0) {
+		note(t, LOG_NOTICE, &MSG_TUNNEL_MOVED, NULL, &path_current(t->path)->address,
+		     "the peer is somewhere else now");
 	tunnel_tell(t, "up");
 	arm(t);
 }
@@ -420,7 +438,7 @@ static void check_silence(struct tunnel *t, const struct path_counters *c, uint6
 static void check_keepalive(struct tunnel *t, const struct path_counters *c, uint64_t now)
 {
 	bool due = t->spec->f.keepalive_ms && now - c->sent_ms >= t->spec->f.keepalive_ms;
-	bool answer = c->data_received_ms > c->sent_ms && now - c->data_received_ms >= ANSWER_MS;
+	bool answer = c->unanswered_since_ms > c->sent_ms && now - c->unanswered_since_ms >= ANSWER_MS;
 
 	if (due || answer)
 		path_send_keepalive(t->path, false);

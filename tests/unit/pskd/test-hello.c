@@ -36,7 +36,7 @@ struct side {
 	struct session *session;
 	unsigned int n_sessions, again, events[HELLO_FAILED + 1];
 	uint64_t event_n, peer_tx_next;
-	bool cannot_sign;
+	bool cannot_sign, no_calls;
 	/* signatures that are waiting */
 	struct {
 		hello_signed_fn done;
@@ -97,6 +97,12 @@ static void on_again(void *arg)
 	((struct side *)arg)->again++;
 }
 
+static bool may_call(const struct sockaddr_in6 *from, void *arg)
+{
+	(void)from;
+	return !((struct side *)arg)->no_calls;
+}
+
 static void on_round(unsigned int round, void *arg)
 {
 	(void)round;
@@ -112,7 +118,7 @@ static void on_event(enum hello_event e, const struct sockaddr_in6 *from, uint64
 	s->event_n = n;
 }
 
-static const struct hello_ops ops = { on_send, on_sign, on_session, on_again, on_round, on_event };
+static const struct hello_ops ops = { on_send, on_sign, on_session, on_again, may_call, on_round, on_event };
 
 static void open_side(struct side *s)
 {
@@ -559,6 +565,11 @@ TEST(a_call_makes_the_initiator_begin)
 
 	hello_set_candidates(p->b.hello, &p->a.address, 1);
 	hello_start(p->b.hello);
+	p->a.no_calls = true;
+	hello_on_message(p->a.hello, p->b.out[0].msg, p->b.out[0].len, &p->b.address);
+	CHECK_EQ(p->a.n_out, 0);
+	CHECK_EQ(p->a.drops.n[DROP_HS_UNEXPECTED], 1);
+	p->a.no_calls = false;
 	carry(&p->b, &p->a); /* role responder: "call me" */
 	carry(&p->a, &p->b); /* HELLO */
 	carry(&p->b, &p->a);
