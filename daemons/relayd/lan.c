@@ -18,7 +18,9 @@
 #include <jansson.h>
 
 #include "base/base64.h"
+#include "base/cleanup.h"
 #include "base/clock.h"
+#include "base/json.h"
 #include "base/list.h"
 #include "base/log.h"
 #include "event/loop.h"
@@ -107,20 +109,26 @@ int lan_new(struct lan **out, struct relay *r)
 	return 0;
 }
 
-/* Addresses at which others on the network reach this machine; loopback's when there are none. */
-static json_t *own_addresses(void)
+/*
+ * Addresses at which others on the network reach this machine. Only a machine
+ * that has no interface but loopback is offered that one: there, the other
+ * device can but be the same machine. 0 or a negative errno.
+ */
+static int own_addresses(json_t **out)
 {
-	json_t *all = json_array();
+	_cleanup_json_ json_t *all = json_array();
 	struct ifaddrs *list = NULL;
+	bool alone = true;
 
 	if (!all)
-		return NULL;
+		return -ENOMEM;
 	if (getifaddrs(&list) < 0)
-		list = NULL;
+		return -errno;
 	for (const struct ifaddrs *i = list; i && json_array_size(all) < ADDRESSES_MAX; i = i->ifa_next) {
 		char text[INET6_ADDRSTRLEN];
 		const void *ip;
 
+		alone = alone && (i->ifa_flags & IFF_LOOPBACK);
 		if (!i->ifa_addr || (i->ifa_flags & IFF_LOOPBACK) || !(i->ifa_flags & IFF_UP))
 			continue;
 		if (i->ifa_addr->sa_family == AF_INET) {
@@ -139,11 +147,13 @@ static json_t *own_addresses(void)
 		if (inet_ntop(i->ifa_addr->sa_family, ip, text, sizeof(text)))
 			json_array_append_new(all, json_string(text));
 	}
-	if (list)
-		freeifaddrs(list);
+	freeifaddrs(list);
+	if (json_array_size(all) == 0 && !alone)
+		return -ENETUNREACH;
 	if (json_array_size(all) == 0)
 		json_array_append_new(all, json_string("127.0.0.1"));
-	return all;
+	*out = steal(&all);
+	return 0;
 }
 
 /* The first free port from the configured one on. The fd or a negative errno. */
@@ -162,7 +172,8 @@ static int listen_somewhere(const struct relayd_config *cfg, uint16_t *port)
 	return fd;
 }
 
-static json_t *describe(const struct session *s, uint16_t port)
+/* addresses: stolen. */
+static json_t *describe(const struct session *s, uint16_t port, json_t *addresses)
 {
 	char id[BASE64_SPACE(RELAY_SESSION_ID_LEN)];
 	uint64_t left = (s->expires_ms - s->created_ms) / 1000;
@@ -170,7 +181,7 @@ static json_t *describe(const struct session *s, uint16_t port)
 	base64_encode(id, s->id, sizeof(s->id), BASE64_STANDARD);
 	return json_pack("{s:s, s:s, s:I, s:i, s:o}", "session_code", s->code, "session_id_b64", id,
 			 "expires_in_s", (json_int_t)left, "port", (int)port, "addresses",
-			 own_addresses());
+			 addresses);
 }
 
 static void refuse_listen(struct varlink_call *call, int r)
@@ -182,8 +193,19 @@ static void refuse_listen(struct varlink_call *call, int r)
 		      "see lan_port in relayd.yaml, or name a relay with --relay");
 }
 
+static void refuse_addresses(struct varlink_call *call, int r)
+{
+	char text[160] = "this machine has no address on a local network";
+
+	if (r != -ENETUNREACH)
+		snprintf(text, sizeof(text), "the network interfaces cannot be listed: %s", strerror(-r));
+	varlink_error(call, "io.handfast.Relay.LanUnavailable", text,
+		      "connect it to a network, or name a relay with --relay");
+}
+
 void lan_open(struct lan *lan, struct varlink_call *call)
 {
+	json_t *addresses = NULL;
 	struct lan_session *ls;
 	struct session *s;
 	int fd, r;
@@ -193,25 +215,33 @@ void lan_open(struct lan *lan, struct varlink_call *call)
 			      "OpenLan must be called with \"more\"", "the listener lives as long as the call");
 		return;
 	}
+	r = own_addresses(&addresses);
+	if (r) {
+		refuse_addresses(call, r);
+		return;
+	}
 	if (lan->count >= OPEN_MAX_LAN || relay_session_new(lan->relay, &s)) {
 		varlink_error(call, "io.handfast.Relay.LimitReached",
 			      "the relay holds as many sessions as it may",
 			      "end one with \"handfast relay drop CODE\", or raise limits.sessions");
+		json_decref(addresses);
 		return;
 	}
 	ls = calloc(1, sizeof(*ls));
 	if (!ls) {
 		relay_session_end(lan->relay, s, CLOSE_ENDED, NULL, NULL);
 		varlink_error(call, "io.handfast.Daemon.Internal", "out of memory", "");
+		json_decref(addresses);
 		return;
 	}
 	ls->lan = lan;
 	fd = listen_somewhere(relay_config(lan->relay), &ls->port);
 	r = fd < 0 ? fd : relay_lan_listen(lan->relay, fd, &ls->listener);
-	if (!r && !(ls->where = describe(s, ls->port))) {
+	if (!r && !(ls->where = describe(s, ls->port, json_incref(addresses)))) {
 		relay_lan_unlisten(lan->relay, ls->listener);
 		r = -ENOMEM;
 	}
+	json_decref(addresses);
 	if (r) {
 		relay_session_end(lan->relay, s, CLOSE_ENDED, NULL, NULL);
 		free(ls);
