@@ -538,8 +538,17 @@ static int prepare(struct service *svc)
 	r = forbid_dumps();
 	if (!r)
 		r = prepare_paths(svc);
-	if (!r)
+	if (!r) {
 		r = crypto_init();
+		if (r && r != -EIO) {
+			char text[STATUS_MAX];
+
+			snprintf(text, sizeof(text),
+				 "cannot lock memory for secrets (%s): raise LimitMEMLOCK= to 8M, or let the container use mlock",
+				 strerror(-r));
+			return service_fail_text(svc, text);
+		}
+	}
 	if (!r)
 		r = loop_new(&svc->loop);
 	if (!r && !svc->info->no_control)

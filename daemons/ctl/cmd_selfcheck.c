@@ -1,6 +1,8 @@
 /* handfast selfcheck: known answers for every primitive, and that a stripped offer is refused. */
+#include <errno.h>
 #include <jansson.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "base/json.h"
 #include "crypto/secret.h"
@@ -46,10 +48,15 @@ int cmd_selfcheck(struct ctl *c)
 					      "offers stripped on the way", false };
 	struct failure f;
 	json_t *result;
-	int failed;
+	int failed, r = crypto_init();
 
-	if (crypto_init() != 0) {
+	if (r) {
 		json_decref(k.list);
+		if (r != -EIO)
+			return ctl_fail(c, EXIT_VERIFICATION, ERROR_VERIFICATION,
+					"Raise the limit of locked memory (ulimit -l, LimitMEMLOCK=) to 8M, or let the "
+					"container use mlock.",
+					"cannot lock memory for secrets (%s)", strerror(-r));
 		return ctl_fail(c, EXIT_VERIFICATION, ERROR_VERIFICATION, NULL,
 				"the cryptographic library does not start");
 	}

@@ -88,7 +88,8 @@ static int read_pin_file(struct pair_secret *s, const char *path, struct failure
 	int r;
 
 	r = file_read(&text, &len, path, LINE_MAX_LEN);
-	if (r == -EFBIG)
+	/* -EINVAL: no regular file. */
+	if (r == -EFBIG || r == -EINVAL || r == -EISDIR)
 		return not_a_pin(path, f);
 	if (r)
 		return cannot_read(path, r, f);
