@@ -2,6 +2,7 @@
 #include "pairingd/errors.h"
 
 #include <stdio.h>
+#include <string.h>
 
 static const char begin_anew[] = "Begin anew: “handfast pair” on one device makes a new code and PIN.";
 
@@ -128,7 +129,9 @@ struct pairing_error relay_error(enum relay_client_outcome outcome, const char *
 	case RELAY_CLIENT_E_UNREACHABLE:
 		snprintf(message_buf, cap, "The relay cannot be reached: %s.", detail);
 		e.code = PAIRING_ERROR("RelayUnreachable");
-		e.hint = "See that relayd runs there, and that its address and port are right.";
+		e.hint = strstr(detail, "on this machine") ?
+				 "“sudo systemctl start relayd”, or name a relay with --relay." :
+				 "See that relayd runs there, and that its address and port are right.";
 		break;
 	case RELAY_CLIENT_E_REFUSED:
 		snprintf(message_buf, cap, "The relay refuses: %s.", detail);
