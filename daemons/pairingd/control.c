@@ -15,11 +15,14 @@
 #include "service/service.h"
 #include "varlink/io.handfast.Pairing.h"
 
-static void answer_failure(struct varlink_call *call, int r)
+/* name: what the caller calls the peer. */
+static void answer_failure(struct varlink_call *call, int r, const char *name)
 {
+	char text[256];
+
+	snprintf(text, sizeof(text), "There is no peer called %s.", name);
 	if (r == PEERS_E_NO_SUCH)
-		varlink_error(call, PAIRING_ERROR("NoSuchPeer"), "There is no such peer.",
-			      "“handfast peers” lists them.");
+		varlink_error(call, PAIRING_ERROR("NoSuchPeer"), text, "“handfast peers” lists them.");
 	else if (r == PEERS_E_NAME_TAKEN)
 		varlink_error(call, PAIRING_ERROR("NameTaken"), "Another peer has this name.",
 			      "Choose another, or rename that one first.");
@@ -91,7 +94,7 @@ static void on_peers(struct varlink_call *call, const struct json_t *params, voi
 	r = peers_each(c->peers, add_peer, list);
 	if (r) {
 		json_decref(list);
-		answer_failure(call, r);
+		answer_failure(call, r, "");
 		return;
 	}
 	varlink_reply(call, json_pack("{s:o}", "peers", list));
@@ -105,7 +108,7 @@ static void on_peer(struct varlink_call *call, const struct json_t *params, void
 
 	r = peers_find(c->peers, json_get_str(params, "name"), &peer);
 	if (r)
-		answer_failure(call, r);
+		answer_failure(call, r, json_get_str(params, "name"));
 	else
 		varlink_reply(call, json_pack("{s:o}", "peer", peer_json(&peer)));
 }
@@ -126,7 +129,7 @@ static void on_rename(struct varlink_call *call, const struct json_t *params, vo
 	if (!r)
 		r = peers_rename(c->peers, peer.id, name);
 	if (r) {
-		answer_failure(call, r);
+		answer_failure(call, r, json_get_str(params, "name"));
 		return;
 	}
 	snprintf(peer.name, sizeof(peer.name), "%s", name);
@@ -144,7 +147,7 @@ static void on_forget(struct varlink_call *call, const struct json_t *params, vo
 	if (!r)
 		r = peers_forget(c->peers, peer.id);
 	if (r) {
-		answer_failure(call, r);
+		answer_failure(call, r, json_get_str(params, "name"));
 		return;
 	}
 	log_event(LOG_NOTICE, &MSG_PEER_FORGOTTEN, LOG_FIELDS({ FIELD_PEER, peer.name }),

@@ -68,6 +68,7 @@ static int reload(struct service *svc, void *arg, struct config_error *err)
 	d->cfg = steal(&next);
 	choose_name(d);
 	identity_server_set_users(d->identity, &d->cfg->identity_users);
+	secret_server_find_group(d->secrets);
 	return 0;
 }
 

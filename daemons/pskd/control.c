@@ -140,7 +140,8 @@ static void on_event(struct tunnel *t, const char *event, const struct tunnel_er
 
 		list_for_each (it, tunnels_list(c->tunnels))
 			up += tunnel_is_up(tunnel_of_node(it));
-		service_set_status(c->svc, "%zu tunnels, %zu up", tunnels_count(c->tunnels), up);
+		service_set_status(c->svc, "%zu %s, %zu up", tunnels_count(c->tunnels),
+				   tunnels_count(c->tunnels) == 1 ? "tunnel" : "tunnels", up);
 	}
 }
 
