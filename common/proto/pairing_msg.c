@@ -42,6 +42,26 @@ const char *pairing_kind_name(uint8_t kind)
 	return NULL;
 }
 
+/* Where no other device is: unspecified, loopback, link-local, multicast, broadcast (RFC 6890). */
+static bool is_elsewhere_v4(struct in_addr a)
+{
+	uint32_t v = ntohl(a.s_addr);
+
+	return v >> 24 != 0 && v >> 24 != 127 && v >> 16 != 0xa9fe && v >> 28 < 0xe;
+}
+
+static bool is_elsewhere_v6(const struct in6_addr *a)
+{
+	struct in_addr v4;
+
+	if (IN6_IS_ADDR_V4MAPPED(a)) {
+		memcpy(&v4, a->s6_addr + 12, sizeof(v4));
+		return is_elsewhere_v4(v4);
+	}
+	return !IN6_IS_ADDR_UNSPECIFIED(a) && !IN6_IS_ADDR_LOOPBACK(a) && !IN6_IS_ADDR_LINKLOCAL(a) &&
+	       !IN6_IS_ADDR_MULTICAST(a);
+}
+
 bool pairing_is_candidate(const char *s)
 {
 	char text[INET6_ADDRSTRLEN + 2], back[INET6_ADDRSTRLEN + 2];
@@ -55,7 +75,7 @@ bool pairing_is_candidate(const char *s)
 		if (inet_pton(AF_INET, s, &v4) != 1 ||
 		    !inet_ntop(AF_INET, &v4, back, sizeof(back)))
 			return false;
-		return strcmp(s, back) == 0;
+		return strcmp(s, back) == 0 && is_elsewhere_v4(v4);
 	}
 	if (len < 4 || s[len - 1] != ']')
 		return false;
@@ -63,7 +83,7 @@ bool pairing_is_candidate(const char *s)
 	text[len - 2] = '\0';
 	if (inet_pton(AF_INET6, text, &v6) != 1 || !inet_ntop(AF_INET6, &v6, back, sizeof(back)))
 		return false;
-	return strcmp(text, back) == 0;
+	return strcmp(text, back) == 0 && is_elsewhere_v6(&v6);
 }
 
 /* ---- writing ---- */

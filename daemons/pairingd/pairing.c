@@ -1126,6 +1126,21 @@ void pairing_on_packet(struct pairing *p, const struct pairing_packet *packet, u
 		return;
 	}
 	/*
+	 * A peer that has sent its round r and then stops seals its abort one
+	 * further, while our own round, which it did not wait for, is under way.
+	 */
+	if (sealed && packet->seq == round && round == p->sent + 2 && round > ROUND_FIRST_SEALED &&
+	    round <= ROUND_LAST) {
+		r = open_packet(p, &m, packet);
+		if (r == -EAGAIN)
+			return;
+		if (!r && m.kind == PAIRING_ABORT)
+			on_abort(p, &m, true);
+		else
+			end_early(p, PAIRING_TAMPERED);
+		return;
+	}
+	/*
 	 * In its turn, and not ahead of what it can know: a peer sends round n
 	 * only with our round n - 1 in hand.
 	 */

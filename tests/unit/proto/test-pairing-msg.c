@@ -155,6 +155,10 @@ static void not_utf8(struct pairing_identity *i) { strcpy(i->note, "\xff"); }
 static void host_candidate(struct pairing_identity *i) { strcpy(i->candidates[0], "evil.example"); }
 static void bare_v6(struct pairing_identity *i) { strcpy(i->candidates[0], "2001:db8::1"); }
 static void long_v4(struct pairing_identity *i) { strcpy(i->candidates[0], "192.000.2.1"); }
+static bool is_candidate_of_no_other(const char *s)
+{
+	return !pairing_is_candidate(s);
+}
 static void key_type(struct pairing_identity *i) { i->key_type = 2; }
 static void fine(struct pairing_identity *i) { (void)i; }
 
@@ -171,6 +175,12 @@ TEST(identities_are_checked)
 	CHECK_EQ(decode_identity(bare_v6), -EBADMSG);
 	CHECK_EQ(decode_identity(long_v4), -EBADMSG);
 	CHECK_EQ(decode_identity(key_type), -EBADMSG);
+	CHECK(is_candidate_of_no_other("0.0.0.0") && is_candidate_of_no_other("127.0.0.1"));
+	CHECK(is_candidate_of_no_other("169.254.1.1") && is_candidate_of_no_other("224.0.0.1"));
+	CHECK(is_candidate_of_no_other("255.255.255.255") && is_candidate_of_no_other("[::]"));
+	CHECK(is_candidate_of_no_other("[::1]") && is_candidate_of_no_other("[fe80::1]"));
+	CHECK(is_candidate_of_no_other("[ff02::1]") && is_candidate_of_no_other("[::ffff:127.0.0.1]"));
+	CHECK(pairing_is_candidate("10.0.0.1") && pairing_is_candidate("[fd00::1]"));
 }
 
 static int decode_payload(const char *text)
