@@ -89,7 +89,7 @@ static int read_pin_file(struct pair_secret *s, const char *path, struct failure
 
 	r = file_read(&text, &len, path, LINE_MAX_LEN);
 	/* -EINVAL: no regular file. */
-	if (r == -EFBIG || r == -EINVAL || r == -EISDIR)
+	if (r == -EFBIG || r == -EINVAL)
 		return not_a_pin(path, f);
 	if (r)
 		return cannot_read(path, r, f);
