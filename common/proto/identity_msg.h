@@ -10,6 +10,9 @@
  * A root is moved, not copied: TAKE_ROOT gives it, the taker makes it
  * durable, ROOT_STORED tells pairingd to erase its own. Until then TAKE_ROOT may be
  * repeated and gives the same.
+ *
+ * One peer may have two pairings, one of which is not confirmed yet, so what
+ * is about a pairing names its tunnel id beside the peer's.
  */
 #pragma once
 
@@ -24,16 +27,25 @@
 #define IDENTITY_CANDIDATES_MAX 16
 #define IDENTITY_CANDIDATE_LEN 64 /* "192.0.2.1", "[2001:db8::1]" without port, or a name */
 #define IDENTITY_SIGN_MAX 1024
+#define IDENTITY_TUNNEL_ID_LEN 16
 
 enum identity_type {
 	IDENTITY_SIGN = 1,	  /* body: lv16 message. The context is "handfast tunnel handshake" for pskd */
-	IDENTITY_TAKE_ROOT = 2,	  /* body: peer id 16 */
-	IDENTITY_ROOT_STORED = 3, /* body: peer id 16; pairingd erases its copy before it replies */
-	IDENTITY_PEER_SEEN = 4,	  /* body: peer id 16: the peer's first authenticated message; prepared becomes active */
+	IDENTITY_TAKE_ROOT = 2,	  /* body: peer id 16, tunnel id 16 */
+	IDENTITY_ROOT_STORED = 3, /* body: peer id 16, tunnel id 16; pairingd erases its copy before it replies */
+	/* body: peer id 16, tunnel id 16: the peer's first authenticated message in this tunnel; prepared becomes active */
+	IDENTITY_PEER_SEEN = 4,
 	IDENTITY_WHOAMI = 5,	  /* body: none; reply: own public key 32, lv16 name */
-	IDENTITY_EVENT_ROOT = 16, /* body: peer id 16: a root waits to be taken (also sent for each at connect) */
-	IDENTITY_EVENT_FORGOTTEN = 17, /* body: peer id 16: remove what was made from this pairing */
+	/* body: peer id 16, tunnel id 16: a root waits to be taken (also sent for each at connect) */
+	IDENTITY_EVENT_ROOT = 16,
+	/* body: peer id 16, tunnel id 16: remove what was made from this pairing; tunnel id 0: from all with the peer */
+	IDENTITY_EVENT_FORGOTTEN = 17,
 	IDENTITY_EVENT_RENAMED = 18, /* body: peer id 16, lv16 new name */
+	/*
+	 * body: u8 more, then to the end: peer id 16, tunnel id 16, lv16 name. All pairings there are,
+	 * sent at connect before anything else; more is 0 in the last of these messages.
+	 */
+	IDENTITY_EVENT_PAIRINGS = 19,
 };
 
 enum identity_status {

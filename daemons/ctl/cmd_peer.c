@@ -36,6 +36,8 @@ void peer_text(const struct ctl *c, const json_t *peer)
 	fact(stdout, &c->style, "state", "%s%s", state,
 	     strcmp(state, "prepared") == 0 ?
 		     " (the other side has not confirmed; its first message makes it active)" :
+	     json_is_true(json_object_get(peer, "newer_unconfirmed")) ?
+		     ", a newer pairing is unconfirmed" :
 		     "");
 	fact(stdout, &c->style, "paired", "%s as %s, profile %s, number %s", date,
 	     clean_member(peer, "role"), clean_member(peer, "profile"),

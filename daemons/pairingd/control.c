@@ -120,9 +120,9 @@ static void on_rename(struct varlink_call *call, const struct json_t *params, vo
 	struct peer peer;
 	int r;
 
-	if (!text_is_name(name)) {
+	if (!text_is_name(name) || peers_name_is_id(name)) {
 		varlink_error(call, PAIRING_ERROR("BadName"), "This cannot be a peer's name.",
-			      "A name has 1 to 32 of a-z A-Z 0-9 . _ - and begins with a letter or digit.");
+			      "A name has 1 to 32 of a-z A-Z 0-9 . _ - and begins with a letter or digit; 8 or more hex digits would be an id.");
 		return;
 	}
 	r = peers_find(c->peers, json_get_str(params, "name"), &peer);
@@ -152,7 +152,7 @@ static void on_forget(struct varlink_call *call, const struct json_t *params, vo
 	}
 	log_event(LOG_NOTICE, &MSG_PEER_FORGOTTEN, LOG_FIELDS({ FIELD_PEER, peer.name }),
 		  "forgot %s", peer.name);
-	identity_server_tell_forgotten(c->identity, peer.id);
+	identity_server_tell_forgotten(c->identity, peer.id, NULL);
 	varlink_reply(call, NULL);
 }
 

@@ -115,7 +115,8 @@ static void root_wipe(struct identity_root *root)
 	identity_root_wipe(root);
 }
 
-static enum identity_status fill_root(struct conn *c, const uint8_t *id, struct answer *a)
+static enum identity_status fill_root(struct conn *c, const uint8_t *id, const uint8_t *tunnel_id,
+				      struct answer *a)
 {
 	_cleanup_(root_wipe) struct identity_root root = { 0 };
 	_cleanup_(secret_freep) struct secret *secret = NULL;
@@ -123,9 +124,9 @@ static enum identity_status fill_root(struct conn *c, const uint8_t *id, struct 
 	ssize_t len;
 	int r;
 
-	r = peers_get(c->server->o.peers, id, &peer);
+	r = peers_get_tunnel(c->server->o.peers, id, tunnel_id, &peer);
 	if (!r)
-		r = peers_root(c->server->o.peers, id, &secret);
+		r = peers_root(c->server->o.peers, id, tunnel_id, &secret);
 	if (r)
 		return status_of(r);
 	memcpy(root.peer_id, peer.id, sizeof(root.peer_id));
@@ -146,9 +147,9 @@ static enum identity_status fill_root(struct conn *c, const uint8_t *id, struct 
 	return IDENTITY_OK;
 }
 
-static enum identity_status root_stored(struct conn *c, const uint8_t *id)
+static enum identity_status root_stored(struct conn *c, const uint8_t *id, const uint8_t *tunnel_id)
 {
-	int r = peers_root_moved(c->server->o.peers, id);
+	int r = peers_root_moved(c->server->o.peers, id, tunnel_id);
 
 	if (r)
 		log_event(LOG_ERR, &MSG_ROOT_NOT_ERASED, LOG_NO_FIELDS,
@@ -157,16 +158,16 @@ static enum identity_status root_stored(struct conn *c, const uint8_t *id)
 	return status_of(r);
 }
 
-/* Only the tunnel of the pairing that is shown can be meant: an active one needs nothing. */
-static enum identity_status peer_seen(struct conn *c, const uint8_t *id)
+/* The pairing whose tunnel it is becomes active and the earlier one goes; an active one needs nothing. */
+static enum identity_status peer_seen(struct conn *c, const uint8_t *id, const uint8_t *tunnel_id)
 {
 	struct peer peer;
 	int r;
 
-	r = peers_get(c->server->o.peers, id, &peer);
+	r = peers_get_tunnel(c->server->o.peers, id, tunnel_id, &peer);
 	if (r || peer.active)
 		return status_of(r);
-	r = peers_activate(c->server->o.peers, id);
+	r = peers_activate(c->server->o.peers, id, tunnel_id);
 	if (!r)
 		log_event(LOG_NOTICE, &MSG_PAIRING_CONFIRMED, LOG_FIELDS({ FIELD_PEER, peer.name }),
 			  "%s has confirmed the pairing", peer.name);
@@ -176,17 +177,18 @@ static enum identity_status peer_seen(struct conn *c, const uint8_t *id)
 static void do_peer(struct conn *c, uint8_t type, struct rbuf *r, struct answer *a)
 {
 	const uint8_t *id = rbuf_view(r, IDENTITY_ID_LEN);
+	const uint8_t *tunnel_id = rbuf_view(r, IDENTITY_TUNNEL_ID_LEN);
 
-	if (!id || !rbuf_done(r))
+	if (!id || !tunnel_id || !rbuf_done(r))
 		a->status = IDENTITY_BAD_REQUEST;
 	else if (c->login)
 		a->status = IDENTITY_DENIED;
 	else if (type == IDENTITY_TAKE_ROOT)
-		a->status = fill_root(c, id, a);
+		a->status = fill_root(c, id, tunnel_id, a);
 	else if (type == IDENTITY_ROOT_STORED)
-		a->status = root_stored(c, id);
+		a->status = root_stored(c, id, tunnel_id);
 	else
-		a->status = peer_seen(c, id);
+		a->status = peer_seen(c, id, tunnel_id);
 }
 
 static void do_whoami(struct conn *c, struct rbuf *r, struct answer *a)
@@ -268,7 +270,8 @@ static void on_readable(int fd, unsigned int events, void *arg)
 
 /* ---- events ---- */
 
-static bool conn_tell(struct conn *c, uint8_t type, const uint8_t *id, const char *name)
+static bool conn_tell(struct conn *c, uint8_t type, const uint8_t *id, const uint8_t *tunnel_id,
+		      const char *name)
 {
 	uint8_t buf[64 + IDENTITY_NAME_MAX];
 	struct wbuf w;
@@ -277,35 +280,42 @@ static bool conn_tell(struct conn *c, uint8_t type, const uint8_t *id, const cha
 	wbuf_u8(&w, type);
 	wbuf_be32(&w, 0);
 	wbuf_put(&w, id, IDENTITY_ID_LEN);
+	if (tunnel_id)
+		wbuf_put(&w, tunnel_id, IDENTITY_TUNNEL_ID_LEN);
 	if (name)
 		wbuf_lv16(&w, name, strlen(name));
 	return conn_send(c, buf, w.len);
 }
 
-static void tell_all(struct identity_server *s, uint8_t type, const uint8_t *id, const char *name)
+static void tell_all(struct identity_server *s, uint8_t type, const uint8_t *id,
+		     const uint8_t *tunnel_id, const char *name)
 {
 	list_for_each(i, &s->conns) {
 		struct conn *c = container_of(i, struct conn, node);
 
 		if (!c->login)
-			conn_tell(c, type, id, name);
+			conn_tell(c, type, id, tunnel_id, name);
 	}
 }
 
-void identity_server_tell_root(struct identity_server *s, const uint8_t id[static IDENTITY_ID_LEN])
+void identity_server_tell_root(struct identity_server *s, const uint8_t id[static IDENTITY_ID_LEN],
+			       const uint8_t tunnel_id[static IDENTITY_TUNNEL_ID_LEN])
 {
-	tell_all(s, IDENTITY_EVENT_ROOT, id, NULL);
+	tell_all(s, IDENTITY_EVENT_ROOT, id, tunnel_id, NULL);
 }
 
-void identity_server_tell_forgotten(struct identity_server *s, const uint8_t id[static IDENTITY_ID_LEN])
+void identity_server_tell_forgotten(struct identity_server *s, const uint8_t id[static IDENTITY_ID_LEN],
+				    const uint8_t *tunnel_id)
 {
-	tell_all(s, IDENTITY_EVENT_FORGOTTEN, id, NULL);
+	static const uint8_t all[IDENTITY_TUNNEL_ID_LEN];
+
+	tell_all(s, IDENTITY_EVENT_FORGOTTEN, id, tunnel_id ? tunnel_id : all, NULL);
 }
 
 void identity_server_tell_renamed(struct identity_server *s, const uint8_t id[static IDENTITY_ID_LEN],
 				  const char *name)
 {
-	tell_all(s, IDENTITY_EVENT_RENAMED, id, name);
+	tell_all(s, IDENTITY_EVENT_RENAMED, id, NULL, name);
 }
 
 /* ---- connections ---- */
@@ -313,14 +323,59 @@ void identity_server_tell_renamed(struct identity_server *s, const uint8_t id[st
 struct telling {
 	struct conn *c;
 	bool gone;
+	struct wbuf list; /* EVENT_PAIRINGS that is being filled */
+	uint8_t buf[IDENTITY_MSG_MAX];
 };
+
+static void begin_list(struct telling *t)
+{
+	wbuf_init(&t->list, t->buf, sizeof(t->buf));
+	wbuf_u8(&t->list, IDENTITY_EVENT_PAIRINGS);
+	wbuf_be32(&t->list, 0);
+	wbuf_u8(&t->list, 1);
+}
+
+static void list_pairing(const struct peer *peer, void *arg)
+{
+	struct telling *t = arg;
+
+	if (t->gone)
+		return;
+	if (t->list.len + IDENTITY_ID_LEN + IDENTITY_TUNNEL_ID_LEN + 2 + IDENTITY_NAME_MAX > sizeof(t->buf)) {
+		t->gone = !conn_send(t->c, t->buf, t->list.len);
+		begin_list(t);
+	}
+	wbuf_put(&t->list, peer->id, sizeof(peer->id));
+	wbuf_put(&t->list, peer->tunnel_id, sizeof(peer->tunnel_id));
+	wbuf_lv16(&t->list, peer->name, strlen(peer->name));
+}
 
 static void tell_waiting(const struct peer *peer, void *arg)
 {
 	struct telling *t = arg;
 
 	if (!t->gone && peer->has_root)
-		t->gone = !conn_tell(t->c, IDENTITY_EVENT_ROOT, peer->id, NULL);
+		t->gone = !conn_tell(t->c, IDENTITY_EVENT_ROOT, peer->id, peer->tunnel_id, NULL);
+}
+
+/* All pairings, so that what was forgotten or renamed while nobody listened is known; then the roots that wait. */
+static void tell_state(struct identity_server *s, struct conn *c)
+{
+	struct telling t = { .c = c };
+
+	begin_list(&t);
+	if (peers_each_pairing(s->o.peers, list_pairing, &t)) {
+		/* A list that is not whole would forget peers: without its end it counts for nothing. */
+		log_debug("cannot list the pairings");
+		return;
+	}
+	if (t.gone)
+		return;
+	/* The byte after type and id: no more follow. */
+	t.buf[5] = 0;
+	t.gone = !conn_send(c, t.buf, t.list.len);
+	if (!t.gone && peers_each_pairing(s->o.peers, tell_waiting, &t))
+		log_debug("cannot list the roots that wait");
 }
 
 static const struct allowed *find_allowed(const struct identity_server *s, uid_t uid)
@@ -336,7 +391,6 @@ static void on_accept(int fd, const struct unix_caller *caller, void *arg)
 	struct identity_server *s = arg;
 	const struct allowed *allowed = find_allowed(s, caller->uid);
 	struct conn *c = allowed ? calloc(1, sizeof(*c)) : NULL;
-	struct telling t = { 0 };
 
 	if (!allowed)
 		log_event(LOG_WARNING, &MSG_IDENTITY_DENIED, LOG_NO_FIELDS,
@@ -354,9 +408,8 @@ static void on_accept(int fd, const struct unix_caller *caller, void *arg)
 		conn_free(c);
 		return;
 	}
-	t.c = c;
-	if (!c->login && peers_each(s->o.peers, tell_waiting, &t))
-		log_debug("cannot list the roots that wait");
+	if (!c->login)
+		tell_state(s, c);
 }
 
 static void allow(struct identity_server *s, uid_t uid, bool login)

@@ -27,7 +27,10 @@ void identity_server_set_users(struct identity_server *s, const struct config_li
 struct identity_server *identity_server_free(struct identity_server *s);
 DEFINE_CLEANUP(struct identity_server *, identity_server_free);
 
-void identity_server_tell_root(struct identity_server *s, const uint8_t id[static IDENTITY_ID_LEN]);
-void identity_server_tell_forgotten(struct identity_server *s, const uint8_t id[static IDENTITY_ID_LEN]);
+void identity_server_tell_root(struct identity_server *s, const uint8_t id[static IDENTITY_ID_LEN],
+			       const uint8_t tunnel_id[static IDENTITY_TUNNEL_ID_LEN]);
+/* tunnel_id NULL: all pairings with this peer. */
+void identity_server_tell_forgotten(struct identity_server *s, const uint8_t id[static IDENTITY_ID_LEN],
+				    const uint8_t *tunnel_id);
 void identity_server_tell_renamed(struct identity_server *s, const uint8_t id[static IDENTITY_ID_LEN],
 				  const char *name);

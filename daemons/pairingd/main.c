@@ -8,6 +8,7 @@
 #include "base/cleanup.h"
 #include "base/file.h"
 #include "base/log.h"
+#include "event/loop.h"
 #include "service/service.h"
 
 #include "pairingd/config.h"
@@ -17,6 +18,8 @@
 #include "pairingd/peers.h"
 #include "pairingd/secret_server.h"
 #include "pairingd/session.h"
+
+#define SCRUB_AGAIN_MS 60000
 
 static const struct service_info info = {
 	.name = "pairingd",
@@ -32,6 +35,7 @@ struct pairingd {
 	struct identity_server *identity;
 	struct secret_server *secrets;
 	struct control control;
+	struct loop_timer *scrub; /* runs while deleted roots may still be on disk */
 };
 
 static void pairingd_done(struct pairingd *d)
@@ -39,6 +43,7 @@ static void pairingd_done(struct pairingd *d)
 	secret_server_free(d->secrets);
 	sessions_free(d->sessions);
 	identity_server_free(d->identity);
+	loop_timer_free(d->scrub);
 	peers_free(d->peers);
 	sign_key_free(d->key);
 	pairingd_config_free(d->cfg);
@@ -79,18 +84,36 @@ static void on_stop(void *arg)
 	sessions_stop(d->sessions);
 }
 
-static void on_root(const uint8_t id[static IDENTITY_ID_LEN], void *arg)
+static void on_root(const struct peer *peer, void *arg)
 {
 	struct pairingd *d = arg;
 
-	identity_server_tell_root(d->identity, id);
+	identity_server_tell_root(d->identity, peer->id, peer->tunnel_id);
 }
 
-static void on_forgotten(const uint8_t id[static IDENTITY_ID_LEN], void *arg)
+static void on_forgotten(const struct peer *peer, void *arg)
 {
 	struct pairingd *d = arg;
 
-	identity_server_tell_forgotten(d->identity, id);
+	identity_server_tell_forgotten(d->identity, peer->id, peer->tunnel_id);
+}
+
+static void scrub_again(void *arg)
+{
+	struct pairingd *d = arg;
+
+	if (peers_scrub(d->peers) == 0)
+		log_debug("deleted roots are gone from the disk now");
+}
+
+static void on_unscrubbed(int r, void *arg)
+{
+	struct pairingd *d = arg;
+
+	log_event(LOG_ERR, &MSG_ROOT_NOT_ERASED, LOG_NO_FIELDS,
+		  "what was deleted cannot be overwritten on disk yet, and is tried again: %s",
+		  r > 0 ? peers_outcome_text(r) : strerror(-r));
+	loop_timer_start(d->scrub, SCRUB_AGAIN_MS);
 }
 
 static int load_identity(struct service *svc, struct pairingd *d)
@@ -118,6 +141,10 @@ static int open_peers(struct service *svc, struct pairingd *d)
 	r = peers_open(&d->peers, service_state_dir(svc));
 	if (r > 0)
 		return service_fail_text(svc, peers_outcome_text(r));
+	if (!r)
+		r = loop_timer_new(&d->scrub, service_loop(svc), scrub_again, d);
+	if (!r)
+		peers_on_unscrubbed(d->peers, on_unscrubbed, d);
 	if (!r)
 		r = peers_take_cut_off(d->peers, &cut_off);
 	if (r)

@@ -23,8 +23,14 @@
 
 #define NAME_TRIES 1000
 
+/* Digits of an id that stand for a peer. */
+#define ID_DIGITS_MIN 8
+
 struct peers {
 	struct store *store;
+	int unscrubbed; /* why what was deleted may still be in the file or its log; 0: it is not */
+	void (*on_unscrubbed)(int r, void *arg);
+	void *arg;
 	unsigned int failures; /* secrets that failed in a row, as stored */
 };
 
@@ -48,7 +54,8 @@ static const struct store_migration migrations[] = {
 
 #define PEER_COLUMNS                                                                              \
 	"id, active, name, public_key, peer_name, role, profile, sas_compared, paired_at, "       \
-	"host_name, version, note, candidates, port, own_port, tunnel_id, root IS NOT NULL"
+	"host_name, version, note, candidates, port, own_port, tunnel_id, root IS NOT NULL, "       \
+	"active = 1 AND EXISTS (SELECT 1 FROM peer AS newer WHERE newer.id = peer.id AND newer.active = 0)"
 
 /* The active row of an identity, else its prepared one. */
 #define PEER_SHOWN "active = (SELECT max(active) FROM peer AS other WHERE other.id = peer.id)"
@@ -148,6 +155,26 @@ static int transaction_commit(struct transaction *t)
 		return err_fold(r);
 	t->store = NULL;
 	return 0;
+}
+
+/*
+ * What was deleted is gone for every reader already; when the disk refuses to
+ * have it overwritten, that is owed, and tried again.
+ */
+int peers_scrub(struct peers *p)
+{
+	p->unscrubbed = err_fold(store_scrub(p->store));
+	if (p->unscrubbed && p->on_unscrubbed)
+		p->on_unscrubbed(p->unscrubbed, p->arg);
+	return p->unscrubbed;
+}
+
+void peers_on_unscrubbed(struct peers *p, void (*fn)(int r, void *arg), void *arg)
+{
+	p->on_unscrubbed = fn;
+	p->arg = arg;
+	if (p->unscrubbed && fn)
+		fn(p->unscrubbed, arg);
 }
 
 /* ---- spent secrets ---- */
@@ -331,6 +358,7 @@ static int read_peer(struct peer *out, struct store_stmt *st)
 	i->port = (uint16_t)store_int(st, 13);
 	out->own_port = (uint16_t)store_int(st, 14);
 	out->has_root = store_int(st, 16) != 0;
+	out->newer_unconfirmed = store_int(st, 17) != 0;
 	return 0;
 }
 
@@ -359,14 +387,45 @@ int peers_get(struct peers *p, const uint8_t id[static IDENTITY_ID_LEN], struct 
 	return read_one(out, st);
 }
 
+/* A statement about one pairing: ?1 is the peer's id, ?2 the tunnel's. */
+static int prepare_tunnel(struct store_stmt **st, struct peers *p, const char *sql, const uint8_t *id,
+			  const uint8_t *tunnel_id)
+{
+	int r = store_prepare(st, p->store, sql);
+
+	if (r)
+		return err_fold(r);
+	store_bind_blob(*st, 1, id, IDENTITY_ID_LEN);
+	store_bind_blob(*st, 2, tunnel_id, IDENTITY_TUNNEL_ID_LEN);
+	return 0;
+}
+
+int peers_get_tunnel(struct peers *p, const uint8_t id[static IDENTITY_ID_LEN],
+		     const uint8_t tunnel_id[static IDENTITY_TUNNEL_ID_LEN], struct peer *out)
+{
+	_cleanup_(store_donep) struct store_stmt *st = NULL;
+	int r;
+
+	r = prepare_tunnel(&st, p, "SELECT " PEER_COLUMNS " FROM peer WHERE id = ? AND tunnel_id = ?", id,
+			   tunnel_id);
+	return r ? r : read_one(out, st);
+}
+
+bool peers_name_is_id(const char *name)
+{
+	size_t len = strlen(name);
+
+	return len >= ID_DIGITS_MIN && len <= 2 * IDENTITY_ID_LEN &&
+	       strspn(name, "0123456789abcdef") == len;
+}
+
 static int find_by_hex(struct peers *p, const char *hex, struct peer *out)
 {
 	_cleanup_(store_donep) struct store_stmt *st = NULL;
 	struct peer more;
-	size_t len = strlen(hex);
 	int r;
 
-	if (len < 8 || len > 2 * IDENTITY_ID_LEN || strspn(hex, "0123456789abcdef") != len)
+	if (!peers_name_is_id(hex))
 		return PEERS_E_NO_SUCH;
 	r = store_prepare(&st, p->store,
 			  "SELECT " PEER_COLUMNS " FROM peer"
@@ -385,6 +444,12 @@ int peers_find(struct peers *p, const char *name, struct peer *out)
 	_cleanup_(store_donep) struct store_stmt *st = NULL;
 	int r;
 
+	/* A whole id is nobody's name, whatever a peer calls itself. */
+	if (strlen(name) == 2 * IDENTITY_ID_LEN) {
+		r = find_by_hex(p, name, out);
+		if (r != PEERS_E_NO_SUCH)
+			return r;
+	}
 	r = store_prepare(&st, p->store,
 			  "SELECT " PEER_COLUMNS " FROM peer WHERE name = ? AND " PEER_SHOWN);
 	if (r)
@@ -394,13 +459,13 @@ int peers_find(struct peers *p, const char *name, struct peer *out)
 	return r == PEERS_E_NO_SUCH ? find_by_hex(p, name, out) : r;
 }
 
-int peers_each(struct peers *p, void (*fn)(const struct peer *peer, void *arg), void *arg)
+static int each_row(struct peers *p, const char *sql, void (*fn)(const struct peer *peer, void *arg),
+		    void *arg)
 {
 	_cleanup_(store_donep) struct store_stmt *st = NULL;
 	int r;
 
-	r = store_prepare(&st, p->store,
-			  "SELECT " PEER_COLUMNS " FROM peer WHERE " PEER_SHOWN " ORDER BY name");
+	r = store_prepare(&st, p->store, sql);
 	if (r)
 		return err_fold(r);
 	while ((r = store_step(st)) == STORE_E_ROW) {
@@ -412,6 +477,16 @@ int peers_each(struct peers *p, void (*fn)(const struct peer *peer, void *arg), 
 		fn(&peer, arg);
 	}
 	return err_fold(r);
+}
+
+int peers_each(struct peers *p, void (*fn)(const struct peer *peer, void *arg), void *arg)
+{
+	return each_row(p, "SELECT " PEER_COLUMNS " FROM peer WHERE " PEER_SHOWN " ORDER BY name", fn, arg);
+}
+
+int peers_each_pairing(struct peers *p, void (*fn)(const struct peer *peer, void *arg), void *arg)
+{
+	return each_row(p, "SELECT " PEER_COLUMNS " FROM peer ORDER BY id, active", fn, arg);
 }
 
 bool peers_port_is_used(struct peers *p, uint16_t port)
@@ -445,6 +520,9 @@ static int choose_name(struct peers *p, char out[static IDENTITY_NAME_MAX + 1], 
 {
 	int r = PEERS_E_NAME_TAKEN;
 
+	/* What reads as an id must not be a name: it could be another peer's. */
+	if (peers_name_is_id(base))
+		base = "device";
 	snprintf(out, IDENTITY_NAME_MAX + 1, "%s", base);
 	for (unsigned int n = 2; n < NAME_TRIES; n++) {
 		char suffix[16];
@@ -534,12 +612,17 @@ int peers_store(struct peers *p, const struct pairing_result *result, uint16_t o
 		r = insert_prepared(p, &peer, result->tunnel_root);
 	if (!r)
 		r = transaction_commit(&t);
-	if (!r && out)
+	if (r)
+		return r;
+	/* The root of a prepared one that this one took the place of. */
+	peers_scrub(p);
+	if (out)
 		*out = peer;
-	return r;
+	return 0;
 }
 
-int peers_activate(struct peers *p, const uint8_t id[static IDENTITY_ID_LEN])
+int peers_activate(struct peers *p, const uint8_t id[static IDENTITY_ID_LEN],
+		   const uint8_t tunnel_id[static IDENTITY_TUNNEL_ID_LEN])
 {
 	_cleanup_(transaction_end) struct transaction t = { NULL };
 	_cleanup_(store_donep) struct store_stmt *st = NULL;
@@ -548,10 +631,10 @@ int peers_activate(struct peers *p, const uint8_t id[static IDENTITY_ID_LEN])
 	r = transaction_begin(&t, p);
 	if (r)
 		return r;
-	r = store_prepare(&st, p->store, "SELECT 1 FROM peer WHERE id = ? AND active = 0");
+	r = prepare_tunnel(&st, p, "SELECT 1 FROM peer WHERE id = ? AND tunnel_id = ? AND active = 0", id,
+			   tunnel_id);
 	if (r)
-		return err_fold(r);
-	store_bind_blob(st, 1, id, IDENTITY_ID_LEN);
+		return r;
 	r = store_step(st);
 	if (r == 0)
 		return PEERS_E_NO_SUCH;
@@ -560,7 +643,14 @@ int peers_activate(struct peers *p, const uint8_t id[static IDENTITY_ID_LEN])
 	r = run_sql_id(p, "DELETE FROM peer WHERE id = ? AND active = 1", id, IDENTITY_ID_LEN);
 	if (!r)
 		r = run_sql_id(p, "UPDATE peer SET active = 1 WHERE id = ?", id, IDENTITY_ID_LEN);
-	return r ? r : transaction_commit(&t);
+	if (!r)
+		r = transaction_commit(&t);
+	if (r)
+		return r;
+	/* The earlier one's root, if it was still here. */
+	store_done(steal(&st));
+	peers_scrub(p);
+	return 0;
 }
 
 /* Rows that may hold a root are gone from the file, too. */
@@ -573,7 +663,8 @@ static int remove_rows(struct peers *p, const char *sql, const uint8_t *id)
 		return r;
 	if (store_changes(p->store) == 0)
 		return PEERS_E_NO_SUCH;
-	return err_fold(store_scrub(p->store));
+	peers_scrub(p);
+	return 0;
 }
 
 int peers_remove_prepared(struct peers *p, const uint8_t id[static IDENTITY_ID_LEN])
@@ -607,16 +698,16 @@ int peers_rename(struct peers *p, const uint8_t id[static IDENTITY_ID_LEN], cons
 
 /* ---- roots ---- */
 
-int peers_root(struct peers *p, const uint8_t id[static IDENTITY_ID_LEN], struct secret **root)
+int peers_root(struct peers *p, const uint8_t id[static IDENTITY_ID_LEN],
+	       const uint8_t tunnel_id[static IDENTITY_TUNNEL_ID_LEN], struct secret **root)
 {
 	_cleanup_(store_donep) struct store_stmt *st = NULL;
 	uint8_t copy[32];
 	int r;
 
-	r = store_prepare(&st, p->store, "SELECT root FROM peer WHERE id = ? AND " PEER_SHOWN);
+	r = prepare_tunnel(&st, p, "SELECT root FROM peer WHERE id = ? AND tunnel_id = ?", id, tunnel_id);
 	if (r)
-		return err_fold(r);
-	store_bind_blob(st, 1, id, IDENTITY_ID_LEN);
+		return r;
 	r = store_step(st);
 	if (r == 0)
 		return PEERS_E_NO_SUCH;
@@ -629,17 +720,24 @@ int peers_root(struct peers *p, const uint8_t id[static IDENTITY_ID_LEN], struct
 	return r;
 }
 
-int peers_root_moved(struct peers *p, const uint8_t id[static IDENTITY_ID_LEN])
+int peers_root_moved(struct peers *p, const uint8_t id[static IDENTITY_ID_LEN],
+		     const uint8_t tunnel_id[static IDENTITY_TUNNEL_ID_LEN])
 {
+	_cleanup_(store_donep) struct store_stmt *st = NULL;
 	int r;
 
-	r = run_sql_id(p, "UPDATE peer SET root = NULL WHERE id = ? AND " PEER_SHOWN, id,
-		       IDENTITY_ID_LEN);
+	r = prepare_tunnel(&st, p, "UPDATE peer SET root = NULL WHERE id = ? AND tunnel_id = ?", id,
+			   tunnel_id);
+	if (!r)
+		r = run(st);
 	if (r)
 		return r;
 	if (store_changes(p->store) == 0)
 		return PEERS_E_NO_SUCH;
-	return err_fold(store_scrub(p->store));
+	/* Its read mark would keep the log from being truncated. */
+	store_done(steal(&st));
+	peers_scrub(p);
+	return 0;
 }
 
 /* ---- life ---- */
@@ -658,6 +756,8 @@ int peers_open(struct peers **out, const char *dir)
 	r = load_failures(p);
 	if (r)
 		return r;
+	/* A stop may have come between a root's deletion and its overwriting. */
+	peers_scrub(p);
 	*out = steal(&p);
 	return 0;
 }

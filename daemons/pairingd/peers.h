@@ -43,6 +43,7 @@ struct peer {
 	uint16_t own_port;
 	uint8_t tunnel_id[16];
 	bool has_root;
+	bool newer_unconfirmed; /* active, and a prepared pairing with the same identity waits beside it */
 };
 
 /* In folder dir. 0, PEERS_E_NEWER, _CORRUPT, _LOCKED, or a negative errno. */
@@ -81,8 +82,12 @@ int peers_take_cut_off(struct peers *p, unsigned int *n);
  */
 int peers_store(struct peers *p, const struct pairing_result *result, uint16_t own_port,
 		const char *wanted, struct peer *out);
-/* The prepared one becomes active and the earlier one goes. 0, PEERS_E_NO_SUCH, negative errno. */
-int peers_activate(struct peers *p, const uint8_t id[static IDENTITY_ID_LEN]);
+/*
+ * The prepared one, if it is of this tunnel, becomes active and the earlier one
+ * goes. 0, PEERS_E_NO_SUCH, negative errno.
+ */
+int peers_activate(struct peers *p, const uint8_t id[static IDENTITY_ID_LEN],
+		   const uint8_t tunnel_id[static IDENTITY_TUNNEL_ID_LEN]);
 /* Remove the prepared one; the earlier one stays. */
 int peers_remove_prepared(struct peers *p, const uint8_t id[static IDENTITY_ID_LEN]);
 /* Remove all of this identity. */
@@ -92,16 +97,33 @@ int peers_rename(struct peers *p, const uint8_t id[static IDENTITY_ID_LEN], cons
 
 /* One identity: the active pairing, else the prepared one. 0, PEERS_E_NO_SUCH, negative errno. */
 int peers_get(struct peers *p, const uint8_t id[static IDENTITY_ID_LEN], struct peer *out);
+/* The one of an identity's pairings that has this tunnel. */
+int peers_get_tunnel(struct peers *p, const uint8_t id[static IDENTITY_ID_LEN],
+		     const uint8_t tunnel_id[static IDENTITY_TUNNEL_ID_LEN], struct peer *out);
 /* By name, or by its id in hex (8 or more digits, if only one fits). */
 int peers_find(struct peers *p, const char *name, struct peer *out);
 /* Each identity in order of names, as peers_get() gives it. 0 or a negative errno. */
 int peers_each(struct peers *p, void (*fn)(const struct peer *peer, void *arg), void *arg);
+/* Each pairing, an identity's two if it has two. 0 or a negative errno. */
+int peers_each_pairing(struct peers *p, void (*fn)(const struct peer *peer, void *arg), void *arg);
 /* True when a stored pairing has this as its own tunnel port. */
 bool peers_port_is_used(struct peers *p, uint16_t port);
+
+/* True for 8 to 32 hex digits: an id, or the beginning of one, which no peer may be called. */
+bool peers_name_is_id(const char *name);
 
 /* ---- roots ---- */
 
 /* A copy of the root that waits. 0, PEERS_E_NO_SUCH, PEERS_E_NO_ROOT, negative errno. */
-int peers_root(struct peers *p, const uint8_t id[static IDENTITY_ID_LEN], struct secret **root);
-/* The other daemon has it durably: erase ours, from the file too. */
-int peers_root_moved(struct peers *p, const uint8_t id[static IDENTITY_ID_LEN]);
+int peers_root(struct peers *p, const uint8_t id[static IDENTITY_ID_LEN],
+	       const uint8_t tunnel_id[static IDENTITY_TUNNEL_ID_LEN], struct secret **root);
+/* The other daemon has it durably: erase ours, from the file too (see peers_scrub()). */
+int peers_root_moved(struct peers *p, const uint8_t id[static IDENTITY_ID_LEN],
+		     const uint8_t tunnel_id[static IDENTITY_TUNNEL_ID_LEN]);
+/*
+ * Overwrite what was deleted, in the file and its log. Whatever deletes does
+ * so itself; when the disk refuses, the deletion still holds, and fn is told, to
+ * call this again later. 0 or a negative errno.
+ */
+int peers_scrub(struct peers *p);
+void peers_on_unscrubbed(struct peers *p, void (*fn)(int r, void *arg), void *arg);

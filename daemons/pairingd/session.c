@@ -117,14 +117,15 @@ struct json_t *peer_json(const struct peer *peer)
 	base64_encode(key, i->public_key.b, sizeof(i->public_key.b), BASE64_STANDARD);
 	for (size_t n = 0; n < i->n_candidates; n++)
 		json_array_append_new(candidates, json_string(i->candidates[n]));
-	return json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:I, s:b, s:s, s:s, s:s, s:o, s:i, s:i, s:s}",
+	return json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:I, s:b, s:s, s:s, s:s, s:o, s:i, s:i, s:s, s:b}",
 			 "name", peer->name, "id", id, "public_key", key, "state",
 			 peer->active ? "active" : "prepared", "role",
 			 peer->role == PAIRING_ALICE ? "alice" : "bob", "profile", peer->profile,
 			 "paired_at", (json_int_t)peer->paired_at, "sas_compared", peer->sas_compared,
 			 "host_name", i->host_name, "version", i->version, "note", i->note,
 			 "candidates", candidates, "port", (int)i->port, "own_port",
-			 (int)peer->own_port, "tunnel_root", peer->has_root ? "waiting" : "moved");
+			 (int)peer->own_port, "tunnel_root", peer->has_root ? "waiting" : "moved",
+			 "newer_unconfirmed", (int)peer->newer_unconfirmed);
 }
 
 /* ---- the end ---- */
@@ -170,7 +171,7 @@ static void finish(struct session *s)
 		  s->peer.active ? "" : ", which has not confirmed it yet");
 	reply = json_pack("{s:s, s:s, s:o}", "event", "done", "pairing", s->id, "peer",
 			  peer_json(&s->peer));
-	s->all->o.on_root(s->peer.id, s->all->o.arg);
+	s->all->o.on_root(&s->peer, s->all->o.arg);
 	session_over(s);
 	if (call)
 		varlink_reply(call, reply);
@@ -297,7 +298,7 @@ static int store(struct session *s, const struct pairing_result *result)
 
 static int activate(struct session *s)
 {
-	int r = peers_activate(s->all->o.peers, s->peer.id);
+	int r = peers_activate(s->all->o.peers, s->peer.id, s->peer.tunnel_id);
 
 	s->peer.active = r == 0;
 	if (r)
@@ -312,7 +313,7 @@ static void take_back(struct session *s)
 	if (peers_remove_prepared(s->all->o.peers, s->peer.id))
 		log_event(LOG_ERR, &MSG_PAIRING_STORAGE, LOG_FIELDS({ FIELD_STEP, "remove" }),
 			  "cannot remove what the other device did not store");
-	s->all->o.on_forgotten(s->peer.id, s->all->o.arg);
+	s->all->o.on_forgotten(&s->peer, s->all->o.arg);
 }
 
 static void show_choices(struct session *s, const struct pairing_action *a)
@@ -771,7 +772,7 @@ static int read_params(struct session *s, const struct json_t *params, struct pa
 	s->compare_sas = json_is_true(json_object_get(params, "compare_sas"));
 	if (note)
 		text_clean(s->note, sizeof(s->note), note, strlen(note));
-	if (name && !text_is_name(name)) {
+	if (name && (!text_is_name(name) || peers_name_is_id(name))) {
 		*e = error_of(PAIRING_ERROR("BadName"), "This cannot be a peer's name.",
 			      "A name has 1 to 32 of a-z A-Z 0-9 . _ - and begins with a letter or digit.");
 		return -EINVAL;

@@ -27,8 +27,9 @@ struct sessions_options {
 	struct pairingd_config *const *config; /* what it points to may change between pairings */
 	const char *relay_socket; /* relayd's; copied */
 	/* A pairing was stored, or taken back: tell the other daemons. */
-	void (*on_root)(const uint8_t id[static IDENTITY_ID_LEN], void *arg);
-	void (*on_forgotten)(const uint8_t id[static IDENTITY_ID_LEN], void *arg);
+	void (*on_root)(const struct peer *peer, void *arg);
+	/* What was stored of this one pairing is taken back; an earlier one with the peer stays. */
+	void (*on_forgotten)(const struct peer *peer, void *arg);
 	void *arg;
 };
 

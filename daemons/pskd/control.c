@@ -145,6 +145,19 @@ static void on_event(struct tunnel *t, const char *event, const struct tunnel_er
 	}
 }
 
+/* Who waits for the earlier tunnel waits for the one that takes its place. */
+static void on_succeeded(struct tunnel *earlier, struct tunnel *t, void *arg)
+{
+	struct control *c = arg;
+
+	list_for_each (it, &c->waiting) {
+		struct waiter *w = container_of(it, struct waiter, node);
+
+		if (w->t == earlier)
+			w->t = t;
+	}
+}
+
 static void on_wait_over(void *arg)
 {
 	struct waiter *w = arg;
@@ -213,7 +226,7 @@ static void method_show(struct varlink_call *call, const json_t *params, void *a
 static void method_up(struct varlink_call *call, const json_t *params, void *arg)
 {
 	struct control *c = arg;
-	struct tunnel *t = find(c, call, params);
+	struct tunnel *t = find(c, call, params), *next;
 	int64_t wait_ms = json_get_int(params, "wait_ms", -1);
 	struct tunnel_error e = { 0 };
 	struct waiter *w;
@@ -240,6 +253,10 @@ static void method_up(struct varlink_call *call, const json_t *params, void *arg
 	if (wait_ms < 0)
 		wait_ms = WAIT_DEFAULT_MS;
 	loop_timer_start(w->timer, (uint64_t)(wait_ms < WAIT_MAX_MS ? wait_ms : WAIT_MAX_MS));
+	/* Which of two pairings the peer has is not known yet: whichever comes up is the one. */
+	next = tunnels_successor(c->tunnels, t);
+	if (next && tunnels_set_enabled(c->tunnels, next, true, &e) == 0 && !tunnel_is_running(next))
+		tunnel_start(next);
 	if (tunnel_is_running(t))
 		on_event_for(w, t, "hello");
 	else
@@ -249,15 +266,19 @@ static void method_up(struct varlink_call *call, const json_t *params, void *arg
 static void method_down(struct varlink_call *call, const json_t *params, void *arg)
 {
 	struct control *c = arg;
-	struct tunnel *t = find(c, call, params);
+	struct tunnel *t = find(c, call, params), *next;
 	struct tunnel_error e = { 0 };
 
 	if (!t)
 		return;
-	if (tunnels_set_enabled(c->tunnels, t, false, &e)) {
+	next = tunnels_successor(c->tunnels, t);
+	if (tunnels_set_enabled(c->tunnels, t, false, &e) ||
+	    (next && tunnels_set_enabled(c->tunnels, next, false, &e))) {
 		reply_error(call, &e);
 		return;
 	}
+	if (next)
+		tunnel_stop(next);
 	tunnel_stop(t);
 	varlink_reply(call, NULL);
 }
@@ -338,7 +359,7 @@ int control_new(struct control **out, struct service *svc, struct tunnels *tunne
 	r = service_add_interface(svc, &interface, c);
 	if (r)
 		return r;
-	tunnels_on_event(tunnels, on_event, c);
+	tunnels_on_event(tunnels, on_event, on_succeeded, c);
 	*out = steal(&c);
 	return 0;
 }
@@ -348,7 +369,7 @@ struct control *control_free(struct control *c)
 	if (!c)
 		return NULL;
 	if (c->tunnels)
-		tunnels_on_event(c->tunnels, NULL, NULL);
+		tunnels_on_event(c->tunnels, NULL, NULL, NULL);
 	list_for_each (it, &c->waiting)
 		waiter_free(container_of(it, struct waiter, node));
 	free(c);

@@ -27,6 +27,7 @@ struct in_flight {
 	uint8_t type;
 	void (*done)(const uint8_t *sig, size_t len, void *token);
 	void *token;
+	uint8_t tunnel_id[IDENTITY_TUNNEL_ID_LEN]; /* PEER_SEEN */
 };
 
 struct identity_client {
@@ -38,7 +39,7 @@ struct identity_client {
 	struct loop_io *io;
 	struct loop_timer *retry;
 	uint64_t retry_ms, tried_ms;
-	bool was_connected, freeing;
+	bool was_connected, freeing, listed;
 	uint32_t next_id;
 	struct in_flight in_flight[IN_FLIGHT_MAX];
 	unsigned int n_signing;
@@ -101,27 +102,58 @@ static int request(struct identity_client *c, uint8_t type, const void *body, si
 	return 0;
 }
 
+static bool get_name(struct rbuf *r, char name[static IDENTITY_NAME_MAX + 1])
+{
+	size_t len = 0;
+	const uint8_t *text = rbuf_lv16(r, &len);
+
+	if (!text || len > IDENTITY_NAME_MAX)
+		return false;
+	memcpy(name, text, len);
+	name[len] = '\0';
+	return text_is_name(name);
+}
+
+static void on_pairings(struct identity_client *c, struct rbuf *r)
+{
+	bool more = rbuf_u8(r) != 0;
+
+	while (rbuf_ok(r) && !rbuf_done(r)) {
+		uint8_t id[IDENTITY_ID_LEN], tunnel_id[IDENTITY_TUNNEL_ID_LEN];
+		char name[IDENTITY_NAME_MAX + 1];
+
+		rbuf_get(r, id, sizeof(id));
+		rbuf_get(r, tunnel_id, sizeof(tunnel_id));
+		if (!get_name(r, name))
+			return;
+		c->ops.on_pairing(id, tunnel_id, name, c->arg);
+	}
+	if (!rbuf_ok(r) || more)
+		return;
+	c->listed = true;
+	c->ops.on_listed(c->arg);
+}
+
 static void on_event(struct identity_client *c, uint8_t type, struct rbuf *r)
 {
 	char name[IDENTITY_NAME_MAX + 1] = "";
-	uint8_t id[IDENTITY_ID_LEN];
-	const uint8_t *text;
-	size_t len = 0;
+	static const uint8_t all[IDENTITY_TUNNEL_ID_LEN];
+	uint8_t ids[IDENTITY_ID_LEN + IDENTITY_TUNNEL_ID_LEN] = { 0 };
+	const uint8_t *id = ids, *tunnel_id = ids + IDENTITY_ID_LEN;
 
-	rbuf_get(r, id, sizeof(id));
-	if (type == IDENTITY_EVENT_RENAMED) {
-		text = rbuf_lv16(r, &len);
-		if (text && len < sizeof(name))
-			memcpy(name, text, len);
-		if (!text_is_name(name))
-			return;
+	if (type == IDENTITY_EVENT_PAIRINGS) {
+		on_pairings(c, r);
+		return;
 	}
+	rbuf_get(r, ids, type == IDENTITY_EVENT_RENAMED ? IDENTITY_ID_LEN : sizeof(ids));
+	if (type == IDENTITY_EVENT_RENAMED && !get_name(r, name))
+		return;
 	if (!rbuf_done(r))
 		return;
 	if (type == IDENTITY_EVENT_ROOT)
-		request(c, IDENTITY_TAKE_ROOT, id, sizeof(id), NULL, NULL);
+		request(c, IDENTITY_TAKE_ROOT, ids, sizeof(ids), NULL, NULL);
 	else if (type == IDENTITY_EVENT_FORGOTTEN)
-		c->ops.on_forgotten(id, c->arg);
+		c->ops.on_forgotten(id, memcmp(tunnel_id, all, sizeof(all)) == 0 ? NULL : tunnel_id, c->arg);
 	else if (type == IDENTITY_EVENT_RENAMED)
 		c->ops.on_renamed(id, name, c->arg);
 }
@@ -156,6 +188,8 @@ static void on_reply(struct identity_client *c, uint8_t type, uint32_t id, struc
 	if (type == IDENTITY_SIGN) {
 		c->n_signing--;
 		f.done(ok ? r->p : NULL, ok ? r->left : 0, f.token);
+	} else if (type == IDENTITY_PEER_SEEN && ok) {
+		c->ops.on_seen(f.tunnel_id, c->arg);
 	} else if (type == IDENTITY_WHOAMI && ok) {
 		on_whoami(c, r);
 	} else if (type == IDENTITY_TAKE_ROOT && ok) {
@@ -213,6 +247,7 @@ static void try_connect(void *arg)
 	}
 	c->fd = fd;
 	c->retry_ms = 1000;
+	c->ops.on_list(c->arg);
 	request(c, IDENTITY_WHOAMI, NULL, 0, NULL, NULL);
 }
 
@@ -249,6 +284,11 @@ struct identity_client *identity_client_free(struct identity_client *c)
 	return NULL;
 }
 
+bool identity_is_listed(const struct identity_client *c)
+{
+	return c->listed;
+}
+
 const struct sign_public *identity_own(const struct identity_client *c)
 {
 	return c->own_known ? &c->own : NULL;
@@ -276,12 +316,31 @@ int identity_sign(struct identity_client *c, const uint8_t *message, size_t len,
 	return r;
 }
 
-void identity_root_stored(struct identity_client *c, const uint8_t id[static IDENTITY_ID_LEN])
+static void put_ids(uint8_t out[static IDENTITY_ID_LEN + IDENTITY_TUNNEL_ID_LEN], const uint8_t *id,
+		    const uint8_t *tunnel_id)
 {
-	request(c, IDENTITY_ROOT_STORED, id, IDENTITY_ID_LEN, NULL, NULL);
+	memcpy(out, id, IDENTITY_ID_LEN);
+	memcpy(out + IDENTITY_ID_LEN, tunnel_id, IDENTITY_TUNNEL_ID_LEN);
 }
 
-void identity_peer_seen(struct identity_client *c, const uint8_t id[static IDENTITY_ID_LEN])
+void identity_root_stored(struct identity_client *c, const uint8_t id[static IDENTITY_ID_LEN],
+			  const uint8_t tunnel_id[static IDENTITY_TUNNEL_ID_LEN])
 {
-	request(c, IDENTITY_PEER_SEEN, id, IDENTITY_ID_LEN, NULL, NULL);
+	uint8_t body[IDENTITY_ID_LEN + IDENTITY_TUNNEL_ID_LEN];
+
+	put_ids(body, id, tunnel_id);
+	request(c, IDENTITY_ROOT_STORED, body, sizeof(body), NULL, NULL);
+}
+
+void identity_peer_seen(struct identity_client *c, const uint8_t id[static IDENTITY_ID_LEN],
+			const uint8_t tunnel_id[static IDENTITY_TUNNEL_ID_LEN])
+{
+	uint8_t body[IDENTITY_ID_LEN + IDENTITY_TUNNEL_ID_LEN];
+
+	put_ids(body, id, tunnel_id);
+	if (request(c, IDENTITY_PEER_SEEN, body, sizeof(body), NULL, NULL))
+		return;
+	for (size_t i = 0; i < IN_FLIGHT_MAX; i++)
+		if (c->in_flight[i].id == c->next_id)
+			memcpy(c->in_flight[i].tunnel_id, tunnel_id, IDENTITY_TUNNEL_ID_LEN);
 }

@@ -300,11 +300,12 @@ static json_t *pairing_to_json(const struct spec *s)
 
 	for (size_t i = 0; i < s->n_candidates; i++)
 		json_array_append_new(list, json_string(s->candidates[i]));
-	return json_pack("{s:s, s:o, s:o, s:o, s:o, s:i, s:i, s:o}", "peer_name", s->peer_name, "peer_id",
+	return json_pack("{s:s, s:o, s:o, s:o, s:o, s:i, s:i, s:o, s:b}", "peer_name", s->peer_name, "peer_id",
 			 hex(s->peer_id, sizeof(s->peer_id)), "peer_public",
 			 hex(s->peer_public.b, SIGN_PUBLIC_LEN), "own_public",
 			 hex(s->own_public.b, SIGN_PUBLIC_LEN), "tunnel_id", hex(s->tunnel_id, 16),
-			 "own_port", (int)s->own_port, "peer_port", (int)s->peer_port, "candidates", list);
+			 "own_port", (int)s->own_port, "peer_port", (int)s->peer_port, "candidates", list, "successor",
+			 (int)s->successor);
 }
 
 json_t *spec_to_json(const struct spec *s)
@@ -349,6 +350,7 @@ static int pairing_from_json(struct spec *s, const json_t *j)
 	snprintf(s->peer_name, sizeof(s->peer_name), "%s", name);
 	s->own_port = (uint16_t)json_get_int(j, "own_port", 0);
 	s->peer_port = (uint16_t)json_get_int(j, "peer_port", 0);
+	s->successor = json_is_true(json_object_get(j, "successor"));
 	json_array_foreach(list, i, one) {
 		if (!json_is_string(one))
 			return -EBADMSG;

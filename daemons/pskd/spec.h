@@ -45,6 +45,7 @@ struct spec {
 	uint8_t peer_id[IDENTITY_ID_LEN];
 	struct sign_public own_public;
 	uint8_t tunnel_id[16];
+	bool successor; /* of another tunnel to the same peer, which stays until the peer was seen in this one */
 	uint16_t own_port, peer_port;
 	size_t n_candidates;
 	char candidates[IDENTITY_CANDIDATES_MAX][IDENTITY_CANDIDATE_LEN];

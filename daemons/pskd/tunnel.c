@@ -589,6 +589,14 @@ static void begin(struct tunnel *t, bool prepare_only)
 		tunnel_fail(t, &e);
 		return;
 	}
+	/* It may have been forgotten while we did not hear; nothing could be signed now anyway. */
+	t->waits_for_list = t->spec->origin == SPEC_PAIRED && !prepare_only &&
+			    !identity_is_listed(t->ctx.identity);
+	if (t->waits_for_list) {
+		tunnel_set_problem(t, E(NoAnswer), "“systemctl start pairingd” starts it.",
+				   "pairingd, which knows whether the pairing still holds, was not reached yet");
+		return;
+	}
 	if (t->spec->ledger[0])
 		open_keys(t);
 	else
@@ -612,6 +620,7 @@ void tunnel_stop(struct tunnel *t)
 	loop_timer_stop(t->retry);
 	take_down(t);
 	t->state = TUNNEL_DOWN;
+	t->waits_for_list = false;
 	t->retry_ms = 0;
 	tunnel_clear_problem(t);
 	if (was) {
@@ -623,8 +632,35 @@ void tunnel_stop(struct tunnel *t)
 
 void tunnel_on_identity(struct tunnel *t)
 {
-	if (t->state == TUNNEL_FAILED && t->spec->enabled && t->spec->pinned) {
+	if (t->waits_for_list && identity_is_listed(t->ctx.identity)) {
+		tunnel_clear_problem(t);
+		t->state = TUNNEL_DOWN;
+		tunnel_start(t);
+	} else if (t->state == TUNNEL_FAILED && t->spec->enabled && t->spec->pinned) {
 		t->retry_ms = 0;
 		tunnel_start(t);
 	}
+	if (t->state == TUNNEL_UP)
+		tunnel_tell_seen(t);
+}
+
+void tunnel_on_identity_new(struct tunnel *t)
+{
+	t->peer_told = false;
+	t->mark = TUNNEL_UNLISTED;
+}
+
+void tunnel_on_seen(struct tunnel *t)
+{
+	t->peer_told = true;
+}
+
+enum tunnel_mark tunnel_mark(const struct tunnel *t)
+{
+	return t->mark;
+}
+
+void tunnel_set_mark(struct tunnel *t, enum tunnel_mark mark)
+{
+	t->mark = mark;
 }

@@ -18,6 +18,9 @@ struct loop;
 struct tunnel;
 struct tunnel_store;
 
+/* What a list of all pairings has said of a paired tunnel. */
+enum tunnel_mark { TUNNEL_UNLISTED, TUNNEL_PEER_LISTED, TUNNEL_LISTED };
+
 struct tunnel_error {
 	const char *code; /* full Varlink error name; NULL: none */
 	char message[400];
@@ -63,8 +66,14 @@ void tunnel_start(struct tunnel *t);
 void tunnel_stop(struct tunnel *t);
 bool tunnel_is_running(const struct tunnel *t);
 bool tunnel_is_up(const struct tunnel *t);
-/* pairingd is there: what waits for a signature need not wait for its timer. */
+/* pairingd is there: what waits for a signature, or for its word, need not wait for its timer. */
 void tunnel_on_identity(struct tunnel *t);
+/* A new connection to pairingd: what the last one was told may be lost. */
+void tunnel_on_identity_new(struct tunnel *t);
+/* pairingd knows that the peer was seen. */
+void tunnel_on_seen(struct tunnel *t);
+enum tunnel_mark tunnel_mark(const struct tunnel *t);
+void tunnel_set_mark(struct tunnel *t, enum tunnel_mark mark);
 
 /*
  * Go forward: to_slot, or (UINT64_MAX) to what a refused handshake asked for.

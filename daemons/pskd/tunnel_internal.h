@@ -52,7 +52,9 @@ struct tunnel {
 	uint64_t armed_ms; /* when the timer fires */
 	uint64_t unanswered_ms; /* since when we send into silence; 0: we do not */
 	uint64_t handshakes, last_handshake_ms;
-	bool peer_told; /* pairingd knows that the peer was seen */
+	bool peer_told; /* pairingd has it durably that the peer was seen */
+	bool waits_for_list; /* to know whether its pairing still holds */
+	enum tunnel_mark mark;
 	unsigned int fuel_warned;
 };
 
@@ -65,6 +67,8 @@ void tunnel_clear_problem(struct tunnel *t);
 void tunnel_fail(struct tunnel *t, const struct tunnel_error *e);
 
 /* tunnel_life.c */
+/* Tell pairingd that the peer of a pairing was seen, unless it knows. */
+void tunnel_tell_seen(struct tunnel *t);
 extern const struct path_events tunnel_path_events;
 extern const struct hello_ops tunnel_hello_ops;
 /* Keys, path and names are there: begin. 0 or a negative errno. */

@@ -324,6 +324,12 @@ static void remember_endpoint(struct tunnel *t)
 		log_debug("tunnel %s: endpoint not kept: %s", name_of(t), strerror(-r));
 }
 
+void tunnel_tell_seen(struct tunnel *t)
+{
+	if (t->spec->origin == SPEC_PAIRED && !t->peer_told)
+		identity_peer_seen(t->ctx.identity, t->spec->peer_id, t->spec->tunnel_id);
+}
+
 static void on_proven(void *arg)
 {
 	struct tunnel *t = arg;
@@ -336,21 +342,18 @@ static void on_proven(void *arg)
 	t->handshakes++;
 	t->last_handshake_ms = clock_now_ms();
 	t->unanswered_ms = 0;
+	udp_format(address, &path_current(t->path)->address);
 	if (t->state != TUNNEL_UP) {
 		t->state = TUNNEL_UP;
 		tunnel_clear_problem(t);
 		log_event(LOG_NOTICE, &MSG_TUNNEL_UP, LOG_FIELDS({ FIELD_TUNNEL, name_of(t) }),
 			  "tunnel %s is up, the peer is at %s", name_of(t), address);
-	udp_format(address, &path_current(t->path)->address);
-	}
-	remember_endpoint(t);
-	if (t->spec->origin == SPEC_PAIRED && !t->peer_told) {
-		identity_peer_seen(t->ctx.identity, t->spec->peer_id);
-		t->peer_told = true;
-	}
 	} else if (t->spec->last_endpoint[0] && strcmp(address, t->spec->last_endpoint) != 0) {
 		note(t, LOG_NOTICE, &MSG_TUNNEL_MOVED, NULL, &path_current(t->path)->address,
 		     "the peer is somewhere else now");
+	}
+	remember_endpoint(t);
+	tunnel_tell_seen(t);
 	tunnel_tell(t, "up");
 	arm(t);
 }

@@ -35,13 +35,18 @@ struct tunnels {
 	size_t n;
 	bool bad_state; /* a tunnel's state could not be read */
 	void (*on_event)(struct tunnel *t, const char *event, const struct tunnel_error *e, void *arg);
+	void (*on_succeeded)(struct tunnel *earlier, struct tunnel *t, void *arg);
 	void *arg;
 };
+
+static void succeed(struct tunnels *s, struct tunnel *t);
 
 static void on_tunnel_event(struct tunnel *t, const char *event, const struct tunnel_error *e, void *arg)
 {
 	struct tunnels *s = arg;
 
+	if (strcmp(event, "up") == 0 && tunnel_spec(t)->successor)
+		succeed(s, t);
 	if (s->on_event)
 		s->on_event(t, event, e, s->arg);
 }
@@ -91,15 +96,39 @@ struct tunnel *tunnels_find(struct tunnels *s, const char *name)
 	return NULL;
 }
 
-static struct tunnel *find_peer(struct tunnels *s, const uint8_t id[static IDENTITY_ID_LEN])
+static bool is_of_peer(const struct tunnel *t, const uint8_t *id)
+{
+	const struct spec *spec = tunnel_spec(t);
+
+	return spec->origin == SPEC_PAIRED && memcmp(spec->peer_id, id, IDENTITY_ID_LEN) == 0;
+}
+
+/* A peer's tunnel, or the one that is to succeed it once the peer was seen there. */
+static struct tunnel *find_peer(struct tunnels *s, const uint8_t id[static IDENTITY_ID_LEN], bool successor)
+{
+	list_for_each (it, &s->list)
+		if (is_of_peer(tunnel_of_node(it), id) &&
+		    tunnel_spec(tunnel_of_node(it))->successor == successor)
+			return tunnel_of_node(it);
+	return NULL;
+}
+
+static struct tunnel *find_pairing(struct tunnels *s, const uint8_t *tunnel_id)
 {
 	list_for_each (it, &s->list) {
 		const struct spec *spec = tunnel_spec(tunnel_of_node(it));
 
-		if (spec->origin == SPEC_PAIRED && memcmp(spec->peer_id, id, IDENTITY_ID_LEN) == 0)
+		if (spec->origin == SPEC_PAIRED && memcmp(spec->tunnel_id, tunnel_id, 16) == 0)
 			return tunnel_of_node(it);
 	}
 	return NULL;
+}
+
+struct tunnel *tunnels_successor(struct tunnels *s, struct tunnel *t)
+{
+	const struct spec *spec = tunnel_spec(t);
+
+	return spec->origin == SPEC_PAIRED && !spec->successor ? find_peer(s, spec->peer_id, true) : NULL;
 }
 
 struct list *tunnels_list(struct tunnels *s)
@@ -163,46 +192,7 @@ static void remove_ledger(struct tunnels *s, const char *ledger)
 		keys_remove(path);
 }
 
-static void on_root(struct identity_root *root, void *arg)
-{
-	struct tunnels *s = arg;
-	struct tunnel *old = find_peer(s, root->peer_id), *t;
-	_cleanup_(spec_freep) struct spec *spec = NULL;
-	char name[SPEC_NAME_MAX + 1], old_ledger[80] = "";
-	bool enabled = false;
-
-	if (!old && s->n >= s->max_tunnels) {
-		root_failed(root, "there are max_tunnels tunnels already");
-		return;
-	}
-	if (old)
-		snprintf(name, sizeof(name), "%s", tunnel_spec(old)->name);
-	else
-		free_name(s, name, root->peer_name);
-	if (spec_from_root(&spec, root, name) != 0)
-		return;
-	if (old) {
-		enabled = tunnel_spec(old)->enabled;
-		spec->enabled = enabled;
-		snprintf(old_ledger, sizeof(old_ledger), "%s", tunnel_spec(old)->ledger);
-	}
-	if (store_root(s, root, spec) != 0)
-		return;
-	identity_root_stored(s->identity, root->peer_id);
-	log_event(LOG_NOTICE, &MSG_ROOT_TAKEN,
-		  LOG_FIELDS({ FIELD_TUNNEL, name }, { FIELD_PEER, root->peer_name }),
-		  "a tunnel to %s can come up: its root is here now", root->peer_name);
-	/* The same root again, after a lost answer: nothing else changes. */
-	if (old && strcmp(old_ledger, spec->ledger) == 0)
-		return;
-	if (old) {
-		drop_tunnel(s, old);
-		remove_ledger(s, old_ledger);
-	}
-	if (add_spec(s, &spec, &t) == 0 && enabled)
-		tunnel_start(t);
-}
-
+/* Files, keys and all. */
 static void remove_paired(struct tunnels *s, struct tunnel *t)
 {
 	char name[SPEC_NAME_MAX + 1], ledger[80];
@@ -216,36 +206,176 @@ static void remove_paired(struct tunnels *s, struct tunnel *t)
 		  "tunnel %s and its keys are gone", name);
 }
 
-static void on_forgotten(const uint8_t id[static IDENTITY_ID_LEN], void *arg)
+/* The names a tunnel has: its own, on disk, and its peer's. */
+static void set_names(struct tunnels *s, struct tunnel *t, const char *name, const char *peer_name)
+{
+	struct spec *spec = tunnel_spec_mutable(t);
+	char old[SPEC_NAME_MAX + 1];
+
+	snprintf(old, sizeof(old), "%s", spec->name);
+	snprintf(spec->peer_name, sizeof(spec->peer_name), "%s", peer_name);
+	snprintf(spec->name, sizeof(spec->name), "%s", name);
+	if (tunnel_store_save(&s->store, spec) == 0 && strcmp(old, name) != 0)
+		tunnel_store_remove(&s->store, old);
+}
+
+/*
+ * The peer was seen in t, so it has the new pairing: the earlier tunnel goes,
+ * and t takes its name. Who waits for the earlier one waits for t now.
+ */
+static void succeed(struct tunnels *s, struct tunnel *t)
+{
+	struct spec *spec = tunnel_spec_mutable(t);
+	struct tunnel *earlier = find_peer(s, spec->peer_id, false);
+	char name[SPEC_NAME_MAX + 1], peer_name[IDENTITY_NAME_MAX + 1], ledger[80] = "";
+
+	snprintf(name, sizeof(name), "%s", spec->name);
+	snprintf(peer_name, sizeof(peer_name), "%s", spec->peer_name);
+	if (earlier) {
+		snprintf(name, sizeof(name), "%s", tunnel_spec(earlier)->name);
+		snprintf(ledger, sizeof(ledger), "%s", tunnel_spec(earlier)->ledger);
+		if (s->on_succeeded)
+			s->on_succeeded(earlier, t, s->arg);
+		drop_tunnel(s, earlier);
+		remove_ledger(s, ledger);
+	}
+	spec->successor = false;
+	set_names(s, t, name, peer_name);
+}
+
+/*
+ * A root of a peer that has a tunnel makes a second one beside it: whether the
+ * peer has the new pairing, too, only its first message in the new tunnel shows.
+ */
+static void on_root(struct identity_root *root, void *arg)
 {
 	struct tunnels *s = arg;
-	struct tunnel *t = find_peer(s, id);
+	struct tunnel *old = find_peer(s, root->peer_id, false), *t;
+	struct tunnel *unproven = find_peer(s, root->peer_id, true);
+	_cleanup_(spec_freep) struct spec *spec = NULL;
+	char name[SPEC_NAME_MAX + 1];
 
-	if (t)
+	/* The same root again, after a lost answer: nothing changes. */
+	if (find_pairing(s, root->tunnel_id)) {
+		identity_root_stored(s->identity, root->peer_id, root->tunnel_id);
+		return;
+	}
+	if (!old && s->n >= s->max_tunnels) {
+		root_failed(root, "there are max_tunnels tunnels already");
+		return;
+	}
+	free_name(s, name, root->peer_name);
+	if (spec_from_root(&spec, root, name) != 0)
+		return;
+	spec->successor = old != NULL;
+	spec->enabled = old && tunnel_spec(old)->enabled;
+	if (store_root(s, root, spec) != 0)
+		return;
+	identity_root_stored(s->identity, root->peer_id, root->tunnel_id);
+	log_event(LOG_NOTICE, &MSG_ROOT_TAKEN,
+		  LOG_FIELDS({ FIELD_TUNNEL, name }, { FIELD_PEER, root->peer_name }),
+		  "a tunnel to %s can come up: its root is here now", root->peer_name);
+	/* pairingd has one unconfirmed pairing with a peer, too: the last. */
+	if (unproven)
+		remove_paired(s, unproven);
+	if (add_spec(s, &spec, &t) == 0 && tunnel_spec(t)->enabled)
+		tunnel_start(t);
+}
+
+static void remove_peer(struct tunnels *s, const uint8_t *peer_id)
+{
+	uint8_t id[IDENTITY_ID_LEN];
+
+	/* It may be in what goes. */
+	memcpy(id, peer_id, sizeof(id));
+	list_for_each (it, &s->list)
+		if (is_of_peer(tunnel_of_node(it), id))
+			remove_paired(s, tunnel_of_node(it));
+}
+
+static void on_forgotten(const uint8_t id[static IDENTITY_ID_LEN], const uint8_t *tunnel_id, void *arg)
+{
+	struct tunnels *s = arg;
+	struct tunnel *t = tunnel_id ? find_pairing(s, tunnel_id) : NULL;
+
+	if (!tunnel_id)
+		remove_peer(s, id);
+	else if (t && is_of_peer(t, id))
 		remove_paired(s, t);
 }
 
 static void on_renamed(const uint8_t id[static IDENTITY_ID_LEN], const char *name, void *arg)
 {
 	struct tunnels *s = arg;
-	struct tunnel *t = find_peer(s, id);
-	struct spec *spec;
-	char old[SPEC_NAME_MAX + 1], new[SPEC_NAME_MAX + 1];
 
-	if (!t)
-		return;
-	spec = tunnel_spec_mutable(t);
-	if (strcmp(spec->peer_name, name) == 0)
-		return;
-	snprintf(old, sizeof(old), "%s", spec->name);
-	snprintf(new, sizeof(new), "%s", old);
-	/* A tunnel that bore the peer's name goes on to do so. */
-	if (strcmp(old, spec->peer_name) == 0)
-		free_name(s, new, name);
-	snprintf(spec->peer_name, sizeof(spec->peer_name), "%s", name);
-	snprintf(spec->name, sizeof(spec->name), "%s", new);
-	if (tunnel_store_save(&s->store, spec) == 0 && strcmp(old, new) != 0)
-		tunnel_store_remove(&s->store, old);
+	list_for_each (it, &s->list) {
+		struct tunnel *t = tunnel_of_node(it);
+		const struct spec *spec = tunnel_spec(t);
+		char new[SPEC_NAME_MAX + 1];
+
+		if (!is_of_peer(t, id) || strcmp(spec->peer_name, name) == 0)
+			continue;
+		snprintf(new, sizeof(new), "%s", spec->name);
+		/* A tunnel that bore the peer's name goes on to do so. */
+		if (strcmp(new, spec->peer_name) == 0)
+			free_name(s, new, name);
+		set_names(s, t, new, name);
+	}
+}
+
+static void on_list(void *arg)
+{
+	struct tunnels *s = arg;
+
+	list_for_each (it, &s->list)
+		tunnel_on_identity_new(tunnel_of_node(it));
+}
+
+static void on_pairing(const uint8_t id[static IDENTITY_ID_LEN],
+		       const uint8_t tunnel_id[static IDENTITY_TUNNEL_ID_LEN], const char *name, void *arg)
+{
+	struct tunnels *s = arg;
+
+	list_for_each (it, &s->list) {
+		struct tunnel *t = tunnel_of_node(it);
+
+		if (!is_of_peer(t, id))
+			continue;
+		if (memcmp(tunnel_spec(t)->tunnel_id, tunnel_id, IDENTITY_TUNNEL_ID_LEN) == 0)
+			tunnel_set_mark(t, TUNNEL_LISTED);
+		else if (tunnel_mark(t) == TUNNEL_UNLISTED)
+			tunnel_set_mark(t, TUNNEL_PEER_LISTED);
+	}
+	on_renamed(id, name, s);
+}
+
+/*
+ * What no pairing holds up any more goes. A peer's tunnel whose pairing was
+ * replaced stays until its successor is proven, as if we had been there.
+ */
+static void on_listed(void *arg)
+{
+	struct tunnels *s = arg;
+
+	list_for_each (it, &s->list) {
+		struct tunnel *t = tunnel_of_node(it);
+		enum tunnel_mark mark = tunnel_mark(t);
+
+		if (tunnel_spec(t)->origin != SPEC_PAIRED || mark == TUNNEL_LISTED)
+			continue;
+		if (mark == TUNNEL_UNLISTED || tunnel_spec(t)->successor)
+			remove_paired(s, t);
+	}
+	list_for_each (it, &s->list)
+		tunnel_on_identity(tunnel_of_node(it));
+}
+
+static void on_seen(const uint8_t tunnel_id[static IDENTITY_TUNNEL_ID_LEN], void *arg)
+{
+	struct tunnel *t = find_pairing(arg, tunnel_id);
+
+	if (t)
+		tunnel_on_seen(t);
 }
 
 static void on_connected(void *arg)
@@ -260,6 +390,10 @@ static const struct identity_ops identity_ops = {
 	.on_root = on_root,
 	.on_forgotten = on_forgotten,
 	.on_renamed = on_renamed,
+	.on_list = on_list,
+	.on_pairing = on_pairing,
+	.on_listed = on_listed,
+	.on_seen = on_seen,
 	.on_connected = on_connected,
 };
 
@@ -269,6 +403,11 @@ static void on_stored(struct spec **spec, void *arg)
 {
 	struct tunnels *s = arg;
 
+	/* A kill came between a successor's new name and the end of its old one. */
+	if ((*spec)->origin == SPEC_PAIRED && find_pairing(s, (*spec)->tunnel_id)) {
+		tunnel_store_remove(&s->store, (*spec)->name);
+		return;
+	}
 	/* Declared ones come with their files. */
 	if ((*spec)->origin != SPEC_DECLARED)
 		add_spec(s, spec, NULL);
@@ -361,9 +500,10 @@ struct tunnels *tunnels_free(struct tunnels *s)
 
 void tunnels_on_event(struct tunnels *s,
 		      void (*fn)(struct tunnel *t, const char *event, const struct tunnel_error *e, void *arg),
-		      void *arg)
+		      void (*succeeded)(struct tunnel *earlier, struct tunnel *t, void *arg), void *arg)
 {
 	s->on_event = fn;
+	s->on_succeeded = succeeded;
 	s->arg = arg;
 }
 
@@ -644,7 +784,7 @@ int tunnels_remove(struct tunnels *s, struct tunnel *t, struct tunnel_error *e)
 				 "tunnel %s is declared in a file", name);
 		return -1;
 	case SPEC_PAIRED:
-		remove_paired(s, t);
+		remove_peer(s, tunnel_spec(t)->peer_id);
 		return 0;
 	case SPEC_MADE:
 		break;

@@ -25,10 +25,10 @@ int tunnels_new(struct tunnels **out, const struct tunnels_options *o);
 struct tunnels *tunnels_free(struct tunnels *s);
 DEFINE_CLEANUP(struct tunnels *, tunnels_free);
 
-/* See tunnel_context.on_event. */
+/* See tunnel_context.on_event. succeeded: earlier goes, and t, which came up, takes its name. */
 void tunnels_on_event(struct tunnels *s,
 		      void (*fn)(struct tunnel *t, const char *event, const struct tunnel_error *e, void *arg),
-		      void *arg);
+		      void (*succeeded)(struct tunnel *earlier, struct tunnel *t, void *arg), void *arg);
 
 /* Only check the files of dir. 0, or negative with *err. */
 int tunnels_check_dir(const char *dir, struct config_error *err);
@@ -44,6 +44,8 @@ void tunnels_stop_all(struct tunnels *s);
 
 /* By its own name, or by that of a paired peer. NULL: none. */
 struct tunnel *tunnels_find(struct tunnels *s, const char *name);
+/* The tunnel that a newer, unconfirmed pairing with t's peer has made, or NULL. */
+struct tunnel *tunnels_successor(struct tunnels *s, struct tunnel *t);
 struct list *tunnels_list(struct tunnels *s);
 size_t tunnels_count(const struct tunnels *s);
 

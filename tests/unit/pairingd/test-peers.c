@@ -29,6 +29,8 @@ static void store_named(struct peers *p, uint8_t key, const char *name, uint8_t 
 	struct secret *root = NULL;
 	uint8_t bytes[32];
 
+	/* Each pairing has a tunnel of its own. */
+	result.tunnel_id[0] = root_byte;
 	memset(identity.public_key.b, key, sizeof(identity.public_key.b));
 	snprintf(identity.name, sizeof(identity.name), "%s", name);
 	snprintf(identity.note, sizeof(identity.note), "a note");
@@ -60,7 +62,7 @@ TEST(i9_what_was_stored_is_there_after_a_restart)
 	struct peer stored, found;
 
 	store_named(p, 1, "pi", 0xa1, NULL, &stored);
-	CHECK_EQ(peers_activate(p, stored.id), 0);
+	CHECK_EQ(peers_activate(p, stored.id, stored.tunnel_id), 0);
 	peers_free(p);
 
 	p = open_peers();
@@ -87,10 +89,10 @@ TEST(i9_a_prepared_pairing_is_unconfirmed_after_a_restart_and_recovers)
 	p = open_peers();
 	CHECK_EQ(peers_get(p, peer.id, &peer), 0);
 	CHECK(!peer.active && peer.has_root);
-	CHECK_EQ(peers_activate(p, peer.id), 0);
+	CHECK_EQ(peers_activate(p, peer.id, peer.tunnel_id), 0);
 	CHECK_EQ(peers_get(p, peer.id, &peer), 0);
 	CHECK(peer.active);
-	CHECK_EQ(peers_activate(p, peer.id), PEERS_E_NO_SUCH);
+	CHECK_EQ(peers_activate(p, peer.id, peer.tunnel_id), PEERS_E_NO_SUCH);
 	peers_free(p);
 }
 
@@ -98,17 +100,17 @@ TEST(an_earlier_pairing_stays_until_the_new_one_is_active)
 {
 	struct peers *p = open_peers();
 	struct secret *root = NULL;
-	struct peer peer;
+	struct peer peer, first;
 
-	store_named(p, 1, "pi", 0xa1, NULL, &peer);
-	CHECK_EQ(peers_activate(p, peer.id), 0);
+	store_named(p, 1, "pi", 0xa1, NULL, &first);
+	CHECK_EQ(peers_activate(p, first.id, first.tunnel_id), 0);
 	store_named(p, 1, "pi", 0xb2, NULL, &peer);
 	CHECK_STR(peer.name, "pi");
-	CHECK_EQ(peers_root(p, peer.id, &root), 0);
+	CHECK_EQ(peers_root(p, peer.id, first.tunnel_id, &root), 0);
 	CHECK_EQ(secret_bytes(root)[0], 0xa1);
 	root = secret_free(root);
-	CHECK_EQ(peers_activate(p, peer.id), 0);
-	CHECK_EQ(peers_root(p, peer.id, &root), 0);
+	CHECK_EQ(peers_activate(p, peer.id, peer.tunnel_id), 0);
+	CHECK_EQ(peers_root(p, peer.id, peer.tunnel_id, &root), 0);
 	CHECK_EQ(secret_bytes(root)[0], 0xb2);
 	secret_free(root);
 	peers_free(p);
@@ -120,7 +122,7 @@ TEST(a_failed_new_pairing_leaves_the_earlier_one)
 	struct peer peer;
 
 	store_named(p, 1, "pi", 0xa1, NULL, &peer);
-	CHECK_EQ(peers_activate(p, peer.id), 0);
+	CHECK_EQ(peers_activate(p, peer.id, peer.tunnel_id), 0);
 	store_named(p, 1, "pi", 0xb2, NULL, &peer);
 	CHECK_EQ(peers_remove_prepared(p, peer.id), 0);
 	CHECK_EQ(peers_get(p, peer.id, &peer), 0);
@@ -181,12 +183,68 @@ TEST(i5_a_moved_or_forgotten_root_is_in_no_file)
 	store_named(p, 1, "a", 0xc3, NULL, &a);
 	store_named(p, 2, "b", 0xd4, NULL, &b);
 	CHECK(file_holds("pairings.db", moved, 32) || file_holds("pairings.db-wal", moved, 32));
-	CHECK_EQ(peers_root_moved(p, a.id), 0);
+	CHECK_EQ(peers_root_moved(p, a.id, a.tunnel_id), 0);
 	CHECK(!file_holds("pairings.db", moved, 32) && !file_holds("pairings.db-wal", moved, 32));
 	CHECK_EQ(peers_forget(p, b.id), 0);
 	CHECK(!file_holds("pairings.db", forgotten, 32) && !file_holds("pairings.db-wal", forgotten, 32));
-	CHECK_EQ(peers_root(p, a.id, &root), PEERS_E_NO_ROOT);
-	CHECK_EQ(peers_root(p, b.id, &root), PEERS_E_NO_SUCH);
+	CHECK_EQ(peers_root(p, a.id, a.tunnel_id, &root), PEERS_E_NO_ROOT);
+	CHECK_EQ(peers_root(p, b.id, b.tunnel_id, &root), PEERS_E_NO_SUCH);
+	peers_free(p);
+}
+
+TEST(a_root_that_nobody_took_is_not_erased_for_another)
+{
+	struct peers *p = open_peers();
+	struct secret *root = NULL;
+	struct peer first, second, shown;
+
+	store_named(p, 1, "pi", 0xa1, NULL, &first);
+	CHECK_EQ(peers_activate(p, first.id, first.tunnel_id), 0);
+	store_named(p, 1, "pi", 0xb2, NULL, &second);
+	CHECK_EQ(peers_get(p, first.id, &shown), 0);
+	CHECK(shown.active && shown.newer_unconfirmed);
+	CHECK_EQ(peers_activate(p, first.id, first.tunnel_id), PEERS_E_NO_SUCH);
+	CHECK_EQ(peers_activate(p, second.id, second.tunnel_id), 0);
+	CHECK_EQ(peers_get(p, first.id, &shown), 0);
+	CHECK(shown.active && !shown.newer_unconfirmed);
+	CHECK_EQ(peers_root_moved(p, first.id, first.tunnel_id), PEERS_E_NO_SUCH);
+	CHECK_EQ(peers_root(p, second.id, second.tunnel_id, &root), 0);
+	secret_free(root);
+	peers_free(p);
+}
+
+TEST(i5_a_root_that_was_replaced_is_in_no_file)
+{
+	struct peers *p = open_peers();
+	uint8_t first[32], second[32];
+	struct peer peer;
+
+	memset(first, 0xc5, sizeof(first));
+	memset(second, 0xd6, sizeof(second));
+	store_named(p, 1, "pi", 0xc5, NULL, &peer);
+	store_named(p, 1, "pi", 0xd6, NULL, &peer);
+	CHECK(!file_holds("pairings.db", first, 32) && !file_holds("pairings.db-wal", first, 32));
+	CHECK_EQ(peers_activate(p, peer.id, peer.tunnel_id), 0);
+	store_named(p, 1, "pi", 0xe7, NULL, &peer);
+	CHECK_EQ(peers_activate(p, peer.id, peer.tunnel_id), 0);
+	CHECK(!file_holds("pairings.db", second, 32) && !file_holds("pairings.db-wal", second, 32));
+	peers_free(p);
+}
+
+TEST(no_peers_name_is_an_id)
+{
+	struct peers *p = open_peers();
+	struct peer victim, shadow, found;
+	char hex[33];
+
+	store_named(p, 1, "pi", 1, NULL, &victim);
+	for (int i = 0; i < 16; i++)
+		snprintf(hex + 2 * i, 3, "%02x", victim.id[i]);
+	store_named(p, 2, hex, 2, NULL, &shadow);
+	CHECK_STR(shadow.name, "device");
+	CHECK_EQ(peers_find(p, hex, &found), 0);
+	CHECK_MEM(found.id, victim.id, sizeof(found.id));
+	CHECK(peers_name_is_id("deadbeef") && !peers_name_is_id("deadbee") && !peers_name_is_id("deadbeefs"));
 	peers_free(p);
 }
 
