@@ -75,6 +75,7 @@ static uint8_t in_scratch[SCRATCH];
 static uint8_t out_scratch[WRITE_BATCH];
 static struct list dirty = { &dirty, &dirty };
 static unsigned int reading; /* inside a websocket's callbacks: flush afterwards */
+static bool flush_waits; /* until the loop has run what is ready now */
 
 static void flush(struct websocket *ws);
 static void close_ahead(struct websocket *ws, uint16_t code, const char *reason);
@@ -267,6 +268,9 @@ static void finish(struct websocket *ws)
 				CODE_ABNORMAL;
 
 	list_remove(&ws->dirty);
+	/* The loop may end with its last websocket, and a deferred call with it. */
+	if (list_is_empty(&dirty))
+		flush_waits = false;
 	loop_timer_free(ws->timer);
 	ws->ops->close(ws->transport);
 	if (ws->handlers.on_close)
@@ -416,6 +420,13 @@ static void flush_dirty(void)
 	}
 }
 
+static void on_flush(void *arg)
+{
+	(void)arg;
+	flush_waits = false;
+	flush_dirty();
+}
+
 void websocket_on_io(struct websocket *ws, bool readable, bool writable)
 {
 	(void)writable; /* settle() writes in any case */
@@ -423,7 +434,14 @@ void websocket_on_io(struct websocket *ws, bool readable, bool writable)
 		drain(ws);
 	else if (readable && wslay_event_want_read(ws->wslay))
 		read_some(ws);
-	flush_dirty();
+	/*
+	 * What others were sent goes out when all that is ready has been read: their
+	 * receivers wake up once and find much, instead of once for each message.
+	 */
+	if (!list_is_empty(&dirty) && !flush_waits)
+		flush_waits = loop_defer(ws->loop, on_flush, NULL) == 0;
+	if (!flush_waits)
+		flush_dirty();
 	settle(ws);
 }
 

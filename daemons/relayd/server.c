@@ -95,7 +95,8 @@ static size_t connection_cost(const struct relay *r)
 	return CONNECTION_COST + r->cfg->message_size;
 }
 
-size_t relay_memory(struct relay *r)
+/* The sum, with what was unsent when each member was last looked at: never too little. */
+static size_t held(const struct relay *r)
 {
 	return relay_connections(r) * connection_cost(r) +
 	       sessions_count(r->sessions) * SESSION_COST + r->waiting_bytes + r->unsent_bytes +
@@ -112,16 +113,19 @@ static void recount(struct relay *r, struct member *m)
 	m->unsent_seen = now;
 }
 
-/* Sockets drain without telling: before memory is refused, look at all of them. */
-static bool has_room(struct relay *r, size_t bytes)
+size_t relay_memory(struct relay *r)
 {
-	if (relay_memory(r) + bytes <= r->cfg->memory)
-		return true;
 	for (struct session *s = sessions_first(r->sessions); s; s = session_next(r->sessions, s)) {
 		recount(r, &s->members[0]);
 		recount(r, &s->members[1]);
 	}
-	return relay_memory(r) + bytes <= r->cfg->memory;
+	return held(r);
+}
+
+/* Sockets drain without telling: before memory is refused, look at all of them. */
+static bool has_room(struct relay *r, size_t bytes)
+{
+	return held(r) + bytes <= r->cfg->memory || relay_memory(r) + bytes <= r->cfg->memory;
 }
 
 /* ---- frames out ---- */
