@@ -285,6 +285,18 @@ static SSL *new_ssl(struct http_client *c)
 
 /* ---- connecting ---- */
 
+/*
+ * libevent hands the socket to OpenSSL before it is connected, so that an address where nobody
+ * listens looks like a failed handshake. The first bytes of one are ours: while none are written
+ * there was no connection, and the next address has its turn.
+ */
+static bool in_handshake(const struct http_client *c)
+{
+	BIO *out = c->ssl ? SSL_get_wbio(c->ssl) : NULL;
+
+	return out && BIO_number_written(out) > 0 && !SSL_is_init_finished(c->ssl);
+}
+
 static void connect_next(struct http_client *c);
 
 static void on_event(struct bufferevent *stream, short what, void *arg)
@@ -303,7 +315,7 @@ static void on_event(struct bufferevent *stream, short what, void *arg)
 	}
 	if (!(what & (BEV_EVENT_EOF | BEV_EVENT_ERROR)))
 		return;
-	if (c->ssl && !SSL_is_init_finished(c->ssl) && !SSL_in_before(c->ssl)) {
+	if (in_handshake(c)) {
 		verified = SSL_get_verify_result(c->ssl);
 		if (verified != X509_V_OK) {
 			snprintf(c->detail, sizeof(c->detail), "%s", X509_verify_cert_error_string(verified));
