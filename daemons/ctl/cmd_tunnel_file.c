@@ -122,7 +122,7 @@ static int file_failure(struct ctl *c, int r, const char *detail)
 		return ctl_fail(c, EXIT_FAILED, ERROR_FILE_EXISTS,
 				"A key file is never overwritten: choose another name.", "%s", detail);
 	case KEYFILE_E_SIZE:
-		return ctl_fail(c, EXIT_USAGE, ERROR_USAGE, "At least 120 bytes, at most 64 TiB.", "%s",
+		return ctl_fail(c, EXIT_USAGE, ERROR_USAGE, "At least 120 bytes, at most 1 TiB.", "%s",
 				detail);
 	case KEYFILE_E_NO_SPACE:
 		return ctl_fail(c, EXIT_FAILED, ERROR_FILE, NULL, "%s", detail);

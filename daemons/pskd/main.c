@@ -1,6 +1,7 @@
 /* pskd: carries IP packets through UDP tunnels keyed from pairings and key files. See pskd(8). */
 #include <errno.h>
 #include <jansson.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -56,14 +57,32 @@ static int load(struct pskd_config *cfg, const struct service *svc, struct confi
 	return r;
 }
 
+/* What the tunnels hold on to for their life; NULL, or the key that only a restart can change. */
+static const char *needs_restart(const struct pskd_config *now, const struct pskd_config *next)
+{
+	if (now->max_tunnels != next->max_tunnels)
+		return "max_tunnels";
+	if (strcmp(now->tund_socket, next->tund_socket) != 0)
+		return "tund_socket";
+	return strcmp(now->identity_socket, next->identity_socket) != 0 ? "identity_socket" : NULL;
+}
+
 /* On any error the running configuration stays in force, whole. */
 static int reload(struct service *svc, void *arg, struct config_error *err)
 {
 	struct settings *s = arg;
 	struct pskd_config next = { 0 };
+	const char *fixed;
 
 	if (load(&next, svc, err) != 0)
 		return -1;
+	fixed = needs_restart(&s->cfg, &next);
+	if (fixed) {
+		snprintf(err->text, sizeof(err->text), "%s: a change of %s needs a restart of pskd",
+			 service_config_path(svc), fixed);
+		config_done(&pskd_schema, &next);
+		return -1;
+	}
 	if (tunnels_declare(s->tunnels, next.tunnels_dir, err) != 0) {
 		config_done(&pskd_schema, &next);
 		return -1;
