@@ -29,7 +29,7 @@
 enum {
 	BUF_SLOTS = 546, /* 65,520 bytes */
 	BUF_LEN = BUF_SLOTS * KEYFILE_SLOT_LEN,
-	PACKET_LEN = 1420,
+	PACKET_LEN = 1400,
 	/* Where the two 32-byte keys lie in a slot: each after a tag of 16 and a nonce of 12. */
 	KEY_A_AT = 28,
 	KEY_B_AT = 88,

@@ -36,7 +36,7 @@ struct keyfile_capacity {
 	uint64_t bytes; /* a multiple of 120 */
 	uint64_t slots;
 	uint64_t packets; /* each direction has this many */
-	uint64_t traffic_bytes; /* each direction, in full packets of 1420 bytes */
+	uint64_t traffic_bytes; /* each direction, in full packets of 1400 bytes */
 };
 /* What bytes, rounded down to whole slots, are good for. */
 void keyfile_capacity(struct keyfile_capacity *out, uint64_t bytes);

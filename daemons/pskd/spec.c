@@ -110,7 +110,7 @@ static const struct config_option options[] = {
 	  .help = "packets that may arrive out of order" },
 	{ .key = "keepalive", .type = CONFIG_DURATION, .offset = AT(keepalive_ms), .def = "25s", .max = 3600000,
 	  .help = "an empty packet after this long without one; 0: none" },
-	{ .key = "mtu", .type = CONFIG_U64, .offset = AT(mtu), .def = "1420", .min = 1280, .max = 9000,
+	{ .key = "mtu", .type = CONFIG_U64, .offset = AT(mtu), .def = "1400", .min = 1280, .max = 9000,
 	  .help = "of the device" },
 	{ .key = "interface", .type = CONFIG_STRING, .offset = AT(interface), .def = "hf%d",
 	  .check = check_interface, .help = "name of the device" },

@@ -68,7 +68,7 @@ TEST(what_was_made_is_whole_private_and_verifies)
 	CHECK_EQ(st.st_mode & 0777, 0600);
 	CHECK_EQ(c.slots, 25000);
 	CHECK_EQ(c.packets, 25000000);
-	CHECK_EQ(c.traffic_bytes, 25000000ull * 1420);
+	CHECK_EQ(c.traffic_bytes, 25000000ull * 1400);
 	CHECK_EQ(files_in(test_tmpdir()), 2);
 	CHECK_EQ(keyfile_verify(path, NULL, NULL, seen, &c, detail, sizeof(detail)), 0);
 	CHECK_MEM(seen, made, 32);

@@ -29,7 +29,7 @@ TEST(defaults_need_a_file_and_a_role_alone)
 	CHECK_EQ(load(&s, "key_file: /k\nrole: responder\n", &err), 0);
 	CHECK_EQ(s->f.role, KEYS_RESPONDER);
 	CHECK_EQ(s->f.window, 8192);
-	CHECK_EQ(s->f.mtu, 1420);
+	CHECK_EQ(s->f.mtu, 1400);
 	CHECK_EQ(s->f.keepalive_ms, 25000);
 	CHECK(s->enabled && !s->pinned && !s->f.peer);
 	CHECK_STR(s->f.interface, "hf%d");
