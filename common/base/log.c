@@ -98,6 +98,7 @@ struct bucket {
 
 static pthread_mutex_t buckets_lock = PTHREAD_MUTEX_INITIALIZER;
 static struct bucket buckets[BUCKETS], shared_bucket;
+static uint64_t suppressed; /* since the start; under the same lock */
 
 /* FNV-1a. A collision makes two events share a limit, no worse. */
 static uint64_t hash_text(uint64_t h, const char *s)
@@ -147,10 +148,21 @@ static bool rate_pass(const struct log_id *id, struct log_fields fields, unsigne
 		b->passed++;
 	} else {
 		b->held++;
+		suppressed++;
 		pass = false;
 	}
 	pthread_mutex_unlock(&buckets_lock);
 	return pass;
+}
+
+uint64_t log_suppressed(void)
+{
+	uint64_t n;
+
+	pthread_mutex_lock(&buckets_lock);
+	n = suppressed;
+	pthread_mutex_unlock(&buckets_lock);
+	return n;
 }
 
 /* ---- writing ---- */

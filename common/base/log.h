@@ -7,6 +7,7 @@
 
 #include <stdarg.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <syslog.h>
 
 #include "base/log_ids.h"
@@ -39,6 +40,9 @@ int log_level_parse(const char *s); /* "err".."debug" to a level, or -1 */
  */
 void log_event(int level, const struct log_id *id, struct log_fields fields, const char *fmt, ...)
 	__attribute__((format(printf, 4, 5)));
+
+/* Events of this process that the rate limit held back so far. */
+uint64_t log_suppressed(void);
 
 /* For developers: plain text at debug level. */
 void log_debug(const char *fmt, ...) __attribute__((format(printf, 1, 2)));

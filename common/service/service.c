@@ -31,6 +31,7 @@
 #include "event/loop.h"
 #include "event/unixsock.h"
 #include "event/varlink.h"
+#include "service/metrics.h"
 #include "service/options.h"
 #include "varlink/io.handfast.Daemon.h"
 
@@ -57,6 +58,8 @@ struct service {
 	void *on_stop_arg;
 	void (*on_status)(struct json_t *details, void *arg);
 	void *on_status_arg;
+	void (*on_metrics)(struct metrics *m, void *arg);
+	void *on_metrics_arg;
 	bool stopping;
 };
 
@@ -157,6 +160,12 @@ void service_on_status(struct service *svc, void (*fn)(struct json_t *details, v
 	svc->on_status_arg = arg;
 }
 
+void service_on_metrics(struct service *svc, void (*fn)(struct metrics *m, void *arg), void *arg)
+{
+	svc->on_metrics = fn;
+	svc->on_metrics_arg = arg;
+}
+
 void service_set_status(struct service *svc, const char *fmt, ...)
 {
 	va_list ap;
@@ -241,6 +250,25 @@ static void method_status(struct varlink_call *call, const struct json_t *params
 				      "details", details));
 }
 
+static void method_metrics(struct varlink_call *call, const struct json_t *params, void *arg)
+{
+	_cleanup_(metrics_freep) struct metrics *m = metrics_new();
+	struct service *svc = arg;
+	json_t *reply = NULL;
+
+	(void)params;
+	if (m) {
+		metrics_add_process(m, svc->info->name, clock_now_ms() - svc->started_ms);
+		if (svc->on_metrics)
+			svc->on_metrics(m, svc->on_metrics_arg);
+		reply = metrics_take_json(m);
+	}
+	if (reply)
+		varlink_reply(call, reply);
+	else
+		varlink_error(call, "io.handfast.Daemon.Internal", "out of memory", NULL);
+}
+
 static void method_reload(struct varlink_call *call, const struct json_t *params, void *arg)
 {
 	struct config_error err = { "" };
@@ -269,6 +297,7 @@ static void method_set_log_level(struct varlink_call *call, const struct json_t 
 
 static const struct varlink_method daemon_methods[] = {
 	{ "Status", VARLINK_READ, method_status },
+	{ "Metrics", VARLINK_READ, method_metrics },
 	{ "Reload", VARLINK_CHANGE, method_reload },
 	{ "SetLogLevel", VARLINK_CHANGE, method_set_log_level },
 	{ NULL, VARLINK_READ, NULL },

@@ -14,6 +14,7 @@
 #include <stdint.h>
 
 struct loop;
+struct metrics;
 struct service;
 struct varlink_interface;
 struct config_error;
@@ -66,6 +67,9 @@ void service_on_reload(struct service *svc, int (*fn)(struct service *svc, void 
 void service_on_stop(struct service *svc, void (*fn)(void *arg), void *arg);
 /* fn adds daemon-specific members to io.handfast.Daemon.Status' "details". */
 void service_on_status(struct service *svc, void (*fn)(struct json_t *details, void *arg), void *arg);
+
+/* fn adds the daemon's own values to those that every daemon has; see service/metrics.h. */
+void service_on_metrics(struct service *svc, void (*fn)(struct metrics *m, void *arg), void *arg);
 
 /* sd_notify STATUS=, and what Status() shows. */
 void service_set_status(struct service *svc, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
