@@ -613,7 +613,7 @@ static void done_text(const struct ctl *c, const json_t *result)
 		printf("\nStored here, not confirmed by the other device: "
 		       "if the tunnel does not come up, pair again.\n");
 	peer_text(c, peer);
-	printf("\n“handfast tunnel up %s” brings up a tunnel; do it on both devices.\n",
+	printf("\nThe tunnel comes up where pskd runs on both devices: “handfast tunnel show %s”.\n",
 	       clean_member(peer, "name"));
 }
 

@@ -13,6 +13,8 @@ static const struct config_option options[] = {
 	  .help = "where pairingd signs and hands over roots; default: identity.sock in the runtime folder" },
 	{ .key = "max_tunnels", .type = CONFIG_U64, .offset = offsetof(struct pskd_config, max_tunnels),
 	  .def = "64", .min = 1, .max = 1024, .help = "tunnels at most, up or not" },
+	{ .key = "start_paired", .type = CONFIG_BOOL, .offset = offsetof(struct pskd_config, start_paired),
+	  .def = "true", .help = "a new pairing's tunnel comes up by itself" },
 };
 
 const struct config_schema pskd_schema = {

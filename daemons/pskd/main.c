@@ -89,6 +89,7 @@ static int reload(struct service *svc, void *arg, struct config_error *err)
 	}
 	config_done(&pskd_schema, &s->cfg);
 	s->cfg = next;
+	tunnels_set_start_paired(s->tunnels, s->cfg.start_paired);
 	tunnels_start_enabled(s->tunnels);
 	return 0;
 }
@@ -128,7 +129,8 @@ static int run(struct service *svc)
 	o = (struct tunnels_options){ .loop = service_loop(svc), .state_dir = service_state_dir(svc),
 				      .tund_socket = s.cfg.tund_socket,
 				      .identity_socket = s.cfg.identity_socket,
-				      .max_tunnels = s.cfg.max_tunnels };
+				      .max_tunnels = s.cfg.max_tunnels,
+				      .start_paired = s.cfg.start_paired };
 	r = tunnels_new(&s.tunnels, &o);
 	if (r)
 		return service_fail(svc, r, "cannot open the state");

@@ -27,6 +27,7 @@
 struct tunnels {
 	struct loop *loop;
 	uint64_t max_tunnels;
+	bool start_paired;
 	struct tunnel_store store;
 	char *tund_socket;
 	struct tunnel_context ctx;
@@ -268,7 +269,8 @@ static void on_root(struct identity_root *root, void *arg)
 	if (spec_from_root(&spec, root, name) != 0)
 		return;
 	spec->successor = old != NULL;
-	spec->enabled = old && tunnel_spec(old)->enabled;
+	/* A newer pairing follows the earlier one: who took that tunnel down wants it down. */
+	spec->enabled = old ? tunnel_spec(old)->enabled : s->start_paired;
 	if (store_root(s, root, spec) != 0)
 		return;
 	identity_root_stored(s->identity, root->peer_id, root->tunnel_id);
@@ -461,6 +463,7 @@ int tunnels_new(struct tunnels **out, const struct tunnels_options *o)
 	list_init(&s->list);
 	s->loop = o->loop;
 	s->max_tunnels = o->max_tunnels;
+	s->start_paired = o->start_paired;
 	s->tund_socket = strdup(o->tund_socket);
 	if (!s->tund_socket)
 		return -ENOMEM;
@@ -505,6 +508,11 @@ void tunnels_on_event(struct tunnels *s,
 	s->on_event = fn;
 	s->on_succeeded = succeeded;
 	s->arg = arg;
+}
+
+void tunnels_set_start_paired(struct tunnels *s, bool yes)
+{
+	s->start_paired = yes;
 }
 
 void tunnels_start_enabled(struct tunnels *s)

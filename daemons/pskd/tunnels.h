@@ -1,6 +1,7 @@
 /* The set of tunnels: declared in files, made by command, given by pairings. */
 #pragma once
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -17,6 +18,7 @@ struct tunnels_options {
 	struct loop *loop;
 	const char *state_dir, *tund_socket, *identity_socket;
 	uint64_t max_tunnels;
+	bool start_paired;
 };
 
 /* Opens the state. 0 or a negative errno. */
@@ -39,6 +41,8 @@ int tunnels_check_dir(const char *dir, struct config_error *err);
  */
 int tunnels_declare(struct tunnels *s, const char *dir, struct config_error *err);
 void tunnels_start_enabled(struct tunnels *s);
+/* Whether the tunnels of pairings to come start by themselves; changes nothing about those that are here. */
+void tunnels_set_start_paired(struct tunnels *s, bool yes);
 /* At a stop: all down, in order. */
 void tunnels_stop_all(struct tunnels *s);
 
