@@ -12,6 +12,7 @@
 #include "base/text.h"
 #include "event/varlink.h"
 #include "pairingd/errors.h"
+#include "pairingd/metrics.h"
 #include "service/service.h"
 #include "varlink/io.handfast.Pairing.h"
 
@@ -209,5 +210,6 @@ int control_start(struct service *svc, struct control *c)
 	if (r)
 		return r;
 	service_on_status(svc, on_status, c);
+	service_on_metrics(svc, pairingd_metrics, c);
 	return 0;
 }

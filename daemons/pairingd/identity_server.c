@@ -38,6 +38,7 @@ struct identity_server {
 	struct unix_server *server;
 	struct list conns;
 	char path[108];
+	uint64_t signatures;
 };
 
 struct conn {
@@ -107,7 +108,13 @@ static void do_sign(struct conn *c, struct rbuf *r, struct answer *a)
 		return;
 	}
 	sign_make(sig, c->server->o.key, context, message, len);
+	c->server->signatures++;
 	wbuf_put(&a->w, sig, sizeof(sig));
+}
+
+uint64_t identity_server_signatures(const struct identity_server *s)
+{
+	return s->signatures;
 }
 
 static void root_wipe(struct identity_root *root)

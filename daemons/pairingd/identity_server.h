@@ -27,6 +27,9 @@ void identity_server_set_users(struct identity_server *s, const struct config_li
 struct identity_server *identity_server_free(struct identity_server *s);
 DEFINE_CLEANUP(struct identity_server *, identity_server_free);
 
+/* Signatures made since the start. */
+uint64_t identity_server_signatures(const struct identity_server *s);
+
 void identity_server_tell_root(struct identity_server *s, const uint8_t id[static IDENTITY_ID_LEN],
 			       const uint8_t tunnel_id[static IDENTITY_TUNNEL_ID_LEN]);
 /* tunnel_id NULL: all pairings with this peer. */

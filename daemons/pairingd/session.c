@@ -27,6 +27,7 @@
 #include "event/varlink.h"
 #include "pairingd/errors.h"
 #include "pairingd/identity.h"
+#include "pairingd/metrics.h"
 #include "pairingd/pairing.h"
 #include "pairingd/relay_client.h"
 
@@ -39,6 +40,7 @@ struct sessions {
 	struct list lingering;	/* relay clients that still send */
 	struct list stretching; /* jobs in threads */
 	char *relay_socket;
+	struct pairing_counters counters;
 };
 
 /* One Argon2id in a thread; outlives its session when that ends first. */
@@ -165,6 +167,7 @@ static void finish(struct session *s)
 	struct varlink_call *call = s->call;
 	json_t *reply;
 
+	s->all->counters.ended[s->peer.active ? END_PAIRED : END_UNCONFIRMED]++;
 	record_end(s, s->peer.active ? "active" : "prepared");
 	log_event(LOG_NOTICE, s->peer.active ? &MSG_PAIRED : &MSG_PAIRING_UNCONFIRMED,
 		  LOG_FIELDS({ FIELD_PEER, s->peer.name }), "paired with %s%s", s->peer.name,
@@ -187,6 +190,7 @@ static void fail(struct session *s, const struct pairing_error *e)
 	char message[sizeof(s->failure_text)];
 
 	snprintf(message, sizeof(message), "%s", error.message);
+	pairing_count_failure(&s->all->counters, e->code);
 	record_end(s, dot ? dot + 1 : e->code);
 	log_event(LOG_NOTICE, &MSG_PAIRING_FAILED,
 		  LOG_FIELDS({ FIELD_ERROR, error.code },
@@ -210,6 +214,12 @@ static void fail_soon(struct session *s)
 	s->over = true;
 	if (loop_timer_start(s->failer, 0))
 		log_debug("cannot end the pairing at once");
+}
+
+static void set_relay_failure(struct session *s, enum relay_client_outcome outcome, const char *detail)
+{
+	s->all->counters.relay_failed[outcome]++;
+	s->failure = relay_error(outcome, detail, s->failure_text, sizeof(s->failure_text));
 }
 
 static void fail_internal(struct session *s)
@@ -425,8 +435,7 @@ static void on_timer(void *arg)
 	if (s->gone)
 		s->failure = pairing_error(PAIRING_CANCELLED, PAIRING_OK, s->class);
 	else if (s->ticket_used)
-		s->failure = relay_error(RELAY_CLIENT_E_UNREACHABLE, "it does not answer in time",
-					 s->failure_text, sizeof(s->failure_text));
+		set_relay_failure(s, RELAY_CLIENT_E_UNREACHABLE, "it does not answer in time");
 	else
 		s->failure = pairing_error(PAIRING_EXPIRED, PAIRING_OK, s->class);
 	fail(s, &s->failure);
@@ -580,7 +589,7 @@ static void on_client_failed(enum relay_client_outcome outcome, const char *deta
 		serve(s);
 		return;
 	}
-	s->failure = relay_error(outcome, detail, s->failure_text, sizeof(s->failure_text));
+	set_relay_failure(s, outcome, detail);
 	fail_soon(s);
 }
 
@@ -618,10 +627,8 @@ static void go_to_relay(struct session *s)
 	r = relay_client_new(&s->client, s->all->o.loop, &o, &h);
 	if (!r)
 		return;
-	s->failure = relay_error(RELAY_CLIENT_E_UNREACHABLE,
-				 s->relay ? "the connection cannot be begun" :
-					    "relayd does not run on this machine",
-				 s->failure_text, sizeof(s->failure_text));
+	set_relay_failure(s, RELAY_CLIENT_E_UNREACHABLE,
+			  s->relay ? "the connection cannot be begun" : "relayd does not run on this machine");
 	fail_soon(s);
 }
 
@@ -828,8 +835,14 @@ void sessions_pair(struct sessions *all, struct varlink_call *call, const struct
 	random_bytes(s->ticket, sizeof(s->ticket));
 	s->call = call;
 	all->one = s;
+	all->counters.started++;
 	varlink_call_on_gone(call, on_caller_gone, s);
 	ask_for_secret(s);
+}
+
+const struct pairing_counters *sessions_counters(const struct sessions *s)
+{
+	return &s->counters;
 }
 
 /* ---- life ---- */

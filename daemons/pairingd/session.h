@@ -53,5 +53,9 @@ void sessions_stop(struct sessions *s);
 /* The phase of what runs, or NULL. */
 const char *sessions_phase(const struct sessions *s);
 
+/* Since the start; borrowed. */
+struct pairing_counters;
+const struct pairing_counters *sessions_counters(const struct sessions *s);
+
 /* A peer as Varlink's type Peer: a new reference, NULL without memory. */
 struct json_t *peer_json(const struct peer *peer);

@@ -13,6 +13,7 @@
 #include "proto/relay_frame.h"
 #include "relayd/config.h"
 #include "relayd/lan.h"
+#include "relayd/metrics.h"
 #include "relayd/server.h"
 #include "relayd/session.h"
 #include "service/service.h"
@@ -139,6 +140,7 @@ static const struct varlink_interface relay_interface = {
 int control_init(struct control *c, struct service *svc)
 {
 	service_on_status(svc, control_on_status, c);
+	service_on_metrics(svc, relayd_metrics, c->relay);
 	return service_add_interface(svc, &relay_interface, c);
 }
 
