@@ -28,6 +28,7 @@
 #include "base/log.h"
 #include "event/loop.h"
 #include "http/address.h"
+#include "http/proxies.h"
 #include "http/websocket.h"
 #include "http/websocket_transport.h"
 
@@ -45,6 +46,7 @@ struct http_server {
 	struct list listeners;
 	struct list upgraded;
 	struct address_table *per_address;
+	const struct http_proxies *proxies;
 	struct http_counters counters;
 };
 
@@ -62,11 +64,12 @@ struct connection {
 	struct listener *listener;
 	struct MHD_Connection *mhd;
 	struct loop_timer *deadline;
-	struct address_key address;
+	struct address_key address; /* under which it is counted */
 };
 
 struct http_request {
 	struct connection *conn;
+	struct sockaddr_storage client; /* family 0: who connected */
 	const char *method;
 	char *target;
 	const char *version;
@@ -127,7 +130,9 @@ static enum MHD_Result on_accept(void *cls, const struct sockaddr *addr, socklen
 
 	(void)len;
 	address_key_init(&k, addr);
-	if (s->counters.open >= s->o.limits.max_connections || address_is_full(s, &k)) {
+	/* A proxy's connections are its clients', and counted when it has said whose. */
+	if (s->counters.open >= s->o.limits.max_connections ||
+	    (address_is_full(s, &k) && !http_proxies_has(s->proxies, addr))) {
 		s->counters.refused_limit++;
 		return MHD_NO;
 	}
@@ -162,24 +167,46 @@ static void set_deadline(struct connection *c, uint64_t ms)
 		loop_timer_stop(c->deadline);
 }
 
+/* Who connected. */
+static const struct sockaddr *peer_address(struct MHD_Connection *mhd)
+{
+	static const struct sockaddr none = { .sa_family = AF_UNIX };
+	const union MHD_ConnectionInfo *info =
+		MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
+
+	return info && info->client_addr ? info->client_addr : &none;
+}
+
+static void count_address(struct connection *c, const struct sockaddr *a)
+{
+	size_t *n;
+
+	address_key_init(&c->address, a);
+	n = address_table_get(c->listener->server->per_address, &c->address, true);
+	if (n)
+		++*n;
+}
+
+static void uncount_address(struct connection *c)
+{
+	struct address_table *t = c->listener->server->per_address;
+	size_t *n = address_table_get(t, &c->address, false);
+
+	if (n && --*n == 0)
+		address_table_remove(t, &c->address);
+}
+
 static void connection_open(struct listener *ln, struct MHD_Connection *mhd, void **context)
 {
 	struct http_server *s = ln->server;
-	const union MHD_ConnectionInfo *info =
-		MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
 	struct connection *c = calloc(1, sizeof(*c));
-	size_t *n;
 
 	*context = c;
 	if (!c)
 		return; /* its first request is refused */
 	c->listener = ln;
 	c->mhd = mhd;
-	if (info && info->client_addr)
-		address_key_init(&c->address, info->client_addr);
-	n = address_table_get(s->per_address, &c->address, true);
-	if (n)
-		++*n;
+	count_address(c, peer_address(mhd));
 	s->counters.connections++;
 	s->counters.open++;
 	if (loop_timer_new(&c->deadline, s->loop, on_deadline, c) == 0)
@@ -188,12 +215,8 @@ static void connection_open(struct listener *ln, struct MHD_Connection *mhd, voi
 
 static void connection_close(struct connection *c)
 {
-	struct http_server *s = c->listener->server;
-	size_t *n = address_table_get(s->per_address, &c->address, false);
-
-	if (n && --*n == 0)
-		address_table_remove(s->per_address, &c->address);
-	s->counters.open--;
+	uncount_address(c);
+	c->listener->server->counters.open--;
 	loop_timer_free(c->deadline);
 	free(c);
 }
@@ -241,12 +264,16 @@ static void on_completed(void *cls, struct MHD_Connection *mhd, void **req_cls,
 	struct http_request *r = *req_cls;
 
 	(void)cls;
-	(void)mhd;
 	(void)code;
 	if (!r)
 		return;
 	*req_cls = NULL;
 	set_deadline(r->conn, r->conn->listener->server->o.limits.header_timeout_ms);
+	if (r->client.ss_family) {
+		/* The proxy may use its connection for somebody else next. */
+		uncount_address(r->conn);
+		count_address(r->conn, peer_address(mhd));
+	}
 	if (r->on_open)
 		r->on_open(NULL, r->on_open_arg);
 	free(r->target);
@@ -313,6 +340,45 @@ static void reply_text(struct http_request *r, unsigned int status, const char *
 	http_reply(r, status, "text/plain; charset=utf-8", text, strlen(text), last);
 }
 
+static enum MHD_Result on_forwarded(void *cls, enum MHD_ValueKind kind, const char *key, size_t key_len,
+				    const char *value, size_t value_len)
+{
+	FILE *f = cls;
+
+	(void)kind;
+	(void)key_len;
+	if (strcasecmp(key, "X-Forwarded-For") == 0)
+		fprintf(f, "%s%.*s", ftell(f) > 0 ? "," : "", (int)value_len, value ? value : "");
+	return MHD_YES;
+}
+
+/* Ask the proxy, if it is one, for whom it comes. False: for one who has enough connections. */
+static bool find_client(struct http_request *r)
+{
+	struct connection *c = r->conn;
+	struct http_server *s = c->listener->server;
+	const struct sockaddr *peer = peer_address(c->mhd), *client = (struct sockaddr *)(void *)&r->client;
+	_cleanup_free_ char *forwarded = NULL;
+	struct address_key k;
+	size_t len;
+	FILE *f;
+
+	if (!http_proxies_has(s->proxies, peer))
+		return true;
+	f = open_memstream(&forwarded, &len);
+	if (f) {
+		MHD_get_connection_values_n(c->mhd, MHD_HEADER_KIND, on_forwarded, f);
+		fclose(f);
+	}
+	http_proxies_client(s->proxies, peer, forwarded ? forwarded : "", &r->client);
+	address_key_init(&k, client);
+	if (address_is_full(s, &k) && !http_proxies_has(s->proxies, client))
+		return false;
+	uncount_address(c);
+	count_address(c, client);
+	return true;
+}
+
 /* The head is here: 0 to go on, 1 when it was answered. */
 static int check_head(struct http_request *r)
 {
@@ -322,6 +388,11 @@ static int check_head(struct http_request *r)
 	if (!head_is_clear(r, &h)) {
 		s->counters.refused_bad++;
 		reply_text(r, MHD_HTTP_BAD_REQUEST, "bad request\n");
+		return 1;
+	}
+	if (!find_client(r)) {
+		s->counters.refused_limit++;
+		reply_text(r, MHD_HTTP_TOO_MANY_REQUESTS, "too many connections from this address\n");
 		return 1;
 	}
 	if (h.lengths && (strlen(h.length) > 18 || strtoull(h.length, NULL, 10) > s->o.limits.max_body)) {
@@ -436,6 +507,11 @@ int http_server_new(struct http_server **out, struct loop *l, const struct http_
 void http_server_set_limits(struct http_server *s, const struct http_limits *limits)
 {
 	s->o.limits = *limits;
+}
+
+void http_server_set_proxies(struct http_server *s, const struct http_proxies *p)
+{
+	s->proxies = p;
 }
 
 static void listener_free(struct listener *ln)
@@ -615,11 +691,9 @@ const void *http_request_body(const struct http_request *r, size_t *len)
 
 const struct sockaddr *http_request_address(const struct http_request *r)
 {
-	static const struct sockaddr none = { .sa_family = AF_UNIX };
-	const union MHD_ConnectionInfo *info =
-		MHD_get_connection_info(r->conn->mhd, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
-
-	return info && info->client_addr ? info->client_addr : &none;
+	if (r->client.ss_family)
+		return (const struct sockaddr *)(const void *)&r->client;
+	return peer_address(r->conn->mhd);
 }
 
 struct http_listener *http_request_listener(const struct http_request *r)

@@ -14,6 +14,7 @@
 #include "base/cleanup.h"
 
 struct loop;
+struct http_proxies;
 struct http_server;
 struct http_request;
 struct websocket;
@@ -48,6 +49,12 @@ int http_server_listen_handle(struct http_server *s, int fd, struct http_listene
 void http_server_unlisten(struct http_server *s, struct http_listener *which);
 /* New limits, for what comes from now on. */
 void http_server_set_limits(struct http_server *s, const struct http_limits *limits);
+/*
+ * From these proxies (borrowed; NULL: none) X-Forwarded-For tells the client,
+ * who is what http_request_address() says and for whom connections per address
+ * are counted. Everybody else's is ignored.
+ */
+void http_server_set_proxies(struct http_server *s, const struct http_proxies *p);
 /* A TCP listener for address ("127.0.0.1:8000", "[::]:8000", "*:0"); the fd or a negative errno. Port in *port. */
 int http_listen_tcp(const char *address, uint16_t *port);
 struct http_server *http_server_free(struct http_server *s);
@@ -64,7 +71,7 @@ const char *http_request_target(const struct http_request *r); /* raw, as sent *
 const char *http_request_header(const struct http_request *r, const char *name); /* NULL: absent */
 const void *http_request_body(const struct http_request *r, size_t *len);
 struct http_listener *http_request_listener(const struct http_request *r); /* which one it came through */
-const struct sockaddr *http_request_address(const struct http_request *r); /* family AF_UNIX: none */
+const struct sockaddr *http_request_address(const struct http_request *r); /* the client's; family AF_UNIX: none */
 
 /* Answer; body is copied. content_type NULL: no body type. extra: NULL or NULL-ended name, value pairs. */
 void http_reply(struct http_request *r, unsigned int status, const char *content_type,
