@@ -2,7 +2,9 @@
 #include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
+#include "base/cleanup.h"
 #include "base/json.h"
 
 #include "ctl/commands.h"
@@ -46,6 +48,48 @@ static int call_by_name(struct ctl *c, const char *method, ctl_text_fn text)
 int cmd_tunnel_show(struct ctl *c)
 {
 	return call_by_name(c, "Tunnel.Show", show_text);
+}
+
+static void address_text(const struct ctl *c, const json_t *result)
+{
+	(void)c;
+	printf("%s\n", clean_member(result, "address"));
+}
+
+/* The first of the wanted family, without its prefix length; IPv4 goes first where both are wanted. */
+static json_t *pick_address(const json_t *addresses, bool v4, bool v6)
+{
+	const json_t *a, *found = NULL;
+	const char *text;
+	size_t i;
+
+	json_array_foreach(addresses, i, a) {
+		bool is_v6 = strchr(json_string_value(a) ? json_string_value(a) : "", ':') != NULL;
+
+		if (is_v6 ? v6 && !found : v4)
+			found = a;
+		if (found && !is_v6)
+			break;
+	}
+	text = json_string_value(found);
+	return text ? json_stringn(text, strcspn(text, "/")) : NULL;
+}
+
+int cmd_tunnel_address(struct ctl *c)
+{
+	bool v4 = ctl_flag(c, "ipv4"), v6 = ctl_flag(c, "ipv6");
+	_cleanup_json_ json_t *reply = NULL;
+	json_t *address;
+	int r = daemon_call(c, PSKD, "Tunnel.Show", json_pack("{s:s}", "name", ctl_argument(c, 0)), &reply);
+
+	if (r)
+		return r;
+	address = pick_address(json_object_get(json_object_get(reply, "tunnel"), "peer_addresses"),
+			       v4 || !v6, v6 || !v4);
+	if (!address)
+		return ctl_fail(c, EXIT_NO_SUCH, ERROR_NO_ADDRESS, "“handfast tunnel show” has all that is known.",
+				"%s has no such address of its peer", clean_text(ctl_argument(c, 0)));
+	return ctl_result(c, json_pack("{s:o}", "address", address), address_text);
 }
 
 static void down_text(const struct ctl *c, const json_t *result)

@@ -32,6 +32,7 @@ enum exit_code {
 #define ERROR_CONFIGURATION "io.handfast.Command.ConfigurationRefused"
 #define ERROR_NO_TERMINAL "io.handfast.Command.NoTerminal"
 #define ERROR_BAD_SECRET "io.handfast.Command.BadSecret"
+#define ERROR_NO_ADDRESS "io.handfast.Command.NoAddress"
 #define ERROR_TIMED_OUT "io.handfast.Command.TimedOut"
 #define ERROR_DECLINED "io.handfast.Command.Declined"
 #define ERROR_INTERRUPTED "io.handfast.Command.Interrupted"

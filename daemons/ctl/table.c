@@ -70,6 +70,11 @@ static const struct option add_options[] = {
 	{ .name = NULL },
 };
 
+static const struct option address_options[] = {
+	{ "ipv4", '4', NULL, VALUE_TEXT, NULL, "the IPv4 address" },
+	{ "ipv6", '6', NULL, VALUE_TEXT, NULL, "the IPv6 address" },
+	{ NULL },
+};
 static const struct option burn_options[] = {
 	{ "to-slot", 0, "N", VALUE_NUMBER, NULL,
 	  "go forward to slot N (default: to what the other side asked for)" },
@@ -122,6 +127,14 @@ const struct command commands[] = {
 	{ "tunnel list", "list the tunnels", NULL, { { NULL } }, NULL, cmd_tunnel_list },
 	{ "tunnel show", "show one tunnel: peer, traffic, drops, fuel", NULL, { TUNNEL_ARGUMENT },
 	  NULL, cmd_tunnel_show },
+	{
+		"tunnel address",
+		"print the peer's address inside a tunnel",
+		"One line, for scripts: ssh $(handfast tunnel address pi).",
+		{ TUNNEL_ARGUMENT },
+		address_options,
+		cmd_tunnel_address,
+	},
 	{
 		"tunnel up",
 		"bring a tunnel up and keep it so over restarts",
