@@ -8,12 +8,17 @@
 #   make bench      figures beside their peers'
 #   make fuzz       libFuzzer over every decoder (SECONDS=20 each)
 #   make install    DESTDIR= PREFIX=/usr
+#   make deb        the Debian package, in build/deb; ARCH=arm64 builds it for the Pi (root)
 #   make deps       what building and running needs; make deps-test, make deps-bench: the rest
 
 BUILD ?= build
-VERSION := 0.1.0
+# 0.2.0 of "handfast (0.2.0~deb12u1) …".
+VERSION := $(shell sed -n '1s/^[^0-9]*\([0-9.]*\).*/\1/p' $(firstword $(wildcard debian/changelog packaging/debian/changelog)))
 PREFIX ?= /usr
 SYSCONFDIR ?= /etc
+UNITDIR ?= $(PREFIX)/lib/systemd/system
+# Runs a program built for another machine.
+RUNNER ?=
 PYTHON ?= /usr/bin/python3
 PKG_CONFIG ?= pkg-config
 SECONDS ?= 20
@@ -30,6 +35,8 @@ DEPS_TEST := python3 python3-cryptography python3-spake2 python3-websockets pyth
 	clang libclang-rt-dev cppcheck valgrind iproute2 iputils-ping procps \
 	nftables curl openssl strace binutils util-linux mandoc bash zsh fish
 DEPS_BENCH := iperf3 wireguard-go wireguard-tools python3-fastapi python3-uvicorn
+DEPS_DEB := debhelper dpkg-dev git
+DEPS_CROSS := dpkg-dev git mmdebstrap util-linux
 DEPS_DEMO := iproute2 iputils-ping procps python3 util-linux
 
 include config.mk
@@ -126,15 +133,31 @@ install: all
 	install -D -m 644 conf/handfast.catalog $(DESTDIR)$(PREFIX)/lib/systemd/catalog/handfast.catalog
 	install -d -m 755 $(DESTDIR)$(SYSCONFDIR)/handfast $(DESTDIR)$(SYSCONFDIR)/handfast/tunnels
 	for c in conf/*.yaml; do install -m 644 $$c $(DESTDIR)$(SYSCONFDIR)/handfast/; done
-	install -d $(DESTDIR)$(PREFIX)/lib/systemd/system
-	install -m 644 $(wildcard systemd/*.service systemd/*.socket systemd/*.target) $(DESTDIR)$(PREFIX)/lib/systemd/system/
+	install -d $(DESTDIR)$(UNITDIR)
+	install -m 644 $(wildcard systemd/*.service systemd/*.socket systemd/*.target) $(DESTDIR)$(UNITDIR)/
 	install -D -m 644 systemd/handfast.sysusers $(DESTDIR)$(PREFIX)/lib/sysusers.d/handfast.conf
 	install -D -m 644 systemd/handfast.tmpfiles $(DESTDIR)$(PREFIX)/lib/tmpfiles.d/handfast.conf
-	for s in bash zsh fish; do $(BUILD)/bin/handfast completion $$s >$(BUILD)/completion.$$s || exit 1; done
+	for d in sysctl.d modules-load.d; do for f in conf/$$d/*.conf; do \
+		[ ! -e "$$f" ] || install -D -m 644 "$$f" $(DESTDIR)$(PREFIX)/lib/$$d/$${f##*/} || exit 1; done; done
+	cd conf && find examples -type f 2>/dev/null | while read -r f; do \
+		install -D -m 644 "$$f" $(DESTDIR)$(PREFIX)/share/doc/handfast/$$f || exit 1; done
+	for s in bash zsh fish; do $(RUNNER) $(BUILD)/bin/handfast completion $$s >$(BUILD)/completion.$$s || exit 1; done
 	install -D -m 644 $(BUILD)/completion.bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/handfast
 	install -D -m 644 $(BUILD)/completion.zsh $(DESTDIR)$(PREFIX)/share/zsh/vendor-completions/_handfast
 	install -D -m 644 $(BUILD)/completion.fish $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/handfast.fish
 
+# Builds a copy of the tree under $(BUILD)/deb. ARCH= another architecture, in a root of its own.
+ARCH ?=
+deb-here := $(shell dpkg --print-architecture 2>/dev/null)
+deb: $(if $(filter-out $(deb-here),$(ARCH)),deps-cross,deps-deb)
+	@packaging/build-deb $(BUILD) $(VERSION) $(or $(ARCH),$(deb-here))
+
+deps-deb: deps
+	@$(call apt,$(DEPS_DEB))
+deps-cross:
+	@$(call apt,$(DEPS_CROSS))
+
+.PHONY: deb deps-deb deps-cross
 .PHONY: all clean deps deps-demo deps-test deps-bench check test test-long demo bench fuzz install
 
 help:
