@@ -11,6 +11,7 @@
 
 #include "pskd/config.h"
 #include "pskd/control.h"
+#include "pskd/metrics.h"
 #include "pskd/tunnels.h"
 
 static const struct service_info info = {
@@ -147,6 +148,7 @@ static int run(struct service *svc)
 	service_on_reload(svc, reload, &s);
 	service_on_stop(svc, on_stop, &s);
 	service_on_status(svc, on_status, &s);
+	service_on_metrics(svc, pskd_metrics, s.tunnels);
 	tunnels_start_enabled(s.tunnels);
 	return service_run(svc);
 }
