@@ -1,13 +1,17 @@
 /*
  * Every field name and message id of handfast's log, in one place. The ids
  * are MESSAGE_ID= values (128 bits, made once, never reused); conf/handfast.catalog
- * says of each what the operator can do.
+ * says of each what the operator can do. What strangers can bring about as often
+ * as they like is a PROVOKED id: its limit is tighter, and shared with the others.
  */
 #pragma once
+
+#include <stdbool.h>
 
 struct log_id {
 	const char *event; /* HANDFAST_EVENT= */
 	const char *id;	   /* MESSAGE_ID= */
+	bool provoked;
 };
 
 #define FIELD_PEER "HANDFAST_PEER"
@@ -19,31 +23,39 @@ struct log_id {
 #define FIELD_FILE "HANDFAST_FILE"
 #define FIELD_CALLER "HANDFAST_CALLER"
 
+#define FIELD_UNLOGGED "HANDFAST_UNLOGGED"
+
 #define DEFINE_LOG_ID(name, event_, id_) \
-	static const struct log_id name __attribute__((unused)) = { event_, id_ }
+	static const struct log_id name __attribute__((unused)) = { event_, id_, false }
+#define DEFINE_PROVOKED_ID(name, event_, id_) \
+	static const struct log_id name __attribute__((unused)) = { event_, id_, true }
 
 DEFINE_LOG_ID(MSG_DAEMON_READY, "daemon-ready", "11a040cba732485297f7bdcf51ea6db9");
 DEFINE_LOG_ID(MSG_DAEMON_STOPPING, "daemon-stopping", "de1f17f1d2234c5881bd12c35090e6f1");
 DEFINE_LOG_ID(MSG_DAEMON_FAILED, "daemon-failed", "e3c30f1530ef4525ae65f249cb7d9ae2");
 DEFINE_LOG_ID(MSG_DAEMON_RELOADED, "daemon-reloaded", "4eeb4b8bc19447179b9a649df7cc7716");
 DEFINE_LOG_ID(MSG_RELOAD_REFUSED, "reload-refused", "ef2344e6c1c7464c942b0131511f1536");
-DEFINE_LOG_ID(MSG_CONTROL_DENIED, "control-denied", "9637555629434bc2bc160c2e228d1363");
+DEFINE_PROVOKED_ID(MSG_CONTROL_DENIED, "control-denied", "9637555629434bc2bc160c2e228d1363");
+DEFINE_LOG_ID(MSG_FD_REFUSED, "fd-refused", "a993509d2a31434dad11483e147a5af4");
+DEFINE_LOG_ID(MSG_EVENTS_NOT_LOGGED, "events-not-logged", "8f4d9ea321a94a60aa923b07b2b6971e");
 
 /* tunnels: pskd and tund */
 #define FIELD_DEVICE "HANDFAST_DEVICE"
 
 DEFINE_LOG_ID(MSG_TUND_DEVICE, "tund-device", "cc0cf64acf5143b59cd7c5ec7e9de72a");
-DEFINE_LOG_ID(MSG_TUND_REFUSED, "tund-refused", "acc8ff9509d94906a1f74b17d0c364c0");
+DEFINE_PROVOKED_ID(MSG_TUND_REFUSED, "tund-refused", "acc8ff9509d94906a1f74b17d0c364c0");
 DEFINE_LOG_ID(MSG_TUNNEL_STARTED, "tunnel-started", "b075a0b5117744a992d4d6bb2e02b937");
+DEFINE_LOG_ID(MSG_TUNNEL_KEPT, "tunnel-kept", "77c9baba235b4bf6ab9e12d94f8f1d12");
 DEFINE_LOG_ID(MSG_TUNNEL_STOPPED, "tunnel-stopped", "6861911cb2424623a6f9b258ab17efd0");
 DEFINE_LOG_ID(MSG_TUNNEL_UP, "tunnel-up", "b82db28b8a79430ca8c85d10c7d0b1ec");
 DEFINE_LOG_ID(MSG_TUNNEL_SILENT, "tunnel-silent", "c169a088c79742bc87413346da8d9546");
 DEFINE_LOG_ID(MSG_TUNNEL_FAILED, "tunnel-failed", "e415015935b4492591f8e7d264f16a7f");
-DEFINE_LOG_ID(MSG_TUNNEL_OTHER_KEY, "tunnel-other-key", "96277193b50f45e2b787390e89f9ba24");
-DEFINE_LOG_ID(MSG_TUNNEL_OWN_ROLE, "tunnel-own-role", "510d93fe09a4494fad958599281837f6");
-DEFINE_LOG_ID(MSG_TUNNEL_REFLECTED, "tunnel-reflected", "b4d42fd5e25240b38ca869997b246164");
+DEFINE_PROVOKED_ID(MSG_TUNNEL_OTHER_KEY, "tunnel-other-key", "96277193b50f45e2b787390e89f9ba24");
+DEFINE_PROVOKED_ID(MSG_TUNNEL_OWN_ROLE, "tunnel-own-role", "510d93fe09a4494fad958599281837f6");
+DEFINE_PROVOKED_ID(MSG_TUNNEL_REFLECTED, "tunnel-reflected", "b4d42fd5e25240b38ca869997b246164");
+DEFINE_PROVOKED_ID(MSG_TUNNEL_DROPS, "tunnel-drops", "0aed6b363f864aca860e37c8966752b4");
 DEFINE_LOG_ID(MSG_TUNNEL_MOVED, "tunnel-moved", "95c15e088f1548af99bde7e30777090e");
-DEFINE_LOG_ID(MSG_TUNNEL_WRONG_PEER, "tunnel-wrong-peer", "095744518b2e4327ac799233fdd36545");
+DEFINE_PROVOKED_ID(MSG_TUNNEL_WRONG_PEER, "tunnel-wrong-peer", "095744518b2e4327ac799233fdd36545");
 DEFINE_LOG_ID(MSG_TUNNEL_ROLLBACK, "tunnel-rollback", "4f1379bd2cf84826b700ca15f755ff5b");
 DEFINE_LOG_ID(MSG_TUNNEL_NEEDS_BURN, "tunnel-needs-burn", "dbad82314f834fd294eb0f559617e41f");
 DEFINE_LOG_ID(MSG_TUNNEL_BURNED, "tunnel-burned", "fe9e4bf4ed894086ad37f8a66cf9a386");
@@ -57,14 +69,14 @@ DEFINE_LOG_ID(MSG_ROOT_FAILED, "root-failed", "f42cc64e6c05459c8e22bef4da5cea78"
 DEFINE_LOG_ID(MSG_IDENTITY_LOST, "identity-lost", "7072b2b0a3af48c182b56f1625d65cef");
 
 /* the relay */
-DEFINE_LOG_ID(MSG_RELAY_REFUSED, "relay-refused", "d18bca234b4c46e8b466eae06cba4b9b");
+DEFINE_PROVOKED_ID(MSG_RELAY_REFUSED, "relay-refused", "d18bca234b4c46e8b466eae06cba4b9b");
 DEFINE_LOG_ID(MSG_RELAY_LAN_OPENED, "relay-lan-opened", "ed52f92431cb4ba880b007701f3c5f7b");
 DEFINE_LOG_ID(MSG_RELAY_LAN_CLOSED, "relay-lan-closed", "97c5e44b3fd9402c8c9a40247654fd87");
 DEFINE_LOG_ID(MSG_RELAY_SESSION_DROPPED, "relay-session-dropped", "9ad2ddbdabab4bfab7ccf3ef8fd90cac");
 
 /* pairing */
 DEFINE_LOG_ID(MSG_IDENTITY_MADE, "identity-made", "f2d1490c03ca43768f275bed99261187");
-DEFINE_LOG_ID(MSG_IDENTITY_DENIED, "identity-denied", "b6efce653ba14b9f9edf5fa80aa9b93d");
+DEFINE_PROVOKED_ID(MSG_IDENTITY_DENIED, "identity-denied", "b6efce653ba14b9f9edf5fa80aa9b93d");
 DEFINE_LOG_ID(MSG_PAIRED, "paired", "fc446d45e30f4391b4759e2c9d67054b");
 DEFINE_LOG_ID(MSG_PAIRING_UNCONFIRMED, "pairing-unconfirmed", "e51e6d0249574f9aa13613e7e72fba85");
 DEFINE_LOG_ID(MSG_PAIRING_CONFIRMED, "pairing-confirmed", "2eda75780a6245adba3cdb6bd6cc7f07");
@@ -73,3 +85,7 @@ DEFINE_LOG_ID(MSG_PAIRING_CUT_OFF, "pairing-cut-off", "d3105e0325584446ad2aff222
 DEFINE_LOG_ID(MSG_PAIRING_STORAGE, "pairing-storage-failed", "dc049ac6e230421cbe3a4377d2f145d0");
 DEFINE_LOG_ID(MSG_ROOT_NOT_ERASED, "root-not-erased", "4e111512e63c4a4a8f19d7e6a4c4c6a8");
 DEFINE_LOG_ID(MSG_PEER_FORGOTTEN, "peer-forgotten", "c2bf677b549745019156f4b4519dddc5");
+
+/* looking after state */
+DEFINE_LOG_ID(MSG_STATE_EXPORTED, "state-exported", "ef76c07d2ee0eba17be2956da5818e93");
+DEFINE_LOG_ID(MSG_STATE_SEALED, "state-sealed", "7c5efa522a88660cef73ff236e7e5777");

@@ -16,8 +16,6 @@
 #include <sys/stat.h>
 #include <sys/un.h>
 
-#include <systemd/sd-daemon.h>
-
 #include "event/loop.h"
 
 enum {
@@ -182,28 +180,6 @@ static int make_nonblocking(int fd)
 	if (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0)
 		return -errno;
 	return 0;
-}
-
-int unix_listen_fd_from_systemd(const char *name)
-{
-	char **names = NULL;
-	int found = -ENOENT;
-	int n = sd_listen_fds_with_names(0, &names);
-	int r;
-
-	for (int i = 0; i < n; i++) {
-		if (found == -ENOENT && strcmp(names[i], name) == 0)
-			found = SD_LISTEN_FDS_START + i;
-		free(names[i]);
-	}
-	free(names);
-	if (n < 0)
-		return n;
-	if (found < 0)
-		return found;
-	/* systemd passes them blocking: accept() would hang when the client is gone already. */
-	r = make_nonblocking(found);
-	return r ? r : found;
 }
 
 /* ---- callers ------------------------------------------------------------------------------- */

@@ -23,9 +23,6 @@ int unix_listen(const char *path, int type, mode_t mode, const char *group, bool
 /* Connect; non-blocking when asked. The fd or a negative errno. */
 int unix_connect(const char *path, int type, bool nonblocking);
 
-/* A descriptor passed by systemd under FileDescriptorName=name (made non-blocking), or -ENOENT. */
-int unix_listen_fd_from_systemd(const char *name);
-
 struct unix_caller {
 	pid_t pid;
 	uid_t uid;

@@ -32,11 +32,13 @@
 #include "event/unixsock.h"
 #include "event/varlink.h"
 #include "service/metrics.h"
+#include "service/fds.h"
 #include "service/options.h"
 #include "varlink/io.handfast.Daemon.h"
 
 enum {
 	EXIT_FAILED = 1,
+	EXIT_CONFIG = 78, /* sysexits.h's; the units do not start again after it */
 	STATUS_MAX = 256,
 };
 
@@ -44,8 +46,10 @@ struct service {
 	const struct service_info *info;
 	struct service_options options;
 	struct loop *loop;
+	struct service_fds *fds;
 	struct varlink_server *control;
 	struct loop_timer *watchdog, *stop_limit;
+	struct loop_io *log_due;
 	uint64_t watchdog_ms;
 	uint64_t started_ms;
 	char *config_path, *state_dir, *runtime_dir;
@@ -116,6 +120,11 @@ const char *service_admin_group(const struct service *svc)
 	return svc->options.admin_group ? svc->options.admin_group : "handfast-admin";
 }
 
+struct service_fds *service_fds(struct service *svc)
+{
+	return svc->fds;
+}
+
 bool service_check_only(const struct service *svc)
 {
 	return svc->options.check;
@@ -129,6 +138,12 @@ int service_fail_text(struct service *svc, const char *text)
 		log_event(LOG_ERR, &MSG_DAEMON_FAILED, LOG_NO_FIELDS, "%s", text);
 	sd_notifyf(0, "STATUS=%s", text);
 	return EXIT_FAILED;
+}
+
+int service_fail_config(struct service *svc, const char *text)
+{
+	(void)service_fail_text(svc, text);
+	return svc->options.check ? EXIT_FAILED : EXIT_CONFIG;
 }
 
 int service_fail(struct service *svc, int r, const char *what)
@@ -352,7 +367,11 @@ static int open_control(struct service *svc)
 	int fd;
 
 	snprintf(name, sizeof(name), "%s.control", svc->info->name);
-	fd = unix_listen_fd_from_systemd(name);
+	fd = service_fds_take(svc->fds, name);
+	if (fd >= 0 && !service_fd_is_listening(fd, AF_UNIX, SOCK_STREAM)) {
+		close(fd);
+		return -ENOTSOCK;
+	}
 	if (fd == -ENOENT) {
 		snprintf(name, sizeof(name), "%s.sock", svc->info->name);
 		path = path_join(svc->runtime_dir, name);
@@ -468,6 +487,20 @@ static int prepare_dirs(struct service *svc)
 
 /* ---- running -------------------------------------------------------------------------------- */
 
+/* Whatever run() did not know is of another version, or of nobody: it is not kept. */
+static void close_unknown_fds(struct service *svc)
+{
+	const char *name;
+
+	while ((name = service_fds_name(svc->fds, 0))) {
+		log_event(LOG_WARNING, &MSG_FD_REFUSED, LOG_FIELDS({ FIELD_FILE, name }),
+			  "a descriptor named %s was passed, which %s does not know; it is closed", name,
+			  svc->info->name);
+		(void)service_fd_unstore(name);
+		close(service_fds_take(svc->fds, name));
+	}
+}
+
 static void on_watchdog(void *arg)
 {
 	struct service *svc = arg;
@@ -486,6 +519,22 @@ static int start_watchdog(struct service *svc)
 	svc->watchdog_ms = usec / 2000;
 	r = loop_timer_new(&svc->watchdog, svc->loop, on_watchdog, svc);
 	return r ? r : loop_timer_start(svc->watchdog, svc->watchdog_ms);
+}
+
+static void on_log_due(int fd, unsigned int events, void *arg)
+{
+	(void)fd;
+	(void)events;
+	(void)arg;
+	log_tell(false);
+}
+
+/* Counts of suppressed events come out by themselves; where that cannot be, with later events. */
+static int watch_log(struct service *svc)
+{
+	int fd = log_due_fd();
+
+	return fd < 0 ? 0 : loop_io_new(&svc->log_due, svc->loop, fd, LOOP_READ, on_log_due, NULL);
 }
 
 static void on_stop_limit(void *arg)
@@ -512,6 +561,7 @@ int service_run(struct service *svc)
 {
 	int r = svc->info->no_control ? 0 : open_control(svc);
 
+	close_unknown_fds(svc);
 	if (r == -EADDRINUSE)
 		return service_fail_text(svc, "the control socket is in use: another instance is running");
 	if (r)
@@ -525,6 +575,8 @@ int service_run(struct service *svc)
 		r = loop_on_signal(svc->loop, SIGHUP, on_hup, svc);
 	if (!r)
 		r = start_watchdog(svc);
+	if (!r)
+		r = watch_log(svc);
 	if (r)
 		return service_fail(svc, r, "cannot start");
 	if (!*svc->status)
@@ -540,8 +592,11 @@ int service_run(struct service *svc)
 static void service_done(struct service *svc)
 {
 	varlink_server_free(svc->control);
+	service_fds_free(svc->fds);
 	loop_timer_free(svc->watchdog);
 	loop_timer_free(svc->stop_limit);
+	loop_io_free(svc->log_due);
+	log_tell(true);
 	loop_free(svc->loop);
 	free(svc->config_path);
 	free(svc->state_dir);
@@ -565,6 +620,8 @@ static int prepare(struct service *svc)
 	signal(SIGHUP, SIG_IGN);
 	umask(0077);
 	r = forbid_dumps();
+	if (!r)
+		r = service_fds_new(&svc->fds);
 	if (!r)
 		r = prepare_paths(svc);
 	if (!r) {

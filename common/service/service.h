@@ -16,6 +16,7 @@
 struct loop;
 struct metrics;
 struct service;
+struct service_fds;
 struct varlink_interface;
 struct config_error;
 struct json_t;
@@ -47,12 +48,16 @@ const char *service_option(const struct service *svc, const char *name); /* NULL
 /* Each value of a repeatable option in turn: *at starts at 0; NULL after the last. */
 const char *service_option_next(const struct service *svc, const char *name, size_t *at);
 bool service_check_only(const struct service *svc);
+/* What the manager passed: fds.h. What nobody took is refused when service_run() begins. */
+struct service_fds *service_fds(struct service *svc);
 const char *service_admin_group(const struct service *svc); /* who may change: for sockets beside the control socket */
 
 /* Log "what: why" once with MSG_DAEMON_FAILED and return an exit code for run(). r: negative errno or outcome. */
 int service_fail(struct service *svc, int r, const char *what);
 /* The same with a finished sentence (a config_error's text, say). */
 int service_fail_text(struct service *svc, const char *text);
+/* The same for what only an edited configuration mends: a unit is not started again by itself. */
+int service_fail_config(struct service *svc, const char *text);
 
 /* Add an interface to the control socket, before service_run(). 0 or negative errno. */
 int service_add_interface(struct service *svc, const struct varlink_interface *i, void *arg);

@@ -33,7 +33,7 @@ static int run(struct service *svc)
 
 	r = authd_config_load(&cfg, service_config_path(svc), service_config_is_default(svc), &err);
 	if (r)
-		return service_fail_text(svc, err.text);
+		return service_fail_config(svc, err.text);
 	if (service_check_only(svc))
 		return 0;
 

@@ -9,6 +9,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "event/loop.h"
+#include "service/export.h"
 #include "service/service.h"
 
 #include "pairingd/config.h"
@@ -16,14 +17,22 @@
 #include "pairingd/identity.h"
 #include "pairingd/identity_server.h"
 #include "pairingd/peers.h"
+#include "pairingd/portable.h"
 #include "pairingd/secret_server.h"
 #include "pairingd/session.h"
 
 #define SCRUB_AGAIN_MS 60000
 
+static const struct service_option own_options[] = {
+	{ "import", NULL, "take state from a backup on standard input, and end" },
+	{ "replace", NULL, "with --import: also in place of existing pairings" },
+	{ NULL, NULL, NULL },
+};
+
 static const struct service_info info = {
 	.name = "pairingd",
 	.summary = "device identity and pairing over an untrusted relay",
+	.options = own_options,
 };
 
 struct pairingd {
@@ -34,12 +43,15 @@ struct pairingd {
 	struct sessions *sessions;
 	struct identity_server *identity;
 	struct secret_server *secrets;
+	struct export_server *export;
 	struct control control;
+	int lock_fd; /* of the state folder: no import meanwhile */
 	struct loop_timer *scrub; /* runs while deleted roots may still be on disk */
 };
 
 static void pairingd_done(struct pairingd *d)
 {
+	export_server_free(d->export);
 	secret_server_free(d->secrets);
 	sessions_free(d->sessions);
 	identity_server_free(d->identity);
@@ -47,6 +59,7 @@ static void pairingd_done(struct pairingd *d)
 	peers_free(d->peers);
 	sign_key_free(d->key);
 	pairingd_config_free(d->cfg);
+	closep(&d->lock_fd);
 }
 
 static void choose_name(struct pairingd *d)
@@ -133,6 +146,21 @@ static int load_identity(struct service *svc, struct pairingd *d)
 	return 0;
 }
 
+static int export(struct export *e, void *arg)
+{
+	struct pairingd *d = arg;
+
+	return portable_export(e, d->peers, d->key);
+}
+
+static int lock_state(struct service *svc, struct pairingd *d)
+{
+	d->lock_fd = state_lock(service_state_dir(svc), false);
+	if (d->lock_fd == -EWOULDBLOCK)
+		return service_fail_text(svc, "a backup is being restored into the state folder");
+	return d->lock_fd < 0 ? service_fail(svc, d->lock_fd, "cannot lock the state folder") : 0;
+}
+
 static int open_peers(struct service *svc, struct pairingd *d)
 {
 	unsigned int cut_off = 0;
@@ -145,6 +173,8 @@ static int open_peers(struct service *svc, struct pairingd *d)
 		r = loop_timer_new(&d->scrub, service_loop(svc), scrub_again, d);
 	if (!r)
 		peers_on_unscrubbed(d->peers, on_unscrubbed, d);
+	if (!r)
+		r = portable_finish_import(service_state_dir(svc), d->peers);
 	if (!r)
 		r = peers_take_cut_off(d->peers, &cut_off);
 	if (r)
@@ -188,26 +218,32 @@ static int open_sockets(struct service *svc, struct pairingd *d)
 	if (!r)
 		r = secret_server_new(&d->secrets, service_loop(svc), secret,
 				      service_admin_group(svc), d->sessions);
+	if (!r)
+		r = export_server_new(&d->export, service_loop(svc), service_runtime_dir(svc), "pairingd",
+				      export, d);
 	return r;
 }
 
 static int run(struct service *svc)
 {
-	_cleanup_(pairingd_done) struct pairingd d = { 0 };
+	_cleanup_(pairingd_done) struct pairingd d = { .lock_fd = -1 };
 	struct config_error err = { "" };
 	int r;
 
+	if (service_option(svc, "import"))
+		return portable_import(svc);
 	r = pairingd_config_load(&d.cfg, service_config_path(svc), service_config_is_default(svc), &err);
 	if (r)
-		return service_fail_text(svc, err.text);
+		return service_fail_config(svc, err.text);
 	if (service_check_only(svc))
 		return 0;
 
 	choose_name(&d);
-	r = load_identity(svc, &d);
-	if (r)
-		return r;
-	r = open_peers(svc, &d);
+	r = lock_state(svc, &d);
+	if (!r)
+		r = open_peers(svc, &d);
+	if (!r)
+		r = load_identity(svc, &d);
 	if (r)
 		return r;
 	r = open_sockets(svc, &d);

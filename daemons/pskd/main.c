@@ -123,9 +123,9 @@ static int run(struct service *svc)
 
 	r = load(&s.cfg, svc, &err);
 	if (r)
-		return service_fail_text(svc, err.text);
+		return service_fail_config(svc, err.text);
 	if (service_check_only(svc))
-		return tunnels_check_dir(s.cfg.tunnels_dir, &err) ? service_fail_text(svc, err.text) : 0;
+		return tunnels_check_dir(s.cfg.tunnels_dir, &err) ? service_fail_config(svc, err.text) : 0;
 
 	o = (struct tunnels_options){ .loop = service_loop(svc), .state_dir = service_state_dir(svc),
 				      .tund_socket = s.cfg.tund_socket,
@@ -137,7 +137,7 @@ static int run(struct service *svc)
 		return service_fail(svc, r, "cannot open the state");
 	r = tunnels_declare(s.tunnels, s.cfg.tunnels_dir, &err);
 	if (r)
-		return service_fail_text(svc, err.text);
+		return service_fail_config(svc, err.text);
 	r = control_new(&control, svc, s.tunnels);
 	if (r)
 		return service_fail(svc, r, "cannot serve the control interface");

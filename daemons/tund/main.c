@@ -7,6 +7,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "event/unixsock.h"
+#include "service/fds.h"
 #include "service/service.h"
 
 #include "tund/helper.h"
@@ -54,11 +55,15 @@ static size_t find_users(uid_t users[static USERS_MAX], const struct service *sv
 	return n;
 }
 
-static int listen_here(const struct service *svc)
+static int listen_here(struct service *svc)
 {
 	_cleanup_free_ char *path = NULL;
-	int fd = unix_listen_fd_from_systemd("tund");
+	int fd = service_fds_take(service_fds(svc), "tund");
 
+	if (fd >= 0 && !service_fd_is_listening(fd, AF_UNIX, SOCK_SEQPACKET)) {
+		close(fd);
+		return -ENOTSOCK;
+	}
 	if (fd != -ENOENT)
 		return fd;
 	path = path_join(service_runtime_dir(svc), "tund.sock");
