@@ -55,7 +55,9 @@ void peer_text(const struct ctl *c, const json_t *peer)
 		     (long long)json_get_int(peer, "port", 0));
 	fact(stdout, &c->style, "tunnel key", "%s",
 	     strcmp(clean_member(peer, "tunnel_root"), "waiting") == 0 ? "waiting for pskd to take it" :
-								       "with pskd");
+	     strcmp(clean_member(peer, "tunnel_root"), "none") == 0 ?
+		     "none, since this pairing came from a backup; pair again for a tunnel" :
+		     "with pskd");
 	fact(stdout, &c->style, "id", "%s", clean_member(peer, "id"));
 	fact(stdout, &c->style, "public key", "%s", clean_member(peer, "public_key"));
 }

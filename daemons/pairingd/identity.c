@@ -11,23 +11,54 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "base/cleanup.h"
 #include "base/file.h"
 #include "base/text.h"
 #include "crypto/secret.h"
 
+int identity_save(const struct sign_key *key, const char *path)
+{
+	_cleanup_(secret_freep) struct secret *seed = NULL;
+	int r;
+
+	r = sign_key_seed(key, &seed);
+	return r ? r : file_write_atomic(path, secret_bytes(seed), secret_len(seed), 0600);
+}
+
+/* Zeros over a file that has lost its name or is about to: best effort, as all overwriting is. */
+static void overwrite(int fd)
+{
+	static const uint8_t zeros[256];
+	struct stat st;
+
+	if (fd >= 0 && fstat(fd, &st) == 0 && (size_t)st.st_size <= sizeof(zeros) &&
+	    file_pwrite_all(fd, zeros, (size_t)st.st_size, 0) == 0)
+		(void)fdatasync(fd);
+}
+
+int identity_replace(const char *path, const char *from)
+{
+	_cleanup_close_ int old = -1;
+
+	if (access(from, F_OK) < 0)
+		return errno == ENOENT ? 0 : -errno;
+	old = open(path, O_WRONLY | O_CLOEXEC | O_NOFOLLOW);
+	if (rename(from, path) < 0)
+		return -errno;
+	overwrite(old);
+	return file_sync_parent(path);
+}
+
 static int make_key(struct sign_key **out, const char *path)
 {
 	_cleanup_(sign_key_freep) struct sign_key *key = NULL;
-	_cleanup_(secret_freep) struct secret *seed = NULL;
 	int r;
 
 	r = sign_key_generate(&key);
 	if (!r)
-		r = sign_key_seed(key, &seed);
-	if (!r)
-		r = file_write_atomic(path, secret_bytes(seed), secret_len(seed), 0600);
+		r = identity_save(key, path);
 	if (r)
 		return r;
 	*out = steal(&key);

@@ -14,6 +14,14 @@
  */
 int identity_load(struct sign_key **out, const char *dir, bool *made);
 
+/* Write the key to path, mode 0600, durable when it returns 0; else a negative errno. */
+int identity_save(const struct sign_key *key, const char *path);
+/*
+ * The key file `from` takes the place of the one at path, whose bytes are overwritten. No
+ * `from`: it did so before. 0 or a negative errno.
+ */
+int identity_replace(const char *path, const char *from);
+
 /* A device name out of a host name: its first label, what no name may hold replaced; "device" when nothing is left. */
 void identity_name(char out[static IDENTITY_NAME_MAX + 1], const char *host_name);
 

@@ -50,12 +50,18 @@ static const struct store_migration migrations[] = {
 	  "CREATE TABLE guard (one INTEGER PRIMARY KEY CHECK (one = 1),"
 	  " failures INTEGER NOT NULL) STRICT;"
 	  "INSERT INTO guard VALUES (1, 0);" },
+	/* sealed: under which state key roots are; imported: whose identity.key belongs to these rows. */
+	{ "ALTER TABLE peer ADD COLUMN restored INTEGER NOT NULL DEFAULT 0;"
+	  "CREATE TABLE sealed (one INTEGER PRIMARY KEY CHECK (one = 1), key_id BLOB NOT NULL) STRICT;"
+	  "CREATE TABLE imported (one INTEGER PRIMARY KEY CHECK (one = 1),"
+	  " public_key BLOB NOT NULL) STRICT;" },
 };
 
 #define PEER_COLUMNS                                                                              \
 	"id, active, name, public_key, peer_name, role, profile, sas_compared, paired_at, "       \
 	"host_name, version, note, candidates, port, own_port, tunnel_id, root IS NOT NULL, "       \
-	"active = 1 AND EXISTS (SELECT 1 FROM peer AS newer WHERE newer.id = peer.id AND newer.active = 0)"
+	"active = 1 AND EXISTS (SELECT 1 FROM peer AS newer WHERE newer.id = peer.id AND newer.active = 0), " \
+	"restored"
 
 /* The active row of an identity, else its prepared one. */
 #define PEER_SHOWN "active = (SELECT max(active) FROM peer AS other WHERE other.id = peer.id)"
@@ -359,6 +365,7 @@ static int read_peer(struct peer *out, struct store_stmt *st)
 	out->own_port = (uint16_t)store_int(st, 14);
 	out->has_root = store_int(st, 16) != 0;
 	out->newer_unconfirmed = store_int(st, 17) != 0;
+	out->restored = store_int(st, 18) != 0;
 	return 0;
 }
 
@@ -546,7 +553,8 @@ static void format_candidates(char *out, size_t cap, const struct pairing_identi
 		len += (size_t)snprintf(out + len, cap - len, "%s\n", i->candidates[n]);
 }
 
-static int insert_prepared(struct peers *p, const struct peer *peer, const struct secret *root)
+/* root NULL: it came from a backup. */
+static int insert(struct peers *p, const struct peer *peer, const struct secret *root)
 {
 	_cleanup_(store_donep) struct store_stmt *st = NULL;
 	char candidates[IDENTITY_CANDIDATES_MAX * (IDENTITY_CANDIDATE_LEN + 1) + 1];
@@ -554,10 +562,10 @@ static int insert_prepared(struct peers *p, const struct peer *peer, const struc
 	int r;
 
 	r = store_prepare(&st, p->store,
-			  "INSERT OR REPLACE INTO peer (id, active, name, public_key, peer_name, role,"
+			  "INSERT OR REPLACE INTO peer (id, name, public_key, peer_name, role,"
 			  " profile, sas_compared, paired_at, host_name, version, note, candidates,"
-			  " port, own_port, tunnel_id, root)"
-			  " VALUES (?, 0, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)");
+			  " port, own_port, tunnel_id, root, active, restored)"
+			  " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)");
 	if (r)
 		return err_fold(r);
 	format_candidates(candidates, sizeof(candidates), i);
@@ -576,7 +584,9 @@ static int insert_prepared(struct peers *p, const struct peer *peer, const struc
 	store_bind_int(st, 13, i->port);
 	store_bind_int(st, 14, peer->own_port);
 	store_bind_blob(st, 15, peer->tunnel_id, sizeof(peer->tunnel_id));
-	store_bind_blob(st, 16, secret_bytes(root), secret_len(root));
+	store_bind_blob(st, 16, root ? secret_bytes(root) : NULL, root ? secret_len(root) : 0);
+	store_bind_int(st, 17, peer->active);
+	store_bind_int(st, 18, root == NULL);
 	return run(st);
 }
 
@@ -609,7 +619,7 @@ int peers_store(struct peers *p, const struct pairing_result *result, uint16_t o
 		base = earlier.name;
 	r = choose_name(p, peer.name, base, peer.id);
 	if (!r)
-		r = insert_prepared(p, &peer, result->tunnel_root);
+		r = insert(p, &peer, result->tunnel_root);
 	if (!r)
 		r = transaction_commit(&t);
 	if (r)
@@ -738,6 +748,49 @@ int peers_root_moved(struct peers *p, const uint8_t id[static IDENTITY_ID_LEN],
 	store_done(steal(&st));
 	peers_scrub(p);
 	return 0;
+}
+
+/* ---- from a backup ---- */
+
+int peers_replace(struct peers *p, const struct peer *v, size_t n, const struct sign_public *own)
+{
+	_cleanup_(transaction_end) struct transaction t = { NULL };
+	int r;
+
+	r = transaction_begin(&t, p);
+	if (!r)
+		r = run_sql(p, "DELETE FROM peer");
+	for (size_t i = 0; !r && i < n; i++)
+		r = insert(p, &v[i], NULL);
+	if (!r)
+		r = run_sql_id(p, "INSERT OR REPLACE INTO imported VALUES (1, ?)", own->b, sizeof(own->b));
+	if (!r)
+		r = transaction_commit(&t);
+	if (r)
+		return r;
+	peers_scrub(p);
+	return 0;
+}
+
+int peers_imported_identity(struct peers *p, struct sign_public *own)
+{
+	_cleanup_(store_donep) struct store_stmt *st = NULL;
+	int r;
+
+	r = store_prepare(&st, p->store, "SELECT public_key FROM imported");
+	if (r)
+		return err_fold(r);
+	r = store_step(st);
+	if (r == 0)
+		return PEERS_E_NO_SUCH;
+	if (r != STORE_E_ROW)
+		return err_fold(r);
+	return read_blob(own->b, sizeof(own->b), st, 0) ? 0 : PEERS_E_CORRUPT;
+}
+
+int peers_import_done(struct peers *p)
+{
+	return run_sql(p, "DELETE FROM imported");
 }
 
 /* ---- life ---- */

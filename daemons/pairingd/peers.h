@@ -43,6 +43,7 @@ struct peer {
 	uint16_t own_port;
 	uint8_t tunnel_id[16];
 	bool has_root;
+	bool restored; /* from a backup, without a root: must be paired again for a tunnel */
 	bool newer_unconfirmed; /* active, and a prepared pairing with the same identity waits beside it */
 };
 
@@ -111,6 +112,20 @@ bool peers_port_is_used(struct peers *p, uint16_t port);
 
 /* True for 8 to 32 hex digits: an id, or the beginning of one, which no peer may be called. */
 bool peers_name_is_id(const char *name);
+
+/* ---- from a backup ---- */
+
+/*
+ * In place of all pairings there are, these n, restored and without roots; own is the identity
+ * that they were made with. What was spent stays spent. 0 or a negative errno.
+ */
+int peers_replace(struct peers *p, const struct peer *v, size_t n, const struct sign_public *own);
+/*
+ * The identity that peers_replace() named, until peers_import_done(): its key may not have its place
+ * yet. 0, PEERS_E_NO_SUCH, PEERS_E_CORRUPT, negative errno.
+ */
+int peers_imported_identity(struct peers *p, struct sign_public *own);
+int peers_import_done(struct peers *p);
 
 /* ---- roots ---- */
 

@@ -126,7 +126,7 @@ struct json_t *peer_json(const struct peer *peer)
 			 "paired_at", (json_int_t)peer->paired_at, "sas_compared", peer->sas_compared,
 			 "host_name", i->host_name, "version", i->version, "note", i->note,
 			 "candidates", candidates, "port", (int)i->port, "own_port",
-			 (int)peer->own_port, "tunnel_root", peer->has_root ? "waiting" : "moved",
+			 (int)peer->own_port, "tunnel_root", peer->has_root ? "waiting" : peer->restored ? "none" : "moved",
 			 "newer_unconfirmed", (int)peer->newer_unconfirmed);
 }
 
