@@ -35,7 +35,7 @@ DEPS_TEST := python3 python3-cryptography python3-spake2 python3-websockets pyth
 	clang libclang-rt-dev cppcheck valgrind iproute2 iputils-ping procps \
 	nftables curl openssl strace binutils util-linux mandoc bash zsh fish
 DEPS_BENCH := iperf3 wireguard-go wireguard-tools python3-fastapi python3-uvicorn
-DEPS_DEB := debhelper dpkg-dev git
+DEPS_DEB := build-essential debhelper dpkg-dev git
 DEPS_CROSS := dpkg-dev git mmdebstrap util-linux
 DEPS_DEMO := iproute2 iputils-ping procps python3 util-linux
 
