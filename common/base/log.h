@@ -6,6 +6,7 @@
 #pragma once
 
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <syslog.h>
@@ -34,15 +35,26 @@ void log_set_level(int level);
 int log_level_parse(const char *s); /* "err".."debug" to a level, or -1 */
 
 /*
- * One event. id is a MSG_ constant. Events of one id (and the same value of
- * the first field) beyond 10 in a minute are counted, and the count is told
- * with the first one let through afterwards.
+ * One event. id is a MSG_ constant. At most 10 a minute are written of one id
+ * and tunnel or peer (when that is the first field), and of those that
+ * strangers can provoke 2, and 7 of all of them together. The others are
+ * counted, and one line a minute, events-not-logged, tells the counts. Never
+ * blocks: what neither the journal nor stderr takes at once is counted, too.
  */
 void log_event(int level, const struct log_id *id, struct log_fields fields, const char *fmt, ...)
 	__attribute__((format(printf, 4, 5)));
 
 /* Events of this process that the rate limit held back so far. */
 uint64_t log_suppressed(void);
+
+/*
+ * A descriptor that becomes readable when counts are to be told, by
+ * log_tell(false); it is armed only while there are any. It stays the log's.
+ * A negative errno when there can be none: counts are told with later events then.
+ */
+int log_due_fd(void);
+/* Tell the counts: those that waited a minute, or all there are (when the program ends). */
+void log_tell(bool all);
 
 /* For developers: plain text at debug level. */
 void log_debug(const char *fmt, ...) __attribute__((format(printf, 1, 2)));

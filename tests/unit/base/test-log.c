@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <pthread.h>
 #include <regex.h>
 #include <sched.h>
@@ -12,6 +13,7 @@
 #include <sys/mount.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/timerfd.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -106,6 +108,14 @@ TEST(long_values_and_many_fields_are_cut)
 	CHECK(strlen(seen()) < 8193);
 }
 
+static bool timer_runs(int fd)
+{
+	struct itimerspec when;
+
+	CHECK_EQ(timerfd_gettime(fd, &when), 0);
+	return when.it_value.tv_sec > 0 || when.it_value.tv_nsec > 0;
+}
+
 static void flood(const char *peer, int n)
 {
 	for (int i = 0; i < n; i++)
@@ -125,12 +135,86 @@ TEST(repeats_are_counted_and_the_count_is_told)
 	CHECK_EQ(lines(), 13);
 	clock_fake_ms(1000000 + 60000);
 	flood("pi", 1);
-	CHECK_EQ(lines(), 14);
-	CHECK(strstr(seen(), "again (991 more like this were not logged) [HANDFAST_EVENT=daemon-ready "
-			     "HANDFAST_COUNT=991 HANDFAST_PEER=pi]\n") != NULL);
-	flood("pi", 1);
 	CHECK_EQ(lines(), 15);
-	CHECK(!strstr(strrchr(seen(), '<'), "more like this"));
+	CHECK(strstr(seen(), "<6>testd: info: not logged in the last 60 s: 991 daemon-ready (pi) "
+			     "[HANDFAST_EVENT=events-not-logged HANDFAST_COUNT=991 "
+			     "HANDFAST_UNLOGGED=daemon-ready HANDFAST_PEER=pi]\n"
+			     "<6>testd: info: again [") != NULL);
+	/* What was told is told once. */
+	clock_fake_ms(1000000 + 120000);
+	log_tell(true);
+	CHECK_EQ(lines(), 15);
+}
+
+TEST(counts_come_out_without_another_event)
+{
+	struct pollfd p = { .fd = log_due_fd(), .events = POLLIN };
+
+	clock_fake_ms(1000000);
+	capture();
+	flood("pi", 10);
+	CHECK(p.fd >= 0);
+	CHECK(!timer_runs(p.fd)); /* nothing was held back: nothing runs */
+	flood("pi", 5);
+	CHECK(timer_runs(p.fd));
+	log_tell(false); /* too early, and it goes on */
+	CHECK_EQ(lines(), 10);
+	CHECK(timer_runs(p.fd));
+	clock_fake_ms(1000000 + 60000);
+	log_tell(false);
+	CHECK_EQ(lines(), 11);
+	CHECK(strstr(seen(), "HANDFAST_COUNT=5 ") != NULL);
+	clock_fake_ms(1000000 + 180000);
+	log_tell(false);
+	CHECK_EQ(lines(), 11);
+}
+
+TEST(the_end_of_a_program_tells_what_is_left)
+{
+	clock_fake_ms(1000000);
+	capture();
+	flood("pi", 12);
+	clock_fake_ms(1000000 + 2500);
+	log_tell(true);
+	CHECK(strstr(seen(), "not logged in the last 3 s: 2 daemon-ready (pi)") != NULL);
+}
+
+/* Many kinds from many strangers, an hour long; the counts are exact. */
+TEST(i4_strangers_cause_fewer_than_ten_lines_a_minute)
+{
+	static const struct log_id *const kinds[] = { &MSG_TUNNEL_OTHER_KEY, &MSG_TUNNEL_REFLECTED, &MSG_TUNNEL_OWN_ROLE,
+						      &MSG_TUNNEL_WRONG_PEER, &MSG_TUNNEL_DROPS, &MSG_RELAY_REFUSED,
+						      &MSG_CONTROL_DENIED, &MSG_TUND_REFUSED };
+	static size_t lines_at[3600];
+	uint64_t sent = 0, told = 0, logged = 0;
+
+	capture();
+	for (uint64_t second = 0; second < 1800; second++) {
+		clock_fake_ms(1000000 + second * 1000);
+		for (uint64_t i = 0; i < 800; i++, sent++) {
+			char name[16], tag[24];
+
+			snprintf(name, sizeof(name), "tunnel%llu", (unsigned long long)(i % 3));
+			snprintf(tag, sizeof(tag), "%llu", (unsigned long long)sent);
+			log_event(LOG_NOTICE, kinds[i % 8],
+				  i % 8 < 5 ? LOG_FIELDS({ FIELD_TUNNEL, name }) : LOG_FIELDS({ FIELD_ADDRESS_TAG, tag }),
+				  "from 10.0.0.%llu", (unsigned long long)i);
+		}
+		if (second % 15 == 0)
+			lines_at[second] = lines();
+	}
+	for (uint64_t second = 60; second < 1800; second += 15)
+		CHECK(lines_at[second] - lines_at[second - 60] < 10);
+	log_tell(true);
+	for (const char *s = seen(); (s = strstr(s, "HANDFAST_COUNT=")); s++)
+		told += strtoull(s + 15, NULL, 10);
+	for (const char *s = seen(); (s = strstr(s, "from 10.0.0.")); s++)
+		logged++;
+	CHECK_EQ(told + logged, sent);
+	/* Every kind is named with its tunnel. */
+	CHECK(strstr(seen(), "tunnel-other-key (tunnel2)") != NULL);
+	CHECK(strstr(seen(), "HANDFAST_TUNNEL=tunnel2") != NULL);
+	CHECK(strstr(seen(), "control-denied") != NULL);
 }
 
 TEST(i4_ever_new_values_share_a_limit)
@@ -145,6 +229,31 @@ TEST(i4_ever_new_values_share_a_limit)
 	}
 	CHECK(lines() >= 100);
 	CHECK(lines() <= 200);
+	log_tell(true);
+	CHECK(strstr(seen(), "HANDFAST_COUNT=99") != NULL);
+}
+
+/* Where nobody reads, nobody waits; the count is told when somebody does. */
+TEST(i4_a_reader_who_has_stopped_blocks_nobody)
+{
+	char got[65536];
+	int fds[2];
+	ssize_t n;
+
+	clock_fake_ms(1000000);
+	capture();
+	CHECK_EQ(pipe(fds), 0);
+	CHECK_EQ(dup2(fds[1], STDERR_FILENO), STDERR_FILENO);
+	log_set_level(LOG_DEBUG);
+	for (int i = 0; i < 5000; i++)
+		log_debug("a line of some length for a pipe that nobody reads");
+	while (read(fds[0], got, sizeof(got)) == (ssize_t)sizeof(got))
+		;
+	log_tell(true);
+	n = read(fds[0], got, sizeof(got) - 1);
+	CHECK(n > 0);
+	got[n] = '\0';
+	CHECK(strstr(got, " that could not be written [HANDFAST_EVENT=events-not-logged HANDFAST_COUNT=") != NULL);
 }
 
 static void *log_much(void *arg)
@@ -232,6 +341,26 @@ TEST(with_a_journal_the_fields_go_there)
 	CHECK(strstr(got, "HANDFAST_PEER=pi\n") != NULL);
 	CHECK(strstr(got, MSG_DAEMON_FAILED.id) != NULL);
 	CHECK_EQ(lines(), 0);
+
+	/* It stops reading: nobody waits for it. It is gone: its stream takes the lines. It is back. */
+	log_set_level(LOG_DEBUG);
+	for (int i = 0; i < 10000; i++)
+		log_debug("more than the socket takes");
+	CHECK_EQ(lines(), 0);
+	close(steal_fd(&fd));
+	CHECK_EQ(unlink(at.sun_path), 0);
+	log_debug("without");
+	CHECK_STR(seen(), "<7>testd: debug: without\n");
+	fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	CHECK_EQ(bind(fd, (struct sockaddr *)&at, sizeof(at)), 0);
+	log_debug("again");
+	CHECK(recv(fd, got, sizeof(got), 0) > 0);
+	log_tell(true);
+	n = recv(fd, got, sizeof(got) - 1, 0);
+	CHECK(n > 0);
+	got[n] = '\0';
+	CHECK(strstr(got, "HANDFAST_EVENT=events-not-logged\n") != NULL);
+	CHECK(strstr(got, " that could not be written\n") != NULL);
 }
 
 /* ---- ids and catalog ---- */
@@ -244,14 +373,29 @@ static void read_source(char **out, const char *path)
 		test_skip("%s is not here (run from the source folder)", path);
 }
 
-static bool has_entry(const char *catalog, const char *id)
+/* The entry of an id: subject, headers, a text of some length that ends before the next. */
+static const char *complaint_about(const char *catalog, const char *id)
 {
+	static const char defined[] = "\nDefined-By: handfast\nDocumentation: man:";
 	char head[64];
-	const char *at;
+	const char *at, *end, *blank;
 
 	snprintf(head, sizeof(head), "-- %.32s\nSubject: ", id);
 	at = strstr(catalog, head);
-	return at && (at == catalog || at[-1] == '\n') && at[strlen(head)] != '\n';
+	if (!at || (at != catalog && at[-1] != '\n'))
+		return "has no entry";
+	at += strlen(head);
+	end = strstr(at, "\n-- ");
+	end = end ? end : at + strlen(at);
+	blank = strstr(at, "\n\n");
+	if (*at == '\n' || !blank || blank > end)
+		return "has no subject or text";
+	at = strchr(at, '\n');
+	if (strncmp(at, defined, strlen(defined)) != 0)
+		return "lacks Defined-By or Documentation";
+	if (end - blank < 40)
+		return "says too little";
+	return NULL;
 }
 
 TEST(every_id_is_unique_and_has_a_catalog_entry)
@@ -259,27 +403,28 @@ TEST(every_id_is_unique_and_has_a_catalog_entry)
 	_cleanup_free_ char *ids = NULL, *catalog = NULL;
 	char events[512][64], seen_ids[512][33];
 	size_t n = 0, entries = 0;
-	regmatch_t m[4];
+	regmatch_t m[5];
 	regex_t re;
 
 	read_source(&ids, "common/base/log_ids.h");
 	read_source(&catalog, "conf/handfast.catalog");
-	CHECK_EQ(regcomp(&re, "DEFINE_LOG_ID\\(([A-Z0-9_]+),[ \t\n]*\"([a-z0-9-]+)\",[ \t\n]*\"([0-9a-f]{32})\"\\)",
+	CHECK_EQ(regcomp(&re, "DEFINE_(LOG|PROVOKED)_ID\\(([A-Z0-9_]+),[ \t\n]*\"([a-z0-9-]+)\",[ \t\n]*\"([0-9a-f]{32})\"\\)",
 			 REG_EXTENDED),
 		 0);
-	for (const char *s = ids; regexec(&re, s, 4, m, 0) == 0; s += m[0].rm_eo, n++) {
+	for (const char *s = ids; regexec(&re, s, 5, m, 0) == 0; s += m[0].rm_eo, n++) {
 		CHECK(n < 512);
-		snprintf(events[n], 64, "%.*s", (int)(m[2].rm_eo - m[2].rm_so), s + m[2].rm_so);
-		snprintf(seen_ids[n], 33, "%.*s", 32, s + m[3].rm_so);
+		snprintf(events[n], 64, "%.*s", (int)(m[3].rm_eo - m[3].rm_so), s + m[3].rm_so);
+		snprintf(seen_ids[n], 33, "%.*s", 32, s + m[4].rm_so);
 		for (size_t i = 0; i < n; i++)
 			if (!strcmp(events[i], events[n]) || !strcmp(seen_ids[i], seen_ids[n]))
 				test_fail(__FILE__, __LINE__, "%s and %s are the same", events[i], events[n]);
-		if (!has_entry(catalog, seen_ids[n]))
-			test_fail(__FILE__, __LINE__, "%s has no entry in conf/handfast.catalog", events[n]);
+		if (complaint_about(catalog, seen_ids[n]))
+			test_fail(__FILE__, __LINE__, "%s in conf/handfast.catalog %s", events[n],
+				  complaint_about(catalog, seen_ids[n]));
 	}
 	regfree(&re);
 	/* The pattern missed none, and the catalog explains nothing that is not there. */
-	for (const char *s = ids; (s = strstr(s, "DEFINE_LOG_ID(MSG_")); s++)
+	for (const char *s = ids; (s = strstr(s, "_ID(MSG_")); s++)
 		entries++;
 	CHECK_EQ(n, entries);
 	entries = 0;
