@@ -23,6 +23,7 @@ int cmd_relay_status(struct ctl *c);
 int cmd_relay_sessions(struct ctl *c);
 int cmd_relay_drop(struct ctl *c);
 int cmd_status(struct ctl *c);
+int cmd_metrics(struct ctl *c);
 int cmd_selfcheck(struct ctl *c);
 int cmd_check(struct ctl *c);
 int cmd_reload(struct ctl *c);

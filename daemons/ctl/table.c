@@ -195,6 +195,15 @@ const struct command commands[] = {
 		cmd_relay_drop,
 	},
 	{ "status", "show all daemons on one screen", NULL, { { NULL } }, NULL, cmd_status },
+	{
+		"metrics",
+		"print what every daemon counts, for Prometheus",
+		"In Prometheus' text format, for its node_exporter's textfile collector "
+		"(handfast-metrics(7)). A daemon that is down has handfast_up 0, and is not started.",
+		{ { NULL } },
+		NULL,
+		cmd_metrics,
+	},
 	{ "selfcheck", "check every cryptographic primitive against known answers",
 	  "Runs inside this command; no daemon is needed.", { { NULL } }, NULL, cmd_selfcheck },
 	{
