@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <pwd.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -157,9 +158,13 @@ static enum identity_status fill_root(struct conn *c, const uint8_t *id, const u
 static enum identity_status root_stored(struct conn *c, const uint8_t *id, const uint8_t *tunnel_id)
 {
 	int r = peers_root_moved(c->server->o.peers, id, tunnel_id);
+	struct peer peer;
 
 	if (r)
-		log_event(LOG_ERR, &MSG_ROOT_NOT_ERASED, LOG_NO_FIELDS,
+		log_event(LOG_ERR, &MSG_ROOT_NOT_ERASED,
+			  LOG_FIELDS({ FIELD_PEER, peers_get_tunnel(c->server->o.peers, id, tunnel_id, &peer) ?
+							   NULL :
+							   peer.name }),
 			  "cannot erase a root that was moved: %s",
 			  r > 0 ? peers_outcome_text(r) : strerror(-r));
 	return status_of(r);
@@ -398,10 +403,13 @@ static void on_accept(int fd, const struct unix_caller *caller, void *arg)
 	struct identity_server *s = arg;
 	const struct allowed *allowed = find_allowed(s, caller->uid);
 	struct conn *c = allowed ? calloc(1, sizeof(*c)) : NULL;
+	char who[32];
 
-	if (!allowed)
-		log_event(LOG_WARNING, &MSG_IDENTITY_DENIED, LOG_NO_FIELDS,
-			  "user %u may not use the device identity", (unsigned int)caller->uid);
+	if (!allowed) {
+		snprintf(who, sizeof(who), "uid %u", (unsigned int)caller->uid);
+		log_event(LOG_WARNING, &MSG_IDENTITY_DENIED, LOG_FIELDS({ FIELD_CALLER, who }),
+			  "%s may not use the device identity", who);
+	}
 	if (!c) {
 		close(fd);
 		unix_server_conn_closed(s->server);

@@ -78,6 +78,7 @@ struct session {
 	bool spent, comparing, over;
 	bool gone; /* the caller hung up */
 	struct peer peer; /* as stored */
+	char greeted[IDENTITY_NAME_MAX + 1]; /* what the peer calls itself, proven; "": not yet */
 	bool stored;
 };
 
@@ -150,6 +151,14 @@ static struct session *session_free(struct session *s)
 	return NULL;
 }
 
+/* For the log: as we store it, or as it called itself before. */
+static const char *peer_name(const struct session *s)
+{
+	const char *name = s->stored ? s->peer.name : s->name[0] ? s->name : s->greeted;
+
+	return *name ? name : NULL;
+}
+
 static void session_over(struct session *s)
 {
 	s->all->one = NULL;
@@ -193,7 +202,7 @@ static void fail(struct session *s, const struct pairing_error *e)
 	pairing_count_failure(&s->all->counters, e->code);
 	record_end(s, dot ? dot + 1 : e->code);
 	log_event(LOG_NOTICE, &MSG_PAIRING_FAILED,
-		  LOG_FIELDS({ FIELD_ERROR, error.code },
+		  LOG_FIELDS({ FIELD_PEER, peer_name(s) }, { FIELD_ERROR, error.code },
 			     { FIELD_STEP, s->pairing ? pairing_wait_step(s->pairing) : "relay" }),
 		  "pairing failed: %s", message);
 	session_over(s);
@@ -301,7 +310,7 @@ static int store(struct session *s, const struct pairing_result *result)
 
 	s->stored = r == 0;
 	if (r)
-		log_event(LOG_ERR, &MSG_PAIRING_STORAGE, LOG_FIELDS({ FIELD_STEP, "store" }),
+		log_event(LOG_ERR, &MSG_PAIRING_STORAGE, LOG_FIELDS({ FIELD_PEER, peer_name(s) }, { FIELD_STEP, "store" }),
 			  "cannot store the pairing: %s", r > 0 ? peers_outcome_text(r) : strerror(-r));
 	return r;
 }
@@ -312,7 +321,7 @@ static int activate(struct session *s)
 
 	s->peer.active = r == 0;
 	if (r)
-		log_event(LOG_ERR, &MSG_PAIRING_STORAGE, LOG_FIELDS({ FIELD_STEP, "activate" }),
+		log_event(LOG_ERR, &MSG_PAIRING_STORAGE, LOG_FIELDS({ FIELD_PEER, peer_name(s) }, { FIELD_STEP, "activate" }),
 			  "cannot make the pairing active: %s",
 			  r > 0 ? peers_outcome_text(r) : strerror(-r));
 	return r;
@@ -321,7 +330,7 @@ static int activate(struct session *s)
 static void take_back(struct session *s)
 {
 	if (peers_remove_prepared(s->all->o.peers, s->peer.id))
-		log_event(LOG_ERR, &MSG_PAIRING_STORAGE, LOG_FIELDS({ FIELD_STEP, "remove" }),
+		log_event(LOG_ERR, &MSG_PAIRING_STORAGE, LOG_FIELDS({ FIELD_PEER, peer_name(s) }, { FIELD_STEP, "remove" }),
 			  "cannot remove what the other device did not store");
 	s->all->o.on_forgotten(&s->peer, s->all->o.arg);
 }
@@ -382,6 +391,7 @@ static bool serve_one(struct session *s, const struct pairing_action *a)
 		show_choices(s, a);
 		break;
 	case PAIRING_DO_GREET:
+		snprintf(s->greeted, sizeof(s->greeted), "%s", a->peer->name);
 		notify(s, "peer", json_pack("{s:s, s:s}", "peer_name", a->peer->name, "note",
 					    a->peer->note));
 		break;

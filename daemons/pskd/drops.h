@@ -40,7 +40,15 @@ enum drop {
 
 struct drops {
 	uint64_t n[N_DROPS];
+	uint64_t arrived; /* all but DROP_SEND and DROP_STALE, which are our own */
 };
+
+/* One that came to us. */
+static inline void drops_count(struct drops *d, enum drop cause)
+{
+	d->n[cause]++;
+	d->arrived++;
+}
 
 /* "slot-tag", "replay" …: stable. */
 const char *drop_name(enum drop d);

@@ -77,7 +77,7 @@ struct hello *hello_free(struct hello *h)
 
 void hello_drop(struct hello *h, enum drop cause)
 {
-	h->o.drops->n[cause]++;
+	drops_count(h->o.drops, cause);
 }
 
 void hello_event(struct hello *h, enum hello_event e, const struct sockaddr_in6 *from, uint64_t n)

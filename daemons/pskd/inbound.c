@@ -30,7 +30,7 @@ void inbound_prepare(struct path *p, struct session *s)
 
 static int drop(struct path *p, enum drop cause)
 {
-	p->counters.drops.n[cause]++;
+	drops_count(&p->counters.drops, cause);
 	return -1;
 }
 
@@ -223,7 +223,7 @@ static void repeat_proof(struct path *p)
 
 static void handle_batch(struct path *p, unsigned int n)
 {
-	uint64_t before = replay_next(p->replay);
+	uint64_t before = replay_next(p->replay), drops_before = p->counters.drops.arrived;
 	bool any = false, data = false;
 
 	for (unsigned int i = 0; i < n; i++) {
@@ -247,6 +247,8 @@ static void handle_batch(struct path *p, unsigned int n)
 	if (data && p->counters.unanswered_since_ms <= p->counters.sent_ms)
 		p->counters.unanswered_since_ms = clock_now_ms();
 	repeat_proof(p);
+	if (p->counters.drops.arrived != drops_before)
+		p->o.events->on_drops(p->o.arg);
 	if (any)
 		path_mark(p, &p->counters.received_ms, &p->counters.data_received_ms,
 			  clock_now_ms(), data);

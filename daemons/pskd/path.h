@@ -34,6 +34,8 @@ struct path_events {
 	void (*on_exhausted)(void *arg);
 	/* A packet with our own direction and the right tag: a reflection, or a second peer in our role. */
 	void (*on_own_packet)(const struct sockaddr_in6 *from, void *arg);
+	/* Some of what just came was dropped and counted. */
+	void (*on_drops)(void *arg);
 };
 
 struct path_options {

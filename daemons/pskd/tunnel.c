@@ -77,6 +77,8 @@ int tunnel_new(struct tunnel **out, const struct tunnel_context *ctx, struct spe
 	r = loop_timer_new(&t->timer, ctx->loop, tunnel_on_timer, t);
 	if (!r)
 		r = loop_timer_new(&t->retry, ctx->loop, on_retry, t);
+	if (!r)
+		r = loop_timer_new(&t->drops_timer, ctx->loop, tunnel_tell_drops, t);
 	if (r)
 		return r;
 	t->spec = steal(spec);
@@ -94,6 +96,7 @@ static void take_down(struct tunnel *t)
 	t->job = NULL;
 	t->resolving = NULL;
 	loop_timer_stop(t->timer);
+	tunnel_end_drops(t);
 	t->hello = hello_free(t->hello);
 	t->path = path_free(t->path);
 	udp_close(&t->udp);
@@ -109,10 +112,16 @@ struct tunnel *tunnel_free(struct tunnel *t)
 	list_remove(&t->node);
 	take_down(t);
 	loop_timer_free(t->timer);
+	loop_timer_free(t->drops_timer);
 	loop_timer_free(t->retry);
 	spec_free(t->spec);
 	free(t);
 	return NULL;
+}
+
+const char *tunnel_peer(const struct tunnel *t)
+{
+	return t->spec->peer_name[0] ? t->spec->peer_name : NULL;
 }
 
 void tunnel_set_identity(struct tunnel *t, struct identity_client *identity)
@@ -164,7 +173,8 @@ static bool is_lasting(const struct tunnel_error *e)
 void tunnel_fail(struct tunnel *t, const struct tunnel_error *e)
 {
 	log_event(LOG_ERR, &MSG_TUNNEL_FAILED,
-		  LOG_FIELDS({ FIELD_TUNNEL, t->spec->name }, { FIELD_ERROR, e->code }),
+		  LOG_FIELDS({ FIELD_TUNNEL, t->spec->name }, { FIELD_PEER, tunnel_peer(t) },
+			     { FIELD_ERROR, e->code }),
 		  "tunnel %s: %s", t->spec->name, e->message);
 	take_down(t);
 	t->state = TUNNEL_FAILED;
@@ -380,7 +390,8 @@ static void open_keys(struct tunnel *t)
 	if (recovered > 0) {
 		snprintf(lost, sizeof(lost), "%llu", (unsigned long long)recovered);
 		log_event(LOG_NOTICE, &MSG_TUNNEL_RECOVERED,
-			  LOG_FIELDS({ FIELD_TUNNEL, t->spec->name }, { FIELD_COUNT, lost }),
+			  LOG_FIELDS({ FIELD_TUNNEL, t->spec->name }, { FIELD_PEER, tunnel_peer(t) },
+				     { FIELD_COUNT, lost }),
 			  "tunnel %s: after an unclean stop, %s sequences are given up so that none is used twice",
 			  t->spec->name, lost);
 	}
@@ -624,7 +635,8 @@ void tunnel_stop(struct tunnel *t)
 	t->retry_ms = 0;
 	tunnel_clear_problem(t);
 	if (was) {
-		log_event(LOG_INFO, &MSG_TUNNEL_STOPPED, LOG_FIELDS({ FIELD_TUNNEL, t->spec->name }),
+		log_event(LOG_INFO, &MSG_TUNNEL_STOPPED,
+			  LOG_FIELDS({ FIELD_TUNNEL, t->spec->name }, { FIELD_PEER, tunnel_peer(t) }),
 			  "tunnel %s is down", t->spec->name);
 		tunnel_tell(t, "down");
 	}

@@ -53,6 +53,8 @@ DEFINE_CLEANUP(struct tunnel *, tunnel_free);
 /* For tunnels that were made before the client was. */
 void tunnel_set_identity(struct tunnel *t, struct identity_client *identity);
 const struct spec *tunnel_spec(const struct tunnel *t);
+/* The peer's name, where the tunnel comes from a pairing; else NULL. */
+const char *tunnel_peer(const struct tunnel *t);
 struct spec *tunnel_spec_mutable(struct tunnel *t);
 /* Node in the set of tunnels; no other list uses it. */
 struct list *tunnel_node(struct tunnel *t);

@@ -83,7 +83,7 @@ static void start_plain(struct tunnel *t, const struct sockaddr_in6 *peer)
 	s->address = *peer;
 	path_set_current(t->path, &s);
 	t->state = TUNNEL_UP;
-	log_event(LOG_NOTICE, &MSG_TUNNEL_UP, LOG_FIELDS({ FIELD_TUNNEL, name_of(t) }),
+	log_event(LOG_NOTICE, &MSG_TUNNEL_UP, LOG_FIELDS({ FIELD_TUNNEL, name_of(t) }, { FIELD_PEER, tunnel_peer(t) }),
 		  "tunnel %s is up, without handshakes, to a prototype peer", name_of(t));
 	tunnel_tell(t, "up");
 }
@@ -193,7 +193,7 @@ static void note(struct tunnel *t, int level, const struct log_id *id, const cha
 
 	if (from)
 		udp_format(address, from);
-	log_event(level, id, LOG_FIELDS({ FIELD_TUNNEL, name_of(t) }, { FIELD_ERROR, code }),
+	log_event(level, id, LOG_FIELDS({ FIELD_TUNNEL, name_of(t) }, { FIELD_PEER, tunnel_peer(t) }, { FIELD_ERROR, code }),
 		  "tunnel %s: %s%s%s", name_of(t), text, from ? ", from " : "", address);
 }
 
@@ -306,7 +306,7 @@ static void on_handshake(const uint8_t *msg, size_t len, const struct sockaddr_i
 	if (t->hello)
 		hello_on_message(t->hello, msg, len, from);
 	else
-		path_counters(t->path)->drops.n[DROP_HS_UNEXPECTED]++;
+		drops_count(&path_counters(t->path)->drops, DROP_HS_UNEXPECTED);
 }
 
 /* Where the peer was last is where it is looked for first after a restart. */
@@ -346,7 +346,7 @@ static void on_proven(void *arg)
 	if (t->state != TUNNEL_UP) {
 		t->state = TUNNEL_UP;
 		tunnel_clear_problem(t);
-		log_event(LOG_NOTICE, &MSG_TUNNEL_UP, LOG_FIELDS({ FIELD_TUNNEL, name_of(t) }),
+		log_event(LOG_NOTICE, &MSG_TUNNEL_UP, LOG_FIELDS({ FIELD_TUNNEL, name_of(t) }, { FIELD_PEER, tunnel_peer(t) }),
 			  "tunnel %s is up, the peer is at %s", name_of(t), address);
 	} else if (t->spec->last_endpoint[0] && strcmp(address, t->spec->last_endpoint) != 0) {
 		note(t, LOG_NOTICE, &MSG_TUNNEL_MOVED, NULL, &path_current(t->path)->address,
@@ -375,6 +375,7 @@ const struct path_events tunnel_path_events = {
 	.on_traffic = on_traffic,
 	.on_exhausted = on_exhausted,
 	.on_own_packet = on_own_packet,
+	.on_drops = tunnel_on_drops,
 };
 
 /* ---- time ---- */
@@ -536,7 +537,7 @@ int tunnel_begin(struct tunnel *t)
 	n = resolve_numbers(v, RESOLVE_MAX, &t->names);
 	tunnel_tell(t, "hello");
 	log_event(LOG_INFO, &MSG_TUNNEL_STARTED,
-		  LOG_FIELDS({ FIELD_TUNNEL, name_of(t) }, { FIELD_DEVICE, t->ifname }),
+		  LOG_FIELDS({ FIELD_TUNNEL, name_of(t) }, { FIELD_PEER, tunnel_peer(t) }, { FIELD_DEVICE, t->ifname }),
 		  "tunnel %s: %s is there, looking for the peer", name_of(t), t->ifname);
 	use_candidates(t, v, n);
 	if (n < t->names.n)

@@ -196,14 +196,15 @@ static void remove_ledger(struct tunnels *s, const char *ledger)
 /* Files, keys and all. */
 static void remove_paired(struct tunnels *s, struct tunnel *t)
 {
-	char name[SPEC_NAME_MAX + 1], ledger[80];
+	char name[SPEC_NAME_MAX + 1], peer[IDENTITY_NAME_MAX + 1], ledger[80];
 
 	snprintf(name, sizeof(name), "%s", tunnel_spec(t)->name);
+	snprintf(peer, sizeof(peer), "%s", tunnel_spec(t)->peer_name);
 	snprintf(ledger, sizeof(ledger), "%s", tunnel_spec(t)->ledger);
 	drop_tunnel(s, t);
 	remove_ledger(s, ledger);
 	tunnel_store_remove(&s->store, name);
-	log_event(LOG_NOTICE, &MSG_TUNNEL_REMOVED, LOG_FIELDS({ FIELD_TUNNEL, name }),
+	log_event(LOG_NOTICE, &MSG_TUNNEL_REMOVED, LOG_FIELDS({ FIELD_TUNNEL, name }, { FIELD_PEER, peer }),
 		  "tunnel %s and its keys are gone", name);
 }
 

@@ -117,12 +117,15 @@ static void on_accept(int fd, const struct unix_caller *caller, void *arg)
 {
 	struct helper *h = arg;
 	struct connection *c = NULL;
+	char who[32];
 
-	if (!may_ask(h, caller->uid))
-		log_event(LOG_WARNING, &MSG_CONTROL_DENIED, LOG_NO_FIELDS,
-			  "uid %u may not ask for devices", caller->uid);
-	else
+	if (!may_ask(h, caller->uid)) {
+		snprintf(who, sizeof(who), "uid %u", caller->uid);
+		log_event(LOG_WARNING, &MSG_CONTROL_DENIED, LOG_FIELDS({ FIELD_CALLER, who }),
+			  "%s may not ask for devices", who);
+	} else {
 		c = calloc(1, sizeof(*c));
+	}
 	if (c) {
 		*c = (struct connection){ .h = h, .fd = fd };
 		if (loop_io_new(&c->io, h->loop, fd, LOOP_READ, on_readable, c) == 0) {

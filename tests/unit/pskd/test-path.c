@@ -29,7 +29,7 @@ struct end {
 	enum keys_role role;
 	struct sockaddr_in6 address;
 	int tun; /* the kernel's side */
-	unsigned int handshakes, proven, exhausted, own;
+	unsigned int handshakes, proven, exhausted, own, drop_calls;
 };
 
 static void on_handshake(const uint8_t *msg, size_t len, const struct sockaddr_in6 *from, void *arg)
@@ -61,7 +61,12 @@ static void on_own_packet(const struct sockaddr_in6 *from, void *arg)
 	((struct end *)arg)->own++;
 }
 
-static const struct path_events events = { on_handshake, on_proven, on_traffic, on_exhausted, on_own_packet };
+static void on_drops(void *arg)
+{
+	((struct end *)arg)->drop_calls++;
+}
+
+static const struct path_events events = { on_handshake, on_proven, on_traffic, on_exhausted, on_own_packet, on_drops };
 
 static void on_keys(int error, void *arg)
 {
