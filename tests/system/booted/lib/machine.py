@@ -229,8 +229,8 @@ def _build_dependencies():
         text = re.sub(r"(?m)^#.*\n", "", f.read())
     found = re.search(r"(?ms)^Build-Depends:(.*?)^(?=\S)", text).group(1)
     names = [re.split(r"[\s(\[<|:]", x.strip())[0] for x in found.replace("\n", " ").split(",")]
-    return [n for n in names if n and n != "debhelper-compat"] + \
-        ["debhelper", "dpkg-dev", "fakeroot", "git", "lintian"]
+    return [n for n in names if n and n not in ("debhelper-compat", "qemu-user-static")] + \
+        ["build-essential", "debhelper", "dpkg-dev", "git"]
 
 
 def deb_for(release, version=None):
@@ -248,8 +248,20 @@ def deb_for(release, version=None):
     return path if version is None else _as_version(path, version)
 
 
+def _can_build_here(release):
+    """Whether this host is of that release and has what building needs."""
+    try:
+        with open("/etc/os-release") as f:
+            here = f"VERSION_CODENAME={release}\n" in f.read()
+    except OSError:
+        return False
+    r = _run("dpkg-query", "-W", "-f", "${db:Status-Status}\n", *_build_dependencies(), check=False)
+    return here and r.code == 0 and set(r.out.split()) == {"installed"}
+
+
 def _build_deb(release, paths, path):
-    tree = _bootstrap(release, _build_dependencies(), "buildd")
+    here = _can_build_here(release)
+    tree = None if here else _bootstrap(release, _build_dependencies(), "buildd")
     work = tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-deb-")
     try:
         _private_mounts()
@@ -259,14 +271,18 @@ def _build_deb(release, paths, path):
             os.makedirs(os.path.dirname(to), exist_ok=True)
             shutil.copy2(os.path.join(SOURCE, p), to)
         _run("git", "-C", source, "init", "-q")
-        root = _overlay(work, tree)
-        os.mkdir(f"{root}/source")
-        _run("mount", "--bind", source, f"{root}/source")
-        _run("mount", "-t", "proc", "proc", f"{root}/proc")
-        for d in ("null", "zero", "full", "random", "urandom", "tty"):
-            _run("mount", "--bind", f"/dev/{d}", f"{root}/dev/{d}", check=False)
-        r = _run("chroot", root, "env", "-i", *(f"{k}={v}" for k, v in CLEAN_ENV.items()),
-                 "sh", "-c", "cd /source && make deb", check=False, timeout=1500)
+        env = ["env", "-i", *(f"{k}={v}" for k, v in CLEAN_ENV.items())]
+        if here:
+            argv = [*env, "make", "-C", source, "deb"]
+        else:
+            root = _overlay(work, tree)
+            os.mkdir(f"{root}/source")
+            _run("mount", "--bind", source, f"{root}/source")
+            _run("mount", "-t", "proc", "proc", f"{root}/proc")
+            for d in ("null", "zero", "full", "random", "urandom", "tty"):
+                _run("mount", "--bind", f"/dev/{d}", f"{root}/dev/{d}", check=False)
+            argv = ["chroot", root, *env, "make", "-C", "/source", "deb"]
+        r = _run(*argv, check=False, timeout=1500)
         debs = [x for x in _below(os.path.join(source, "build", "deb")) if x.endswith(".deb")
                 and "dbgsym" not in x]
         if r.code != 0 or len(debs) != 1:
