@@ -43,6 +43,9 @@ DEFINE_CLEANUP(struct export_server *, export_server_free);
  */
 int state_lock(const char *dir, bool alone);
 
+/* What `NAME --import` exits with when it found the daemon running. */
+#define IMPORT_RUNNING 3
+
 /*
  * Read a bundle to its end from fd and check it. 0 with *out (the caller's, pages_done()), or -1
  * with the sentence in why (cap bytes).

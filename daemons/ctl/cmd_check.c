@@ -25,25 +25,6 @@ enum { COMPLAINT_MAX = 4096 };
 
 static const char *const daemons[] = { RELAYD, PAIRINGD, PSKD, AUTHD };
 
-/* Beside this program (a build tree), or in the package's folder. */
-static bool find_program(char *out, size_t cap, const char *daemon)
-{
-	char self[4096];
-	ssize_t n = readlink("/proc/self/exe", self, sizeof(self) - 1);
-
-	if (n > 0) {
-		self[n] = '\0';
-		*strrchr(self, '/') = '\0';
-		if ((size_t)snprintf(out, cap, "%s/%s", self, daemon) < cap && access(out, X_OK) == 0)
-			return true;
-		if ((size_t)snprintf(out, cap, "%s/../libexec/handfast/%s", self, daemon) < cap &&
-		    access(out, X_OK) == 0)
-			return true;
-	}
-	snprintf(out, cap, "/usr/libexec/handfast/%s", daemon);
-	return access(out, X_OK) == 0;
-}
-
 /* Its exit status, or negative errno; what it said in complaint. */
 static int ask(const char *program, const char *file, char *complaint, size_t cap)
 {
@@ -131,7 +112,7 @@ static int check_one(struct verdict *v, const char *daemon, const char *file, st
 		given = config;
 	}
 
-	if (!find_program(program, sizeof(program), daemon))
+	if (!daemon_program(program, sizeof(program), daemon))
 		return failure_set(f, EXIT_FAILED, ERROR_NO_SUCH_FILE,
 				   "It belongs beside this program or in /usr/libexec/handfast.",
 				   "there is no program %s", daemon);
@@ -157,7 +138,7 @@ static int check_installed(struct verdict *v, struct failure *f)
 	int r = EXIT_DONE;
 
 	for (size_t i = 0; !r && i < ARRAY_SIZE(daemons); i++)
-		if (find_program(program, sizeof(program), daemons[i]))
+		if (daemon_program(program, sizeof(program), daemons[i]))
 			r = check_one(v, daemons[i], NULL, f);
 	if (!r && json_array_size(v->files) == 0)
 		r = failure_set(f, EXIT_FAILED, ERROR_NO_SUCH_FILE,

@@ -8,6 +8,7 @@
 #include <jansson.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "event/varlink.h"
 
@@ -20,6 +21,24 @@
 void runtime_path(const struct ctl *c, char *out, size_t cap, const char *name)
 {
 	snprintf(out, cap, "%s/%s", c->runtime_dir, name);
+}
+
+bool daemon_program(char *out, size_t cap, const char *daemon)
+{
+	char self[4096];
+	ssize_t n = readlink("/proc/self/exe", self, sizeof(self) - 1);
+
+	if (n > 0) {
+		self[n] = '\0';
+		*strrchr(self, '/') = '\0';
+		if ((size_t)snprintf(out, cap, "%s/%s", self, daemon) < cap && access(out, X_OK) == 0)
+			return true;
+		if ((size_t)snprintf(out, cap, "%s/../libexec/handfast/%s", self, daemon) < cap &&
+		    access(out, X_OK) == 0)
+			return true;
+	}
+	snprintf(out, cap, "/usr/libexec/handfast/%s", daemon);
+	return access(out, X_OK) == 0;
 }
 
 static int cannot_connect(const struct ctl *c, const char *daemon, int r, struct failure *f)

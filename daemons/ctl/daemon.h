@@ -20,6 +20,9 @@ struct varlink_client;
 /* A file in the runtime folder. */
 void runtime_path(const struct ctl *c, char *out, size_t cap, const char *name);
 
+/* A daemon's program: beside this one (a build tree), or in the package's folder. False when there is none. */
+bool daemon_program(char *out, size_t cap, const char *daemon);
+
 /*
  * Connect: EXIT_DONE, or an exit code with *f filled. The caller frees *out.
  */

@@ -36,6 +36,15 @@ enum exit_code {
 #define ERROR_TIMED_OUT "io.handfast.Command.TimedOut"
 #define ERROR_DECLINED "io.handfast.Command.Declined"
 #define ERROR_INTERRUPTED "io.handfast.Command.Interrupted"
+#define ERROR_NEWER "io.handfast.Command.NewerFormat"
+#define ERROR_NO_SUCH_INTERFACE "io.handfast.Command.NoSuchInterface"
+#define ERROR_BAD_INTERFACE "io.handfast.Command.BadInterface"
+#define ERROR_DEFAULT_ROUTE "io.handfast.Command.DefaultRoute"
+#define ERROR_ADDRESS_CONFLICT "io.handfast.Command.AddressConflict"
+#define ERROR_NO_MANAGER "io.handfast.Command.NoManager"
+#define ERROR_OTHER_PROFILE "io.handfast.Command.OtherProfile"
+#define ERROR_NOT_APPLIED "io.handfast.Command.NotApplied"
+#define ERROR_REFUSED "io.handfast.Command.RestoreRefused"
 #define ERROR_INTERNAL "io.handfast.Command.Internal"
 
 struct failure {

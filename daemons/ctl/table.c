@@ -22,8 +22,10 @@ static const char *const roles[] = { "initiator", "responder", NULL };
 static const char *const erasers[] = { "none", "zero", "punch", NULL };
 static const char *const peer_kinds[] = { "handfast", "prototype", NULL };
 static const char *const daemon_names[] = { "relayd", "pairingd", "pskd", "authd", NULL };
+static const char *const link_roles[] = { "laptop", "pi", NULL };
+static const char *const link_managers[] = { "NetworkManager", "networkd", NULL };
 static const char *const shells[] = { "bash", "zsh", "fish", NULL };
-static const char *const word_kinds[] = { "peers", "tunnels", "sessions", NULL };
+static const char *const word_kinds[] = { "peers", "tunnels", "sessions", "interfaces", NULL };
 
 static const struct option pair_options[] = {
 	{ "relay", 0, "URL", VALUE_TEXT, NULL,
@@ -81,9 +83,46 @@ static const struct option burn_options[] = {
 	{ .name = NULL },
 };
 
+static const struct option link_options[] = {
+	{ "role", 0, "ROLE", VALUE_CHOICE, link_roles,
+	  "which end of the cable this is: laptop or pi; required" },
+	{ "address", 0, "ADDRESS/PREFIX", VALUE_TEXT, NULL,
+	  "own address (default: the role's), or none for IPv6 link-local alone" },
+	{ "peer-address", 0, "ADDRESS", VALUE_TEXT, NULL,
+	  "the other end's address, to ask whether it answers (default: the role's)" },
+	{ "mtu", 0, "N", VALUE_NUMBER, NULL, "largest packet, the same on both ends (default: as it is)" },
+	{ "manager", 0, "NAME", VALUE_CHOICE, link_managers,
+	  "write for NetworkManager or networkd (default: whoever manages the interface)" },
+	{ "dry-run", 'n', NULL, VALUE_TEXT, NULL, "show the file and change nothing" },
+	{ "force", 0, NULL, VALUE_TEXT, NULL,
+	  "also where this machine would be cut off, or addresses overlap" },
+	{ "yes", 'y', NULL, VALUE_TEXT, NULL, "do not ask" },
+	{ .name = NULL },
+};
+
 static const struct option check_options[] = {
 	{ "daemon", 0, "NAME", VALUE_CHOICE, daemon_names,
 	  "the files are NAME's (default: by the file's name)" },
+	{ .name = NULL },
+};
+
+static const struct option backup_options[] = {
+	{ "passphrase-file", 0, "FILE", VALUE_FILE, NULL,
+	  "take the first line of FILE, or - for standard input, instead of asking" },
+	{ "force", 0, NULL, VALUE_TEXT, NULL, "overwrite FILE" },
+	{ "list", 0, NULL, VALUE_TEXT, NULL, "do not make FILE, but show what it holds" },
+	{ "config-dir", 0, "DIR", VALUE_FILE, NULL, "where the configuration is (/etc/handfast)" },
+	{ .name = NULL },
+};
+
+static const struct option restore_options[] = {
+	{ "passphrase-file", 0, "FILE", VALUE_FILE, NULL,
+	  "take the first line of FILE, or - for standard input, instead of asking" },
+	{ "yes", 'y', NULL, VALUE_TEXT, NULL, "do not ask" },
+	{ "dry-run", 0, NULL, VALUE_TEXT, NULL, "check everything, show what FILE holds, and change nothing" },
+	{ "replace", 0, NULL, VALUE_TEXT, NULL, "also in place of existing pairings and tunnels" },
+	{ "config-dir", 0, "DIR", VALUE_FILE, NULL, "where the configuration goes (/etc/handfast)" },
+	{ "state-dir", 0, "DIR", VALUE_FILE, NULL, "above the daemons' state folders (/var/lib/handfast)" },
 	{ .name = NULL },
 };
 
@@ -194,6 +233,27 @@ const struct command commands[] = {
 		NULL,
 		cmd_relay_drop,
 	},
+	{
+		"link setup",
+		"set up the direct cable to the other machine",
+		"Writes one file for NetworkManager or systemd-networkd, whichever manages the "
+		"interface; shows it first, and takes it back when it does not work. "
+		"See handfast-link(7).",
+		{ { "IFACE", VALUE_INTERFACE, NULL, false, false, "the interface the cable is in" } },
+		link_options,
+		cmd_link_setup,
+	},
+	{ "link undo", "remove what link setup wrote", "Nothing else is touched.",
+	  { { "IFACE", VALUE_INTERFACE, NULL, false, false, "the interface that was set up" } }, NULL,
+	  cmd_link_undo },
+	{
+		"link show",
+		"show cables: speed, addresses, who manages them, offloads",
+		"With IFACE, and where one was set up, the other end is asked to answer.",
+		{ { "IFACE", VALUE_INTERFACE, NULL, true, false, "one interface, of any kind" } },
+		NULL,
+		cmd_link_show,
+	},
 	{ "status", "show all daemons on one screen", NULL, { { NULL } }, NULL, cmd_status },
 	{
 		"metrics",
@@ -225,6 +285,24 @@ const struct command commands[] = {
 		cmd_reload,
 	},
 	{
+		"backup",
+		"put identity, pairings, tunnels and configuration into one sealed file",
+		"Asks for a passphrase. The keys of tunnels from pairings are not inside: after a restore "
+		"each device is paired again. Needs root.",
+		{ { "FILE", VALUE_FILE, NULL, false, false, "the file to make, or - for standard output" } },
+		backup_options,
+		cmd_backup,
+	},
+	{
+		"restore",
+		"bring back what a backup holds",
+		"Checks all of FILE before anything changes, and says what must be done afterwards. The "
+		"machine that FILE came from must not go on with the same identity. Needs root.",
+		{ { "FILE", VALUE_FILE, NULL, false, false, "a backup, or - for standard input" } },
+		restore_options,
+		cmd_restore,
+	},
+	{
 		"completion",
 		"print a completion script for a shell",
 		NULL,
@@ -245,7 +323,8 @@ const struct command commands[] = {
 		"complete",
 		"words for completion scripts",
 		NULL,
-		{ { "KIND", VALUE_CHOICE, word_kinds, false, false, "peers, tunnels or sessions" } },
+		{ { "KIND", VALUE_CHOICE, word_kinds, false, false,
+		    "peers, tunnels, sessions or interfaces" } },
 		NULL,
 		cmd_complete,
 		.hidden = true,

@@ -247,6 +247,7 @@ struct import {
 	struct portable *portable;
 	struct peers *peers;
 	int lock_fd;
+	bool running;
 	size_t replaced;
 	char why[WHY_MAX];
 };
@@ -307,7 +308,8 @@ static int import_look(struct import *im)
 	if (service_check_only(im->svc) && access(dir, F_OK) != 0)
 		return 0;
 	im->lock_fd = state_lock(dir, true);
-	if (im->lock_fd == -EWOULDBLOCK)
+	im->running = im->lock_fd == -EWOULDBLOCK;
+	if (im->running)
 		return complain(im->why, sizeof(im->why), "pairingd is running on %s: stop it first", dir);
 	if (im->lock_fd < 0)
 		return complain(im->why, sizeof(im->why), "%s: %s", dir, strerror(-im->lock_fd));
@@ -371,7 +373,7 @@ int portable_import(struct service *svc)
 		r = import_store(&im);
 	if (r) {
 		fprintf(stderr, "%s\n", im.why);
-		return 1;
+		return im.running ? IMPORT_RUNNING : 1;
 	}
 	import_tell(&im);
 	return 0;
