@@ -14,6 +14,8 @@
 #include "ctl/commands.h"
 #include "ctl/ctl.h"
 #include "ctl/daemon.h"
+#include "ctl/link_kernel.h"
+#include "ctl/link_profile.h"
 
 /* ---- the table, as scripts need it ---- */
 
@@ -90,10 +92,11 @@ static void put_choices(FILE *f, const char *const *choices)
 
 static const char *dynamic_words(enum value_kind kind)
 {
-	return kind == VALUE_PEER    ? "peers" :
-	       kind == VALUE_TUNNEL  ? "tunnels" :
-	       kind == VALUE_SESSION ? "sessions" :
-				       NULL;
+	return kind == VALUE_PEER	 ? "peers" :
+	       kind == VALUE_TUNNEL	 ? "tunnels" :
+	       kind == VALUE_SESSION	 ? "sessions" :
+	       kind == VALUE_INTERFACE ? "interfaces" :
+					 NULL;
 }
 
 static bool offers(enum value_kind kind)
@@ -517,6 +520,19 @@ static void words_text(const struct ctl *c, const json_t *result)
 		printf("%s\n", json_string_value(word));
 }
 
+/* Interfaces that a cable may be in. */
+static void add_interfaces(json_t *words)
+{
+	_cleanup_free_ struct link_state *all = NULL;
+	size_t n = 0;
+
+	if (link_read_all(&all, &n) != 0)
+		return;
+	for (size_t i = 0; i < n; i++)
+		if (link_is_wired(&all[i]) && link_is_plain_name(all[i].name))
+			json_array_append_new(words, json_string(all[i].name));
+}
+
 /* Words for the scripts above: nothing, when the daemon cannot be asked. */
 int cmd_complete(struct ctl *c)
 {
@@ -552,5 +568,7 @@ int cmd_complete(struct ctl *c)
 				json_array_append(words, word);
 		}
 	}
+	if (strcmp(ctl_argument(c, 0), "interfaces") == 0)
+		add_interfaces(words);
 	return ctl_result(c, json_pack("{s:o}", "words", words), words_text);
 }

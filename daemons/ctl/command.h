@@ -19,6 +19,7 @@ enum value_kind {
 	VALUE_PEER,
 	VALUE_TUNNEL,
 	VALUE_SESSION,
+	VALUE_INTERFACE,
 	VALUE_COMMAND,
 	VALUE_NUMBER, /* whole, not negative */
 	VALUE_CHOICE, /* one of choices */
