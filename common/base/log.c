@@ -37,12 +37,13 @@ enum {
 	WINDOW_MS = 60 * 1000,
 	BURST = 10,
 	/*
-	 * Strangers bring about at most 4 lines at once and 3 more a minute; with two
-	 * lines of counts at most 9 in any minute.
+	 * Strangers bring about at most 3 lines at once and 2 more a minute. Lines of
+	 * counts come at the end of a minute, pskd's of dropped packets, too: together at
+	 * most 9 within any minute.
 	 */
 	PROVOKED_BURST = 2,
-	PROVOKED_AT_ONCE = 4,
-	PROVOKED_EVERY_MS = 20 * 1000,
+	PROVOKED_AT_ONCE = 3,
+	PROVOKED_EVERY_MS = 30 * 1000,
 	BUCKETS = 128,
 	SUBJECT_MAX = 48,
 	/* Kinds that one line of counts names. */

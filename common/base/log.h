@@ -37,7 +37,7 @@ int log_level_parse(const char *s); /* "err".."debug" to a level, or -1 */
 /*
  * One event. id is a MSG_ constant. At most 10 a minute are written of one id
  * and tunnel or peer (when that is the first field), and of those that
- * strangers can provoke 2, and 7 of all of them together. The others are
+ * strangers can provoke 2, and 5 of all of them together. The others are
  * counted, and one line a minute, events-not-logged, tells the counts. Never
  * blocks: what neither the journal nor stderr takes at once is counted, too.
  */

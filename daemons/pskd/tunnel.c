@@ -77,8 +77,6 @@ int tunnel_new(struct tunnel **out, const struct tunnel_context *ctx, struct spe
 	r = loop_timer_new(&t->timer, ctx->loop, tunnel_on_timer, t);
 	if (!r)
 		r = loop_timer_new(&t->retry, ctx->loop, on_retry, t);
-	if (!r)
-		r = loop_timer_new(&t->drops_timer, ctx->loop, tunnel_tell_drops, t);
 	if (r)
 		return r;
 	t->spec = steal(spec);
@@ -96,7 +94,8 @@ static void take_down(struct tunnel *t)
 	t->job = NULL;
 	t->resolving = NULL;
 	loop_timer_stop(t->timer);
-	tunnel_end_drops(t);
+	tunnel_untold_drops(t, &t->drops_before);
+	t->drops_told = (struct drops){ .arrived = 0 };
 	t->hello = hello_free(t->hello);
 	t->path = path_free(t->path);
 	udp_close(&t->udp);
@@ -112,7 +111,6 @@ struct tunnel *tunnel_free(struct tunnel *t)
 	list_remove(&t->node);
 	take_down(t);
 	loop_timer_free(t->timer);
-	loop_timer_free(t->drops_timer);
 	loop_timer_free(t->retry);
 	spec_free(t->spec);
 	free(t);
@@ -122,6 +120,24 @@ struct tunnel *tunnel_free(struct tunnel *t)
 const char *tunnel_peer(const struct tunnel *t)
 {
 	return t->spec->peer_name[0] ? t->spec->peer_name : NULL;
+}
+
+void tunnel_untold_drops(const struct tunnel *t, struct drops *out)
+{
+	const struct drops *now = t->path ? &path_counters(t->path)->drops : &t->drops_told;
+	struct drops sum = t->drops_before;
+
+	for (enum drop d = 0; d < N_DROPS; d++)
+		sum.n[d] += now->n[d] - t->drops_told.n[d];
+	sum.arrived += now->arrived - t->drops_told.arrived;
+	*out = sum;
+}
+
+void tunnel_told_drops(struct tunnel *t)
+{
+	if (t->path)
+		t->drops_told = path_counters(t->path)->drops;
+	t->drops_before = (struct drops){ .arrived = 0 };
 }
 
 void tunnel_set_identity(struct tunnel *t, struct identity_client *identity)

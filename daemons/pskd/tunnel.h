@@ -12,6 +12,8 @@
 #include "base/list.h"
 #include "pskd/spec.h"
 
+struct drops;
+struct drop_log;
 struct identity_client;
 struct json_t;
 struct loop;
@@ -43,6 +45,7 @@ struct tunnel_context {
 	 */
 	void (*on_event)(struct tunnel *t, const char *event, const struct tunnel_error *e, void *arg);
 	void *arg;
+	struct drop_log *drop_log; /* hears when packets were dropped */
 };
 
 /* Takes *spec. 0 or a negative errno. */
@@ -55,6 +58,9 @@ void tunnel_set_identity(struct tunnel *t, struct identity_client *identity);
 const struct spec *tunnel_spec(const struct tunnel *t);
 /* The peer's name, where the tunnel comes from a pairing; else NULL. */
 const char *tunnel_peer(const struct tunnel *t);
+/* Packets that were dropped since tunnel_told_drops(): the log's part of the counters. */
+void tunnel_untold_drops(const struct tunnel *t, struct drops *out);
+void tunnel_told_drops(struct tunnel *t);
 struct spec *tunnel_spec_mutable(struct tunnel *t);
 /* Node in the set of tunnels; no other list uses it. */
 struct list *tunnel_node(struct tunnel *t);

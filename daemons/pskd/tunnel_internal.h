@@ -48,8 +48,8 @@ struct tunnel {
 	char ifname[16];
 	struct resolve_names names;
 
-	struct loop_timer *drops_timer; /* runs for a minute from the first drop that was not told */
-	struct drops drops_told;
+	struct drops drops_told;   /* of the path's, what the log has */
+	struct drops drops_before; /* of earlier paths, what it has not */
 	struct loop_timer *timer;
 	uint64_t armed_ms; /* when the timer fires */
 	uint64_t unanswered_ms; /* since when we send into silence; 0: we do not */
@@ -67,13 +67,6 @@ void tunnel_set_problem(struct tunnel *t, const char *code, const char *hint, co
 void tunnel_clear_problem(struct tunnel *t);
 /* Take everything down but the spec, and tell why; starts again later when enabled. */
 void tunnel_fail(struct tunnel *t, const struct tunnel_error *e);
-
-/* tunnel_drops.c */
-void tunnel_on_drops(void *arg);
-/* Tell the log what was dropped since it was told last, if that is much. */
-void tunnel_tell_drops(void *arg);
-/* The path goes, and its counters. */
-void tunnel_end_drops(struct tunnel *t);
 
 /* tunnel_life.c */
 /* Tell pairingd that the peer of a pairing was seen, unless it knows. */

@@ -10,6 +10,7 @@
 #include "base/bytes.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "pskd/drop_log.h"
 #include "pskd/identity_client.h"
 #include "pskd/store.h"
 #include "pskd/tunnel_internal.h"
@@ -369,13 +370,18 @@ static void on_own_packet(const struct sockaddr_in6 *from, void *arg)
 	     "our own packet came back, or a second device has our key and role");
 }
 
+static void on_drops(void *arg)
+{
+	drop_log_on_drops(((struct tunnel *)arg)->ctx.drop_log);
+}
+
 const struct path_events tunnel_path_events = {
 	.on_handshake = on_handshake,
 	.on_proven = on_proven,
 	.on_traffic = on_traffic,
 	.on_exhausted = on_exhausted,
 	.on_own_packet = on_own_packet,
-	.on_drops = tunnel_on_drops,
+	.on_drops = on_drops,
 };
 
 /* ---- time ---- */

@@ -17,6 +17,7 @@
 #include "base/text.h"
 #include "crypto/secret.h"
 #include "event/loop.h"
+#include "pskd/drop_log.h"
 #include "pskd/identity_client.h"
 #include "pskd/keys.h"
 #include "pskd/store.h"
@@ -32,6 +33,7 @@ struct tunnels {
 	char *tund_socket;
 	struct tunnel_context ctx;
 	struct identity_client *identity;
+	struct drop_log *drop_log;
 	struct list list;
 	size_t n;
 	bool bad_state; /* a tunnel's state could not be read */
@@ -474,6 +476,10 @@ int tunnels_new(struct tunnels **out, const struct tunnels_options *o)
 	s->ctx = (struct tunnel_context){ .loop = o->loop, .store = &s->store,
 					  .tund_socket = s->tund_socket, .on_event = on_tunnel_event,
 					  .arg = s };
+	r = drop_log_new(&s->drop_log, o->loop, &s->list);
+	if (r)
+		return r;
+	s->ctx.drop_log = s->drop_log;
 	/* Tunnels first: pairingd may tell of changes at once. */
 	r = tunnel_store_each(&s->store, on_stored, on_bad_file, s);
 	if (!r)
@@ -493,6 +499,7 @@ struct tunnels *tunnels_free(struct tunnels *s)
 {
 	if (!s)
 		return NULL;
+	drop_log_free(s->drop_log);
 	list_for_each (it, &s->list)
 		tunnel_free(tunnel_of_node(it));
 	identity_client_free(s->identity);

@@ -183,7 +183,7 @@ TEST(the_end_of_a_program_tells_what_is_left)
 TEST(i4_strangers_cause_fewer_than_ten_lines_a_minute)
 {
 	static const struct log_id *const kinds[] = { &MSG_TUNNEL_OTHER_KEY, &MSG_TUNNEL_REFLECTED, &MSG_TUNNEL_OWN_ROLE,
-						      &MSG_TUNNEL_WRONG_PEER, &MSG_TUNNEL_DROPS, &MSG_RELAY_REFUSED,
+						      &MSG_TUNNEL_WRONG_PEER, &MSG_IDENTITY_DENIED, &MSG_RELAY_REFUSED,
 						      &MSG_CONTROL_DENIED, &MSG_TUND_REFUSED };
 	static size_t lines_at[3600];
 	uint64_t sent = 0, told = 0, logged = 0;
@@ -197,7 +197,7 @@ TEST(i4_strangers_cause_fewer_than_ten_lines_a_minute)
 			snprintf(name, sizeof(name), "tunnel%llu", (unsigned long long)(i % 3));
 			snprintf(tag, sizeof(tag), "%llu", (unsigned long long)sent);
 			log_event(LOG_NOTICE, kinds[i % 8],
-				  i % 8 < 5 ? LOG_FIELDS({ FIELD_TUNNEL, name }) : LOG_FIELDS({ FIELD_ADDRESS_TAG, tag }),
+				  i % 8 < 4 ? LOG_FIELDS({ FIELD_TUNNEL, name }) : LOG_FIELDS({ FIELD_ADDRESS_TAG, tag }),
 				  "from 10.0.0.%llu", (unsigned long long)i);
 		}
 		if (second % 15 == 0)
