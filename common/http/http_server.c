@@ -48,6 +48,7 @@ struct http_server {
 	struct address_table *per_address;
 	const struct http_proxies *proxies;
 	struct http_counters counters;
+	size_t n_unanswered;
 };
 
 struct listener {
@@ -65,6 +66,7 @@ struct connection {
 	struct MHD_Connection *mhd;
 	struct loop_timer *deadline;
 	struct address_key address; /* under which it is counted */
+	bool unanswered; /* its first request, or one that has begun */
 };
 
 struct http_request {
@@ -196,6 +198,15 @@ static void uncount_address(struct connection *c)
 		address_table_remove(t, &c->address);
 }
 
+static void set_unanswered(struct connection *c, bool unanswered)
+{
+	struct http_server *s = c->listener->server;
+
+	s->n_unanswered += unanswered;
+	s->n_unanswered -= c->unanswered;
+	c->unanswered = unanswered;
+}
+
 static void connection_open(struct listener *ln, struct MHD_Connection *mhd, void **context)
 {
 	struct http_server *s = ln->server;
@@ -209,6 +220,7 @@ static void connection_open(struct listener *ln, struct MHD_Connection *mhd, voi
 	count_address(c, peer_address(mhd));
 	s->counters.connections++;
 	s->counters.open++;
+	set_unanswered(c, true);
 	if (loop_timer_new(&c->deadline, s->loop, on_deadline, c) == 0)
 		set_deadline(c, s->o.limits.header_timeout_ms);
 }
@@ -217,6 +229,7 @@ static void connection_close(struct connection *c)
 {
 	uncount_address(c);
 	c->listener->server->counters.open--;
+	set_unanswered(c, false);
 	loop_timer_free(c->deadline);
 	free(c);
 }
@@ -255,6 +268,7 @@ static void *on_request_line(void *cls, const char *target, struct MHD_Connectio
 		free(r);
 		return NULL;
 	}
+	set_unanswered(r->conn, true);
 	return r;
 }
 
@@ -269,6 +283,7 @@ static void on_completed(void *cls, struct MHD_Connection *mhd, void **req_cls,
 		return;
 	*req_cls = NULL;
 	set_deadline(r->conn, r->conn->listener->server->o.limits.header_timeout_ms);
+	set_unanswered(r->conn, false);
 	if (r->client.ss_family) {
 		/* The proxy may use its connection for somebody else next. */
 		uncount_address(r->conn);
@@ -622,6 +637,20 @@ static int resolve_listen(struct addrinfo **out, const char *address)
 	return 0;
 }
 
+int http_parse_listen(struct sockaddr_storage *out, bool *all, const char *address)
+{
+	struct addrinfo *ai;
+	int r = resolve_listen(&ai, address);
+
+	if (r)
+		return r;
+	memset(out, 0, sizeof(*out));
+	memcpy(out, ai->ai_addr, ai->ai_addrlen);
+	*all = address[0] == '*';
+	freeaddrinfo(ai);
+	return 0;
+}
+
 int http_listen_tcp(const char *address, uint16_t *port)
 {
 	_cleanup_close_ int fd = -1;
@@ -854,6 +883,7 @@ static void on_upgraded(void *cls, struct MHD_Connection *mhd, void *req_cls, co
 		goto refuse;
 	}
 	list_append(&s->upgraded, &u->node);
+	set_unanswered(c, false);
 	/* From here on the websocket's own deadlines count. */
 	c->deadline = loop_timer_free(c->deadline);
 	on_open = r->on_open;
@@ -922,6 +952,22 @@ static void close_upgraded(struct http_server *s, const struct listener *of)
 		if (!of || u->conn->listener == of)
 			websocket_abort(u->ws);
 	}
+}
+
+void http_server_close_listeners(struct http_server *s)
+{
+	list_for_each(it, &s->listeners) {
+		struct listener *ln = container_of(it, struct listener, node);
+		MHD_socket fd = MHD_quiesce_daemon(ln->mhd);
+
+		if (fd != MHD_INVALID_SOCKET)
+			close(fd);
+	}
+}
+
+size_t http_server_unanswered(const struct http_server *s)
+{
+	return s->n_unanswered;
 }
 
 void http_server_unlisten(struct http_server *s, struct http_listener *which)

@@ -57,6 +57,15 @@ void http_server_set_limits(struct http_server *s, const struct http_limits *lim
 void http_server_set_proxies(struct http_server *s, const struct http_proxies *p);
 /* A TCP listener for address ("127.0.0.1:8000", "[::]:8000", "*:0"); the fd or a negative errno. Port in *port. */
 int http_listen_tcp(const char *address, uint16_t *port);
+/* What such an address stands for; *all: every address of both families. 0 or -EINVAL. */
+int http_parse_listen(struct sockaddr_storage *out, bool *all, const char *address);
+/*
+ * Accept nobody any more; whoever waits in the sockets' backlogs is left to
+ * who else has them. Connections that are there go on.
+ */
+void http_server_close_listeners(struct http_server *s);
+/* Connections that were accepted or have sent something, and were not answered yet. */
+size_t http_server_unanswered(const struct http_server *s);
 struct http_server *http_server_free(struct http_server *s);
 DEFINE_CLEANUP(struct http_server *, http_server_free);
 

@@ -40,6 +40,8 @@ enum {
 	EXIT_FAILED = 1,
 	EXIT_CONFIG = 78, /* sysexits.h's; the units do not start again after it */
 	STATUS_MAX = 256,
+	STOP_MS = 50,
+	STOP_WAIT_MS = 1000,
 };
 
 struct service {
@@ -60,6 +62,8 @@ struct service {
 	void *reload_arg;
 	void (*on_stop)(void *arg);
 	void *on_stop_arg;
+	bool (*stop_when)(void *arg);
+	uint64_t stop_ms;
 	void (*on_status)(struct json_t *details, void *arg);
 	void *on_status_arg;
 	void (*on_metrics)(struct metrics *m, void *arg);
@@ -167,6 +171,11 @@ void service_on_stop(struct service *svc, void (*fn)(void *arg), void *arg)
 {
 	svc->on_stop = fn;
 	svc->on_stop_arg = arg;
+}
+
+void service_stop_when(struct service *svc, bool (*fn)(void *arg))
+{
+	svc->stop_when = fn;
 }
 
 void service_on_status(struct service *svc, void (*fn)(struct json_t *details, void *arg), void *arg)
@@ -539,7 +548,13 @@ static int watch_log(struct service *svc)
 
 static void on_stop_limit(void *arg)
 {
-	loop_stop(((struct service *)arg)->loop, 0);
+	struct service *svc = arg;
+
+	if (svc->stop_when && !svc->stop_when(svc->on_stop_arg) &&
+	    clock_now_ms() - svc->stop_ms < STOP_WAIT_MS)
+		loop_timer_start(svc->stop_limit, STOP_MS);
+	else
+		loop_stop(svc->loop, 0);
 }
 
 static void on_term(int signo, void *arg)
@@ -554,7 +569,8 @@ static void on_term(int signo, void *arg)
 	if (svc->on_stop)
 		svc->on_stop(svc->on_stop_arg);
 	/* What on_stop set going (a close frame, say) gets its turn; then the loop ends. */
-	loop_timer_start(svc->stop_limit, svc->on_stop ? 50 : 0);
+	svc->stop_ms = clock_now_ms();
+	loop_timer_start(svc->stop_limit, svc->on_stop ? STOP_MS : 0);
 }
 
 int service_run(struct service *svc)

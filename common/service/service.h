@@ -70,6 +70,8 @@ int service_add_interface(struct service *svc, const struct varlink_interface *i
 void service_on_reload(struct service *svc, int (*fn)(struct service *svc, void *arg, struct config_error *err), void *arg);
 /* fn is called once at stop; what it sets going has 50 ms of the loop before it ends. */
 void service_on_stop(struct service *svc, void (*fn)(void *arg), void *arg);
+/* And more, up to a second, while fn, which gets on_stop's arg, says that it is not done. */
+void service_stop_when(struct service *svc, bool (*fn)(void *arg));
 /* fn adds daemon-specific members to io.handfast.Daemon.Status' "details". */
 void service_on_status(struct service *svc, void (*fn)(struct json_t *details, void *arg), void *arg);
 

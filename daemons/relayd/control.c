@@ -13,6 +13,7 @@
 #include "proto/relay_frame.h"
 #include "relayd/config.h"
 #include "relayd/lan.h"
+#include "relayd/listen.h"
 #include "relayd/metrics.h"
 #include "relayd/server.h"
 #include "relayd/session.h"
@@ -21,11 +22,11 @@
 
 static json_t *listeners(const struct relay *r)
 {
-	const struct relayd_config *c = relay_config(r);
+	const struct listening *l = relay_listening(r);
 	json_t *all = json_array();
 
-	for (size_t i = 0; i < c->listen.n; i++)
-		json_array_append_new(all, json_string(c->listen.v[i]));
+	for (size_t i = 0; i < listening_count(l); i++)
+		json_array_append_new(all, json_string(listening_address(l, i)));
 	return all;
 }
 

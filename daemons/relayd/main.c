@@ -12,6 +12,7 @@
 #include "relayd/config.h"
 #include "relayd/control.h"
 #include "relayd/lan.h"
+#include "relayd/listen.h"
 #include "relayd/server.h"
 
 static const struct service_info info = {
@@ -76,6 +77,11 @@ static void stop(void *arg)
 	relay_stop(arg);
 }
 
+static bool is_stopped(void *arg)
+{
+	return relay_is_stopped(arg);
+}
+
 static int fail_listen(struct service *svc, int r, const char *address)
 {
 	char text[256];
@@ -110,6 +116,7 @@ static int run(struct service *svc)
 	struct running running;
 	struct control control;
 	const char *address = "";
+	size_t n;
 	int r;
 
 	r = relayd_config_load(&cfg, service_config_path(svc), service_config_is_default(svc), &err);
@@ -129,7 +136,7 @@ static int run(struct service *svc)
 	r = control_init(&control, svc);
 	if (r)
 		return service_fail(svc, r, "cannot answer control calls");
-	r = relay_listen(relay, &address);
+	r = relay_listen(relay, service_fds(svc), &address);
 	if (r)
 		return fail_listen(svc, r, address);
 	r = service_confine(svc);
@@ -139,8 +146,9 @@ static int run(struct service *svc)
 	running = (struct running){ relay, steal(&cfg) };
 	service_on_reload(svc, reload, &running);
 	service_on_stop(svc, stop, relay);
-	service_set_status(svc, "serving %zu %s", running.cfg->listen.n,
-			   running.cfg->listen.n == 1 ? "address" : "addresses");
+	service_stop_when(svc, is_stopped);
+	n = listening_count(relay_listening(relay));
+	service_set_status(svc, "serving %zu %s", n, n == 1 ? "address" : "addresses");
 	r = service_run(svc);
 	cfg = running.cfg;
 	return r;

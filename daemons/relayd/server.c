@@ -21,6 +21,7 @@
 #include "proto/relay_frame.h"
 #include "relayd/config.h"
 #include "relayd/limits.h"
+#include "relayd/listen.h"
 #include "relayd/session.h"
 
 enum {
@@ -34,6 +35,7 @@ struct relay {
 	struct loop *loop;
 	const struct relayd_config *cfg;
 	struct http_server *http, *lan_http;
+	struct listening *listening;
 	struct sessions *sessions;
 	struct address_rates *session_rates, *join_rates;
 	struct address_tagger tagger;
@@ -637,6 +639,7 @@ int relay_new(struct relay **out, struct loop *l, const struct relayd_config *cf
 	e = http_server_new(&r->http, l, &o);
 	if (e)
 		return e;
+	http_server_set_proxies(r->http, cfg->trusted_proxies);
 	/* The certificate names the relay's host, not this machine's address on the LAN. */
 	o.tls_cert_pem = o.tls_key_pem = NULL;
 	o.on_request = on_lan_request;
@@ -647,19 +650,14 @@ int relay_new(struct relay **out, struct loop *l, const struct relayd_config *cf
 	return 0;
 }
 
-int relay_listen(struct relay *r, const char **failed)
+int relay_listen(struct relay *r, struct service_fds *fds, const char **failed)
 {
-	for (size_t i = 0; i < r->cfg->listen.n; i++) {
-		int fd = http_listen_tcp(r->cfg->listen.v[i], NULL), e;
+	return listening_new(&r->listening, r->http, fds, &r->cfg->listen, failed);
+}
 
-		*failed = r->cfg->listen.v[i];
-		if (fd < 0)
-			return fd;
-		e = http_server_listen(r->http, fd);
-		if (e)
-			return e;
-	}
-	return 0;
+const struct listening *relay_listening(const struct relay *r)
+{
+	return r->listening;
 }
 
 int relay_reconfigure(struct relay *r, const struct relayd_config *cfg)
@@ -670,6 +668,7 @@ int relay_reconfigure(struct relay *r, const struct relayd_config *cfg)
 		return -ENOMEM;
 	relayd_config_http_limits(cfg, &limits);
 	http_server_set_limits(r->http, &limits);
+	http_server_set_proxies(r->http, cfg->trusted_proxies);
 	http_server_set_limits(r->lan_http, &limits);
 	r->cfg = cfg;
 	return 0;
@@ -678,10 +677,16 @@ int relay_reconfigure(struct relay *r, const struct relayd_config *cfg)
 void relay_stop(struct relay *r)
 {
 	r->stopping = true;
+	http_server_close_listeners(r->http);
 	for (struct session *s = sessions_first(r->sessions), *next; s; s = next) {
 		next = session_next(r->sessions, s);
 		relay_session_end(r, s, CLOSE_GOING_AWAY, NULL, "the relay is stopping");
 	}
+}
+
+bool relay_is_stopped(const struct relay *r)
+{
+	return http_server_unanswered(r->http) == 0;
 }
 
 struct relay *relay_free(struct relay *r)
@@ -691,6 +696,7 @@ struct relay *relay_free(struct relay *r)
 	r->on_lan_free = NULL;
 	http_server_free(r->http);
 	http_server_free(r->lan_http);
+	listening_free(r->listening);
 	sessions_free(r->sessions);
 	address_rates_free(r->session_rates);
 	address_rates_free(r->join_rates);

@@ -10,9 +10,11 @@
 struct http_counters;
 struct http_listener;
 struct http_request;
+struct listening;
 struct loop;
 struct relay;
 struct relayd_config;
+struct service_fds;
 struct session;
 struct sessions;
 
@@ -50,12 +52,15 @@ enum {
 
 /* cfg is borrowed until the next relay_reconfigure(). 0 or a negative errno. */
 int relay_new(struct relay **out, struct loop *l, const struct relayd_config *cfg);
-/* Listen on what cfg names; *failed (borrowed from cfg) is the address that could not be had. */
-int relay_listen(struct relay *r, const char **failed);
+/* Listen on what was passed and on what cfg names; *failed (borrowed from cfg, or constant) could not be had. */
+int relay_listen(struct relay *r, struct service_fds *fds, const char **failed);
+const struct listening *relay_listening(const struct relay *r);
 /* New limits, origins, tokens; listeners and TLS stay as they are. 0, or -ENOMEM with nothing changed. */
 int relay_reconfigure(struct relay *r, const struct relayd_config *cfg);
-/* Close every connection with 1001; they are gone within 2 s. */
+/* Accept nobody, answer those who are accepted, close every WebSocket with 1001; they are gone within 2 s. */
 void relay_stop(struct relay *r);
+/* After relay_stop(): nobody waits for an answer. */
+bool relay_is_stopped(const struct relay *r);
 struct relay *relay_free(struct relay *r);
 DEFINE_CLEANUP(struct relay *, relay_free);
 
