@@ -94,7 +94,7 @@ const char *http_proxies_check(const char *text)
 		       "an address, or a network's first address and length: 127.0.0.1, 10.0.0.0/8, fd00::/8";
 }
 
-int http_proxies_new(struct http_proxies **out, char *const *texts, size_t n)
+int http_proxies_new(struct http_proxies **out, const char *const *texts, size_t n)
 {
 	_cleanup_(http_proxies_freep) struct http_proxies *p = calloc(1, sizeof(*p) + n * sizeof(p->networks[0]));
 

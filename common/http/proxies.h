@@ -17,7 +17,7 @@ const char *http_proxies_check(const char *text);
  * also holds IPv4 mapped into IPv6. 0, -EINVAL for what http_proxies_check()
  * refuses, or -ENOMEM. An empty list is nobody.
  */
-int http_proxies_new(struct http_proxies **out, char *const *texts, size_t n);
+int http_proxies_new(struct http_proxies **out, const char *const *texts, size_t n);
 /* Whether this address is one of theirs; p may be NULL: nobody. */
 bool http_proxies_has(const struct http_proxies *p, const struct sockaddr *address);
 

@@ -14,6 +14,7 @@
 #include "base/text.h"
 #include "crypto/secret.h"
 #include "http/http_server.h"
+#include "http/proxies.h"
 
 enum { TOKEN_MIN = 16, TOKEN_MAX = 128, FILE_MAX = 256 * 1024 };
 
@@ -62,6 +63,9 @@ static const char *check_origin(const char *value)
 static const struct config_option options[] = {
 	{ .key = "listen", .type = CONFIG_LIST, .offset = AT(listen), .def = "[\"127.0.0.1:7117\"]",
 	  .check = check_listen, .help = "addresses and ports to serve" },
+	{ .key = "proxies", .type = CONFIG_LIST, .offset = AT(proxies), .def = "[]",
+	  .check = http_proxies_check,
+	  .help = "addresses and networks of reverse proxies, whose X-Forwarded-For counts" },
 	NUMBER("lan_port", lan_port, "7118", 1, 65535,
 	       "first port to try for a session opened on the local network"),
 	{ .key = "lan_users", .type = CONFIG_LIST, .offset = AT(lan_users), .def = "[\"handfast-pairing\"]",
@@ -236,6 +240,8 @@ int relayd_config_load(struct relayd_config **out, const char *path, bool missin
 		return r;
 	}
 	r = check_together(c, path, err);
+	if (!r && http_proxies_new(&c->trusted_proxies, (const char *const *)c->proxies.v, c->proxies.n))
+		r = refuse(err, -ENOMEM, "%s: out of memory", path);
 	if (!r)
 		r = load_tls(c, path, err);
 	if (!r)
@@ -264,6 +270,7 @@ struct relayd_config *relayd_config_free(struct relayd_config *c)
 	for (char **t = c->tokens; t && *t; t++)
 		wipe_free(*t);
 	free(c->tokens);
+	http_proxies_free(c->trusted_proxies);
 	free(c->lan_uids);
 	free(c->certificate_pem);
 	wipe_free(c->key_pem);

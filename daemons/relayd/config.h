@@ -10,9 +10,11 @@
 #include "config/config.h"
 
 struct http_limits;
+struct http_proxies;
 
 struct relayd_config {
 	struct config_list listen;
+	struct config_list proxies;
 	uint64_t lan_port;
 	struct config_list lan_users;
 	char *tls_certificate, *tls_key;
@@ -33,6 +35,7 @@ struct relayd_config {
 	/* Read from the files above: contents, NULL when there is none. */
 	char *certificate_pem, *key_pem;
 	char **tokens; /* NULL-terminated */
+	struct http_proxies *trusted_proxies; /* proxies, parsed */
 	uid_t *lan_uids; /* of lan_users, those that exist */
 	size_t n_lan_uids;
 };

@@ -58,6 +58,8 @@ TEST(addresses_and_origins_are_checked)
 	refused("listen: [\"::1:80\"]\n", ":1:");
 	refused("listen: [\"127.0.0.1:65536\"]\n", ":1:");
 	refused("origins:\n  allow: [\"example.org\"]\n", ":2:");
+	refused("proxies: [\"127.0.0.1\", \"10.1.2.3/8\"]\n", ":1:");
+	refused("proxies: [localhost]\n", ":1:");
 	refused("origins:\n  allow: [\"https://example.org/x\"]\n", ":2:");
 }
 
