@@ -266,6 +266,11 @@ static void method_status(struct varlink_call *call, const struct json_t *params
 	json_t *details = json_object();
 
 	(void)params;
+	/* Where the doctor has to look. */
+	if (details && !svc->info->no_config)
+		json_object_set_new(details, "config", json_string(svc->config_path));
+	if (details && !svc->info->no_state)
+		json_object_set_new(details, "state_dir", json_string(svc->state_dir));
 	if (details && svc->on_status)
 		svc->on_status(details, svc->on_status_arg);
 	varlink_reply(call, json_pack("{s:s, s:s, s:i, s:I, s:s, s:o}", "name", svc->info->name, "version",

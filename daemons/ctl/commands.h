@@ -27,6 +27,7 @@ int cmd_link_setup(struct ctl *c);
 int cmd_link_undo(struct ctl *c);
 int cmd_link_show(struct ctl *c);
 int cmd_metrics(struct ctl *c);
+int cmd_doctor(struct ctl *c);
 int cmd_selfcheck(struct ctl *c);
 int cmd_check(struct ctl *c);
 int cmd_backup(struct ctl *c);

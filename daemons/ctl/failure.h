@@ -45,6 +45,7 @@ enum exit_code {
 #define ERROR_OTHER_PROFILE "io.handfast.Command.OtherProfile"
 #define ERROR_NOT_APPLIED "io.handfast.Command.NotApplied"
 #define ERROR_REFUSED "io.handfast.Command.RestoreRefused"
+#define ERROR_UNWELL "io.handfast.Command.Unwell"
 #define ERROR_INTERNAL "io.handfast.Command.Internal"
 
 struct failure {

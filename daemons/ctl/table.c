@@ -126,6 +126,12 @@ static const struct option restore_options[] = {
 	{ .name = NULL },
 };
 
+static const struct option doctor_options[] = {
+	{ "only", 0, "CHECK,...", VALUE_TEXT, NULL, "run these checks alone" },
+	{ "list", 0, NULL, VALUE_TEXT, NULL, "list the checks and run none" },
+	{ .name = NULL },
+};
+
 #define PEER_ARGUMENT { "PEER", VALUE_PEER, NULL, false, false, "a paired device's name" }
 #define TUNNEL_ARGUMENT { "TUNNEL", VALUE_TUNNEL, NULL, false, false, "a tunnel's name" }
 
@@ -255,6 +261,15 @@ const struct command commands[] = {
 		cmd_link_show,
 	},
 	{ "status", "show all daemons on one screen", NULL, { { NULL } }, NULL, cmd_status },
+	{
+		"doctor",
+		"look for what is wrong with this installation, and say what to do",
+		"Checks units, sockets, groups, configuration, disk, clock, relay and the way to each peer; "
+		"changes nothing. As root it sees more. Exits 1 when something is a failure.",
+		{ { NULL } },
+		doctor_options,
+		cmd_doctor,
+	},
 	{
 		"metrics",
 		"print what every daemon counts, for Prometheus",

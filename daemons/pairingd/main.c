@@ -250,7 +250,7 @@ static int run(struct service *svc)
 	if (r)
 		return service_fail(svc, r, "cannot open the sockets for daemons and secrets");
 
-	d.control = (struct control){ d.peers, d.sessions, d.identity, d.key, d.name };
+	d.control = (struct control){ d.peers, d.sessions, d.identity, d.key, d.name, &d.cfg };
 	r = control_start(svc, &d.control);
 	if (r)
 		return service_fail(svc, r, "cannot answer control calls");
