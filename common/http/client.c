@@ -459,8 +459,8 @@ static void on_begin(void *arg)
 }
 
 int http_client_start(struct http_client **out, struct loop *l, const char *method, const char *url,
-		      const char *ca_file, const char *extra, uint64_t timeout_ms, http_client_fn fn,
-		      void *arg)
+		      const char *ca_file, const char *extra, const char *token, uint64_t timeout_ms,
+		      http_client_fn fn, void *arg)
 {
 	_cleanup_(http_client_freep) struct http_client *c = calloc(1, sizeof(*c));
 	int r;
@@ -474,8 +474,11 @@ int http_client_start(struct http_client **out, struct loop *l, const char *meth
 	r = http_url_parse(&c->url, url);
 	if (r)
 		return r;
-	if (asprintf(&c->request, "%s %s HTTP/1.1\r\nHost: %s\r\nUser-Agent: handfast\r\n%s\r\n", method,
-		     c->url.path, c->url.authority, extra) < 0) {
+	if (token && !is_plain(token))
+		return -EINVAL;
+	if (asprintf(&c->request, "%s %s HTTP/1.1\r\nHost: %s\r\nUser-Agent: handfast\r\n%s%s%s%s\r\n",
+		     method, c->url.path, c->url.authority, extra, token ? "Authorization: Bearer " : "",
+		     token ? token : "", token ? "\r\n" : "") < 0) {
 		c->request = NULL;
 		return -ENOMEM;
 	}
@@ -517,6 +520,8 @@ struct http_client *http_client_free(struct http_client *c)
 	loop_timer_free(c->begin);
 	loop_timer_free(c->deadline);
 	SSL_CTX_free(c->tls);
+	if (c->request)
+		explicit_bzero(c->request, strlen(c->request));
 	free(c->request);
 	free(c->head);
 	free(c);

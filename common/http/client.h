@@ -41,12 +41,13 @@ const char *http_answer_header(const struct http_answer *a, const char *name, un
 typedef void (*http_client_fn)(const struct http_answer *answer, int outcome, const char *detail,
 			       void *arg);
 /*
- * extra: header lines, each ended by CRLF. 0 or a negative errno. timeout_ms counts until the
+ * extra: header lines, each ended by CRLF. token: NULL, or what is sent as
+ * Authorization: Bearer, without blanks; it is wiped with the client. 0 or a negative errno. timeout_ms counts until the
  * client is freed or its stream taken.
  */
 int http_client_start(struct http_client **out, struct loop *l, const char *method, const char *url,
-		      const char *ca_file, const char *extra, uint64_t timeout_ms, http_client_fn fn,
-		      void *arg);
+		      const char *ca_file, const char *extra, const char *token, uint64_t timeout_ms,
+		      http_client_fn fn, void *arg);
 /* After the answer: the stream, with what has been read behind the head in its input. The caller owns it. */
 struct bufferevent *http_client_take(struct http_client *c);
 struct http_client *http_client_free(struct http_client *c);

@@ -182,7 +182,8 @@ static void on_answer(const struct http_answer *answer, int outcome, const char 
 }
 
 int http_fetch_start(struct http_fetch **out, struct loop *l, const char *method, const char *url,
-		     const char *ca_file, uint64_t timeout_ms, http_fetch_fn fn, void *arg)
+		     const char *ca_file, const char *token, uint64_t timeout_ms, http_fetch_fn fn,
+		     void *arg)
 {
 	static const char get[] = "Connection: close\r\n";
 	static const char post[] = "Connection: close\r\nContent-Length: 0\r\n";
@@ -196,7 +197,7 @@ int http_fetch_start(struct http_fetch **out, struct loop *l, const char *method
 	r = loop_timer_new(&f->deadline, l, on_deadline, f);
 	if (!r)
 		r = http_client_start(&f->client, l, method, url, ca_file,
-				      strcmp(method, "GET") == 0 ? get : post, timeout_ms, on_answer, f);
+				      strcmp(method, "GET") == 0 ? get : post, token, timeout_ms, on_answer, f);
 	if (!r)
 		r = loop_timer_start(f->deadline, timeout_ms);
 	if (r)

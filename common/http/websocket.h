@@ -43,6 +43,7 @@ size_t websocket_unsent(const struct websocket *ws);
 struct websocket_connect_options {
 	const char *url; /* ws:// or wss:// host:port/path */
 	const char *ca_file; /* wss: NULL for the system's CAs */
+	const char *token; /* NULL, or sent as Authorization: Bearer, without blanks */
 	uint64_t timeout_ms; /* for connect, TLS and handshake together */
 };
 enum websocket_outcome { /* why a connect failed, for people; see websocket_outcome_text() */
@@ -64,12 +65,13 @@ DEFINE_CLEANUP(struct websocket_connector *, websocket_connector_free);
 /*
  * One HTTP request over the same TLS rules (POST /session of a relay). url is
  * http:// or https:// (or ws/wss, the same). Answer bodies beyond 64 KiB fail.
- * fn as above with status and body.
+ * token: NULL, or as in websocket_connect_options. fn as above with status and body.
  */
 typedef void (*http_fetch_fn)(unsigned int status, const char *body, size_t len, int outcome,
 			      const char *detail, void *arg);
 struct http_fetch;
 int http_fetch_start(struct http_fetch **out, struct loop *l, const char *method, const char *url,
-		     const char *ca_file, uint64_t timeout_ms, http_fetch_fn fn, void *arg);
+		     const char *ca_file, const char *token, uint64_t timeout_ms, http_fetch_fn fn,
+		     void *arg);
 struct http_fetch *http_fetch_free(struct http_fetch *f);
 DEFINE_CLEANUP(struct http_fetch *, http_fetch_free);

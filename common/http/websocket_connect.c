@@ -262,7 +262,8 @@ int websocket_connect(struct websocket_connector **out, struct loop *l,
 		 "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Key: %s\r\n"
 		 "Sec-WebSocket-Version: 13\r\n",
 		 c->key);
-	r = http_client_start(&c->client, l, "GET", o->url, o->ca_file, headers, o->timeout_ms, on_answer, c);
+	r = http_client_start(&c->client, l, "GET", o->url, o->ca_file, headers, o->token, o->timeout_ms,
+			      on_answer, c);
 	if (r)
 		return r;
 	*out = steal(&c);

@@ -2,10 +2,13 @@
 #include "pairingd/config.h"
 
 #include <errno.h>
+#include <stdarg.h>
 #include <stddef.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/file.h"
 #include "base/text.h"
 #include "pairingd/pairing.h"
 #include "proto/relay_frame.h"
@@ -42,7 +45,7 @@ static const char *check_user(const char *v)
 	{ .key = key_, .type = CONFIG_DURATION, .offset = AT(member), .def = def_,             \
 	  .min = 1000, .max = max_, .help = help_ }
 
-enum { HOUR_MS = 3600 * 1000 };
+enum { HOUR_MS = 3600 * 1000, TOKEN_MIN = 16, TOKEN_MAX = 128, FILE_MAX = 4096 };
 
 static const struct config_option options[] = {
 	{ .key = "device_name", .type = CONFIG_STRING, .offset = AT(device_name), .check = check_name,
@@ -51,6 +54,8 @@ static const struct config_option options[] = {
 	  .help = "relay of pairings that name none; without it the local relayd serves the LAN" },
 	{ .key = "relay_ca", .type = CONFIG_PATH, .offset = AT(relay_ca),
 	  .help = "PEM file of the authorities a wss:// relay is checked against; the system's when left out" },
+	{ .key = "relay_token_file", .type = CONFIG_PATH, .offset = AT(relay_token_file),
+	  .help = "file with the token that the relay gave out, for its higher message rate" },
 	{ .key = "minimum_profile", .type = CONFIG_STRING, .offset = AT(minimum_profile),
 	  .def = "v40-spake2-x25519", .check = check_profile,
 	  .help = "refuse to pair with anything weaker" },
@@ -73,6 +78,75 @@ const struct config_schema pairingd_config_schema = {
 	.struct_size = sizeof(struct pairingd_config),
 };
 
+static int __attribute__((format(printf, 2, 3))) refuse(struct config_error *err, const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(err->text, sizeof(err->text), fmt, ap);
+	va_end(ap);
+	return -EINVAL;
+}
+
+/* A token on an open line is anybody's. */
+static bool is_private(const char *url)
+{
+	return strncmp(url, "wss://", 6) == 0 || strncmp(url, "ws://127.", 9) == 0 ||
+	       strncmp(url, "ws://[::1]:", 11) == 0 || strncmp(url, "ws://localhost:", 15) == 0;
+}
+
+/* One line; those that are empty or begin with # do not count. */
+static int read_token(struct pairingd_config *c, const char *path, struct config_error *err)
+{
+	char *text, *rest, *line;
+	char url[300];
+	size_t len;
+	int r;
+
+	if (!c->relay_token_file)
+		return 0;
+	if (!c->relay || relay_url_parse(url, sizeof(url), c->relay) || !is_private(url))
+		return refuse(err, "%s: relay_token_file needs a wss:// relay, or one on this machine", path);
+	r = file_read(&text, &len, c->relay_token_file, FILE_MAX);
+	if (r) {
+		(void)refuse(err, "%s: %s", c->relay_token_file, strerror(-r));
+		return r;
+	}
+	rest = text;
+	while ((line = strsep(&rest, "\n"))) {
+		size_t n = strlen(line);
+
+		if (n == 0 || *line == '#')
+			continue;
+		for (const char *p = line; *p; p++)
+			if (*p <= ' ' || *p > '~')
+				n = 0;
+		if (n < TOKEN_MIN || n > TOKEN_MAX)
+			r = refuse(err, "%s: a token has %d to %d characters without blanks",
+				   c->relay_token_file, TOKEN_MIN, TOKEN_MAX);
+		else if (c->relay_token)
+			r = refuse(err, "%s: more than one token", c->relay_token_file);
+		else if (!(c->relay_token = strdup(line)))
+			r = refuse(err, "out of memory");
+		if (r)
+			break;
+	}
+	explicit_bzero(text, len);
+	free(text);
+	if (!r && !c->relay_token)
+		r = refuse(err, "%s: there is no token in it", c->relay_token_file);
+	return r;
+}
+
+const char *pairingd_config_token(const struct pairingd_config *c, const char *url)
+{
+	char ours[300];
+
+	if (!c->relay_token || !c->relay || relay_url_parse(ours, sizeof(ours), c->relay))
+		return NULL;
+	return strcmp(ours, url) == 0 ? c->relay_token : NULL;
+}
+
 int pairingd_config_load(struct pairingd_config **out, const char *path, bool missing_ok,
 			 struct config_error *err)
 {
@@ -82,6 +156,8 @@ int pairingd_config_load(struct pairingd_config **out, const char *path, bool mi
 	if (!c)
 		return -ENOMEM;
 	r = config_load(&pairingd_config_schema, c, path, missing_ok, err);
+	if (!r)
+		r = read_token(c, path, err);
 	if (r)
 		return r;
 	*out = steal(&c);
@@ -92,6 +168,9 @@ struct pairingd_config *pairingd_config_free(struct pairingd_config *c)
 {
 	if (!c)
 		return NULL;
+	if (c->relay_token)
+		explicit_bzero(c->relay_token, strlen(c->relay_token));
+	free(c->relay_token);
 	config_done(&pairingd_config_schema, c);
 	free(c);
 	return NULL;

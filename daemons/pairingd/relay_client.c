@@ -17,6 +17,7 @@
 #include "base/json.h"
 #include "base/log.h"
 #include "base/text.h"
+#include "crypto/secret.h"
 #include "event/loop.h"
 #include "event/varlink.h"
 #include "http/websocket.h"
@@ -34,7 +35,7 @@ struct relay_client {
 	bool detached;
 	enum relay_role role;
 	char url[300];
-	char *ca_file;
+	char *ca_file, *token;
 	uint64_t timeout_ms;
 	struct varlink_async *lan;
 	struct http_fetch *fetch;
@@ -56,6 +57,9 @@ static void client_free(struct relay_client *c)
 	http_fetch_free(c->fetch);
 	varlink_async_free(c->lan);
 	free(c->ca_file);
+	if (c->token)
+		wipe(c->token, strlen(c->token));
+	free(c->token);
 	free(c);
 }
 
@@ -153,6 +157,14 @@ static void on_ws_close(struct websocket *ws, uint16_t code, void *arg)
 
 /* ---- connecting ---- */
 
+static void refusal(const struct relay_client *c, char *text, size_t cap, unsigned int http_status)
+{
+	if (http_status == 403 && c->token)
+		snprintf(text, cap, "the relay answered with HTTP status 403, perhaps because it does not know the token of relay_token_file");
+	else
+		snprintf(text, cap, "the relay answered with HTTP status %u", http_status);
+}
+
 static void on_connected(struct websocket *ws, int outcome, unsigned int http_status,
 			 const char *detail, void *arg)
 {
@@ -165,7 +177,7 @@ static void on_connected(struct websocket *ws, int outcome, unsigned int http_st
 		.on_message = on_message, .on_close = on_ws_close, .arg = arg
 	};
 	struct relay_client *c = arg;
-	char text[128];
+	char text[160];
 
 	if (ws) {
 		c->ws = ws;
@@ -176,7 +188,7 @@ static void on_connected(struct websocket *ws, int outcome, unsigned int http_st
 		fail(c, RELAY_CLIENT_E_UNREACHABLE, detail ? detail : websocket_outcome_text(outcome));
 		return;
 	}
-	snprintf(text, sizeof(text), "the relay answered with HTTP status %u", http_status);
+	refusal(c, text, sizeof(text), http_status);
 	fail(c, http_status == 404 ? RELAY_CLIENT_E_NO_SESSION : RELAY_CLIENT_E_REFUSED, text);
 }
 
@@ -184,7 +196,7 @@ static int connect_session(struct relay_client *c)
 {
 	char url[400];
 	const struct websocket_connect_options o = {
-		.url = url, .ca_file = c->ca_file, .timeout_ms = c->timeout_ms
+		.url = url, .ca_file = c->ca_file, .token = c->token, .timeout_ms = c->timeout_ms
 	};
 
 	snprintf(url, sizeof(url), "%s/ws/%s/%s", c->url, c->code, relay_role_name(c->role));
@@ -210,14 +222,14 @@ static void on_fetched(unsigned int status, const char *body, size_t len, int ou
 {
 	struct relay_client *c = arg;
 	struct relay_session_reply reply;
-	char text[128];
+	char text[160];
 
 	if (outcome) {
 		fail(c, RELAY_CLIENT_E_UNREACHABLE, detail ? detail : websocket_outcome_text(outcome));
 		return;
 	}
 	if (status < 200 || status > 299) {
-		snprintf(text, sizeof(text), "the relay answered with HTTP status %u", status);
+		refusal(c, text, sizeof(text), status);
 		fail(c, RELAY_CLIENT_E_REFUSED, text);
 		return;
 	}
@@ -316,6 +328,10 @@ int relay_client_new(struct relay_client **out, struct loop *l, const struct rel
 		c->ca_file = strdup(o->ca_file);
 		r = c->ca_file ? 0 : -ENOMEM;
 	}
+	if (o->url && o->token) {
+		c->token = strdup(o->token);
+		r = c->token ? r : -ENOMEM;
+	}
 	if (!r)
 		r = loop_timer_new(&c->ender, l, on_end, c);
 	if (!r && !o->url) {
@@ -330,8 +346,8 @@ int relay_client_new(struct relay_client **out, struct loop *l, const struct rel
 			snprintf(c->code, sizeof(c->code), "%s", o->code);
 			r = connect_session(c);
 		} else {
-			r = http_fetch_start(&c->fetch, l, "POST", url, c->ca_file, c->timeout_ms,
-					     on_fetched, c);
+			r = http_fetch_start(&c->fetch, l, "POST", url, c->ca_file, c->token,
+					     c->timeout_ms, on_fetched, c);
 		}
 	}
 	if (r) {

@@ -42,6 +42,7 @@ struct relay_client_handlers {
 struct relay_client_options {
 	const char *url;	  /* "ws://…" or "wss://…"; NULL: open the local relayd on the LAN */
 	const char *ca_file;	  /* NULL: the system's */
+	const char *token;	  /* NULL, or shown to the relay at url; copied */
 	const char *code;	  /* join this session; NULL: make one */
 	const char *relay_socket; /* relayd's control socket, for the LAN */
 	uint64_t timeout_ms;

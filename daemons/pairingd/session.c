@@ -620,6 +620,7 @@ static void go_to_relay(struct session *s)
 	const struct relay_client_options o = {
 		.url = s->relay,
 		.ca_file = ca,
+		.token = s->relay ? pairingd_config_token(cfg, s->relay) : NULL,
 		.code = s->joins ? s->invitation.code : NULL,
 		.relay_socket = s->all->relay_socket,
 		.timeout_ms = cfg->relay_ms,

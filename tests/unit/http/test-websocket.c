@@ -792,7 +792,7 @@ TEST(fetch_gets_status_and_body)
 
 	start(&f);
 	snprintf(url, sizeof(url), "http://127.0.0.1:%u/x", f.port);
-	CHECK_EQ(http_fetch_start(&g.fetch, f.loop, "POST", url, NULL, 3000, on_fetched, &g), 0);
+	CHECK_EQ(http_fetch_start(&g.fetch, f.loop, "POST", url, NULL, NULL, 3000, on_fetched, &g), 0);
 	UNTIL(&f, g.done == 1);
 	CHECK_EQ(g.outcome, 0);
 	CHECK_EQ(g.status, 200);
@@ -812,7 +812,7 @@ static void check_fetch(const char *answer, int outcome, const char *body)
 	start(&f);
 	listener = http_listen_tcp("127.0.0.1:0", &port);
 	snprintf(url, sizeof(url), "http://127.0.0.1:%u/x", port);
-	CHECK_EQ(http_fetch_start(&g.fetch, f.loop, "GET", url, NULL, 3000, on_fetched, &g), 0);
+	CHECK_EQ(http_fetch_start(&g.fetch, f.loop, "GET", url, NULL, NULL, 3000, on_fetched, &g), 0);
 	while ((fd = accept(listener, NULL, NULL)) < 0)
 		loop_step(f.loop, 5);
 	turn(&f, 20);
