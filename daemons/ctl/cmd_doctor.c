@@ -210,8 +210,8 @@ static void look_around(struct doctor *d)
 	for (size_t i = 0; i < AWAKE_MAX; i++)
 		if (awake_ask(&d->awake, d->c, i, "Daemon.Status", &d->status[i], &d->failure[i]) != EXIT_DONE)
 			d->status[i] = NULL;
-	d->peers = list_of(d, D_PAIRINGD, "Pairing.Peers", "peers");
-	d->tunnels = list_of(d, D_PSKD, "Tunnel.List", "tunnels");
+	d->peers = list_of(d, AWAKE_PAIRINGD, "Pairing.Peers", "peers");
+	d->tunnels = list_of(d, AWAKE_PSKD, "Tunnel.List", "tunnels");
 }
 
 static void doctor_done(struct doctor *d)

@@ -57,7 +57,7 @@ void doctor_disk(struct doctor *d)
 {
 	char dir[4096];
 
-	for (size_t i = D_PAIRINGD; i <= D_PSKD; i++) {
+	for (size_t i = AWAKE_PAIRINGD; i <= AWAKE_PSKD; i++) {
 		doctor_state_dir(d, i, dir, sizeof(dir));
 		tell_disk(d, dir);
 	}
@@ -117,7 +117,7 @@ static void tell_state_files(struct doctor *d, size_t which)
 	if (!tell_mode(d, dir, 077, "others may enter; the daemon refuses to start"))
 		return;
 	n = tell_modes(d, dir, "*", 077, secret);
-	if (which == D_PSKD) {
+	if (which == AWAKE_PSKD) {
 		snprintf(sub, sizeof(sub), "%s/ledgers", dir);
 		n += tell_modes(d, sub, "*", 077, secret);
 		snprintf(sub, sizeof(sub), "%s/tunnels", dir);
@@ -135,7 +135,7 @@ void doctor_files(struct doctor *d)
 	static const char readable[] = "others can read it; NetworkManager ignores such a file";
 	char dir[4096], sub[4200];
 
-	doctor_config_file(d, D_PSKD, dir, sizeof(dir));
+	doctor_config_file(d, AWAKE_PSKD, dir, sizeof(dir));
 	folder_of(dir);
 	snprintf(sub, sizeof(sub), "%s/tunnels", dir);
 	tell_mode(d, dir, 022, writable);
@@ -280,7 +280,7 @@ void doctor_keys(struct doctor *d)
 
 void doctor_credential(struct doctor *d)
 {
-	for (size_t i = D_PAIRINGD; i <= D_PSKD; i++) {
+	for (size_t i = AWAKE_PAIRINGD; i <= AWAKE_PSKD; i++) {
 		const char *kind = doctor_detail(d, i, "state_key");
 
 		if (!d->status[i])

@@ -39,20 +39,6 @@ enum {
 
 /* ---- pairings ---- */
 
-static const json_t *tunnel_of_peer(const struct doctor *d, const char *peer)
-{
-	const json_t *t;
-	size_t i;
-
-	json_array_foreach(d->tunnels, i, t) {
-		const char *name = json_get_str(t, "peer"), *source = json_get_str(t, "source");
-
-		if (name && source && strcmp(source, "pairing") == 0 && strcmp(name, peer) == 0)
-			return t;
-	}
-	return NULL;
-}
-
 void doctor_peers(struct doctor *d)
 {
 	const json_t *p;
@@ -76,7 +62,7 @@ void doctor_peers(struct doctor *d)
 		else if (json_is_true(json_object_get(p, "newer_unconfirmed")))
 			doctor_tell(d, DOCTOR_NOTE, name, "Bring its tunnel up on both sides.",
 				    "a newer pairing waits to be confirmed; the earlier one is in use");
-		else if (root && strcmp(root, "none") == 0 && d->tunnels && !tunnel_of_peer(d, name))
+		else if (root && strcmp(root, "none") == 0)
 			doctor_tell(d, DOCTOR_WARNING, name, "“handfast pair” on both devices.",
 				    "is known, but without keys (restored from a backup): it must be paired again");
 		else

@@ -322,10 +322,10 @@ static void look_at(struct doctor *d, const char *relay, const struct http_url *
 
 void doctor_relay(struct doctor *d)
 {
-	const char *relay = doctor_detail(d, D_PAIRINGD, "relay"), *ca = doctor_detail(d, D_PAIRINGD, "relay_ca");
+	const char *relay = doctor_detail(d, AWAKE_PAIRINGD, "relay"), *ca = doctor_detail(d, AWAKE_PAIRINGD, "relay_ca");
 	struct http_url url;
 
-	if (!d->status[D_PAIRINGD]) {
+	if (!d->status[AWAKE_PAIRINGD]) {
 		doctor_tell(d, DOCTOR_NOTE, "", NULL, "pairingd cannot be asked which relay is configured");
 		return;
 	}

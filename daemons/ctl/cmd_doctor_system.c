@@ -176,7 +176,7 @@ void doctor_daemons(struct doctor *d)
 	for (size_t i = 0; i < AWAKE_MAX; i++) {
 		const char *name = awake_names[i];
 		const struct failure *f = &d->failure[i];
-		bool needed = i == D_PAIRINGD || i == D_PSKD;
+		bool needed = i == AWAKE_PAIRINGD || i == AWAKE_PSKD;
 		char since[32];
 
 		if (d->status[i]) {
@@ -212,13 +212,13 @@ static const struct endpoint {
 	mode_t mode;
 	bool optional;
 } endpoints[] = {
-	{ "pairingd.sock", D_PAIRINGD, SOCK_STREAM, 0666, false },
-	{ "pskd.sock", D_PSKD, SOCK_STREAM, 0666, false },
-	{ "relayd.sock", D_RELAYD, SOCK_STREAM, 0666, true },
-	{ "authd.sock", D_AUTHD, SOCK_STREAM, 0666, true },
+	{ "pairingd.sock", AWAKE_PAIRINGD, SOCK_STREAM, 0666, false },
+	{ "pskd.sock", AWAKE_PSKD, SOCK_STREAM, 0666, false },
+	{ "relayd.sock", AWAKE_RELAYD, SOCK_STREAM, 0666, true },
+	{ "authd.sock", AWAKE_AUTHD, SOCK_STREAM, 0666, true },
 	{ "tund.sock", -1, SOCK_SEQPACKET, 0666, false },
-	{ "identity.sock", D_PAIRINGD, SOCK_SEQPACKET, 0666, true },
-	{ "pairing-secret.sock", D_PAIRINGD, SOCK_SEQPACKET, 0666, true },
+	{ "identity.sock", AWAKE_PAIRINGD, SOCK_SEQPACKET, 0666, true },
+	{ "pairing-secret.sock", AWAKE_PAIRINGD, SOCK_SEQPACKET, 0666, true },
 };
 
 /* 0, or the negative errno of connecting. Nothing is sent. */
@@ -424,7 +424,7 @@ static void tell_version(struct doctor *d, size_t i)
 	char installed[64] = "";
 
 	if (!installed_version(name, installed, sizeof(installed))) {
-		if (i == D_PSKD || i == D_PAIRINGD)
+		if (i == AWAKE_PSKD || i == AWAKE_PAIRINGD)
 			doctor_tell(d, DOCTOR_WARNING, name, "Install the package handfast again.",
 				    "its program is not beside this one and not in /usr/libexec/handfast");
 		return;

@@ -1,4 +1,7 @@
-/* handfast status: all daemons, tunnels and peers on one screen, whatever of it is there. */
+/*
+ * handfast status: daemons, peers, tunnels and fuel on one screen, whatever of it is
+ * there. Two peers and two tunnels fit into 24 lines of 80 columns.
+ */
 #include <jansson.h>
 #include <stdio.h>
 #include <string.h>
@@ -11,24 +14,40 @@
 #include "ctl/commands.h"
 #include "ctl/ctl.h"
 #include "ctl/daemon.h"
+#include "ctl/systemd.h"
 #include "ctl/tunnel_text.h"
 
 enum { ANSWER_MS = 3000 };
 
+/* ---- collecting ---- */
+
+/* What systemd knows of a daemon that does not answer. */
+static void add_unit(json_t *state, const struct awake *a, size_t i)
+{
+	const struct unit *u = &a->service[i];
+
+	json_object_set_new(state, "asleep", json_boolean(a->asleep[i]));
+	if (a->units && strcmp(u->load, "loaded") == 0)
+		json_object_set_new(state, "unit", json_pack("{s:s, s:s, s:s, s:s}", "active", u->active, "sub", u->sub,
+							     "enabled", u->file, "result", u->result));
+}
+
 /* A daemon that does not answer is part of the answer. */
-static json_t *daemon_state(const struct ctl *c, const char *name, struct failure *f)
+static json_t *daemon_state(const struct ctl *c, const struct awake *a, size_t i, struct failure *f)
 {
 	json_t *reply = NULL, *state;
+	const char *name = awake_names[i];
 
 	*f = (struct failure){ 0 };
-	if (daemon_try(c, name, "Daemon.Status", NULL, NULL, NULL, &reply, f) == EXIT_DONE) {
+	if (awake_ask(a, c, i, "Daemon.Status", &reply, f) == EXIT_DONE) {
 		json_object_set_new(reply, "name", json_string(name));
 		json_object_set_new(reply, "running", json_true());
 		return reply;
 	}
-	state = json_pack("{s:s, s:b, s:{s:s, s:s, s:s}}", "name", name, "running",
-			  f->exit != EXIT_NOT_RUNNING, "error", "code", f->code, "message",
-			  f->message, "hint", f->hint);
+	state = json_pack("{s:s, s:b, s:{s:s, s:s, s:s}}", "name", name, "running", f->exit != EXIT_NOT_RUNNING,
+			  "error", "code", f->code, "message", f->message, "hint", f->hint);
+	if (state)
+		add_unit(state, a, i);
 	return state;
 }
 
@@ -46,40 +65,130 @@ static json_t *helper_state(const struct ctl *c)
 }
 
 /* One list of another daemon, or NULL where it cannot be had. */
-static json_t *list_of(const struct ctl *c, const char *daemon, const char *method, const char *key)
+static json_t *list_of(const struct ctl *c, const struct awake *a, size_t i, const char *method, const char *key)
 {
 	_cleanup_json_ json_t *reply = NULL;
 	struct failure f = { 0 };
 
-	if (daemon_try(c, daemon, method, NULL, NULL, NULL, &reply, &f) != EXIT_DONE)
+	if (awake_ask(a, c, i, method, &reply, &f) != EXIT_DONE)
 		return NULL;
 	return json_incref(json_object_get(reply, key));
 }
 
-static void daemon_row(struct table *t, const json_t *d)
+/* ---- showing ---- */
+
+struct state_text {
+	const char *state;
+	enum paint paint;
+	const char *why;
+};
+
+static struct state_text state_of(const json_t *d)
 {
 	const json_t *error = json_object_get(d, "error");
-	bool running = json_is_true(json_object_get(d, "running"));
+	const char *active = json_get_str(json_object_get(d, "unit"), "active");
+	struct state_text s = { "running", PAINT_GREEN, clean_member(d, "status") };
+
+	if (json_is_true(json_object_get(d, "running"))) {
+		if (error)
+			s = (struct state_text){ "no answer", PAINT_YELLOW, clean_member(error, "message") };
+		return s;
+	}
+	s = (struct state_text){ "not running", PAINT_DIM, "" };
+	if (active && strcmp(active, "failed") == 0)
+		s = (struct state_text){ "failed", PAINT_RED, "“handfast doctor” says why" };
+	else if (json_is_true(json_object_get(d, "asleep")))
+		s.why = "starts when it is needed";
+	return s;
+}
+
+static void daemon_row(struct table *t, const json_t *d)
+{
 	int64_t uptime = json_get_int(d, "uptime_ms", -1);
+	struct state_text s = state_of(d);
 	char since[32] = "";
 
 	if (uptime >= 0)
 		text_format_duration(since, sizeof(since), (uint64_t)uptime);
 	table_cell(t, PAINT_BOLD, "%s", clean_member(d, "name"));
-	table_cell(t, !running ? PAINT_DIM : error ? PAINT_YELLOW : PAINT_GREEN, "%s",
-		   !running ? "not running" : error ? "no answer" : "running");
+	table_cell(t, s.paint, "%s", s.state);
 	table_cell(t, PAINT_PLAIN, "%s", since);
 	table_cell(t, PAINT_PLAIN, "%s", clean_member(d, "version"));
-	table_cell(t, PAINT_PLAIN, "%s",
-		   error ? (running ? clean_member(error, "message") : "") :
-			   clean_member(d, "status"));
+	table_cell(t, PAINT_PLAIN, "%s", s.why);
+}
+
+/* Milliseconds since the peer was heard in any of its tunnels, -1: not since pskd began. */
+static int64_t heard(const json_t *tunnels, const char *peer)
+{
+	int64_t best = -1;
+	const json_t *t;
+	size_t i;
+
+	json_array_foreach(tunnels, i, t) {
+		const char *name = json_get_str(t, "peer"), *source = json_get_str(t, "source");
+		int64_t ms = json_get_int(t, "last_received_ms", -1);
+
+		if (name && source && peer && strcmp(source, "pairing") == 0 && strcmp(name, peer) == 0 && ms >= 0 &&
+		    (best < 0 || ms < best))
+			best = ms;
+	}
+	return best;
+}
+
+static void heard_format(char *out, size_t cap, int64_t ms)
+{
+	char span[32];
+
+	if (ms < 0) {
+		snprintf(out, cap, "not yet");
+		return;
+	}
+	text_format_duration(span, sizeof(span), (uint64_t)ms);
+	snprintf(out, cap, "%s ago", span);
+}
+
+static void peer_row(struct table *t, const json_t *p, const json_t *tunnels)
+{
+	bool active = strcmp(clean_member(p, "state"), "active") == 0;
+	bool rootless = strcmp(clean_member(p, "tunnel_root"), "none") == 0;
+	char when[48];
+
+	heard_format(when, sizeof(when), heard(tunnels, json_get_str(p, "name")));
+	table_cell(t, PAINT_BOLD, "%s", clean_member(p, "name"));
+	table_cell(t, PAINT_PLAIN, "%s", when);
+	if (rootless)
+		table_cell(t, PAINT_RED, "must be paired again: “handfast pair”");
+	else if (!active)
+		table_cell(t, PAINT_YELLOW, "not confirmed by the other side yet");
+	else if (json_is_true(json_object_get(p, "newer_unconfirmed")))
+		table_cell(t, PAINT_YELLOW, "active; a newer pairing is not confirmed yet");
+	else
+		table_cell(t, PAINT_GREEN, "active");
+}
+
+static void print_peers(const struct ctl *c, const json_t *peers, const json_t *tunnels)
+{
+	static const char *const headings[] = { "PEER", "LAST HEARD", "PAIRING", NULL };
+	struct table *t;
+	const json_t *p;
+	size_t i;
+
+	if (!peers)
+		return;
+	if (json_array_size(peers) == 0) {
+		printf("\nNot paired with any device yet: “handfast pair” begins.\n");
+		return;
+	}
+	t = table_new(headings);
+	json_array_foreach(peers, i, p)
+		peer_row(t, p, tunnels);
+	printf("\n");
+	table_print(t, stdout, &c->style);
 }
 
 static void status_text(const struct ctl *c, const json_t *result)
 {
-	static const char *const headings[] = { "DAEMON", "STATE", "SINCE", "VERSION", "STATUS",
-						NULL };
-	const json_t *peers = json_object_get(result, "peers");
+	static const char *const headings[] = { "DAEMON", "STATE", "SINCE", "VERSION", "STATUS", NULL };
 	const json_t *tunnels = json_object_get(result, "tunnels"), *d;
 	struct table *t = table_new(headings);
 	size_t i;
@@ -87,43 +196,37 @@ static void status_text(const struct ctl *c, const json_t *result)
 	json_array_foreach(json_object_get(result, "daemons"), i, d)
 		daemon_row(t, d);
 	table_print(t, stdout, &c->style);
-	if (json_array_size(peers) > 0) {
-		printf("\nPaired with");
-		json_array_foreach(peers, i, d)
-			printf("%s %s", i ? "," : "", clean_member(d, "name"));
-		printf(".\n");
-	} else if (peers) {
-		printf("\nNot paired with any device yet: “handfast pair” begins.\n");
-	}
+	print_peers(c, json_object_get(result, "peers"), tunnels);
 	if (json_array_size(tunnels) > 0) {
 		printf("\n");
-		tunnels_table(c, tunnels);
+		tunnels_summary(c, tunnels);
 	}
 }
 
 int cmd_status(struct ctl *c)
 {
-	static const char *const names[] = { RELAYD, PAIRINGD, PSKD, AUTHD };
 	json_t *result = json_object(), *daemons = json_array(), *list;
 	struct failure first = { 0 };
+	struct awake awake;
 	bool any = false;
 
 	/* A daemon that hangs must not keep the others off the screen. */
 	c->answer_ms = ANSWER_MS;
-	for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
+	awake_look(&awake, c);
+	for (size_t i = 0; i < AWAKE_MAX; i++) {
 		struct failure f;
 
-		json_array_append_new(daemons, daemon_state(c, names[i], &f));
+		json_array_append_new(daemons, daemon_state(c, &awake, i, &f));
 		any = any || f.exit != EXIT_NOT_RUNNING;
 		if (i == 0)
 			first = f;
 	}
 	json_array_append_new(daemons, helper_state(c));
 	json_object_set_new(result, "daemons", daemons);
-	list = any ? list_of(c, PAIRINGD, "Pairing.Peers", "peers") : NULL;
+	list = any ? list_of(c, &awake, AWAKE_PAIRINGD, "Pairing.Peers", "peers") : NULL;
 	if (list)
 		json_object_set_new(result, "peers", list);
-	list = any ? list_of(c, PSKD, "Tunnel.List", "tunnels") : NULL;
+	list = any ? list_of(c, &awake, AWAKE_PSKD, "Tunnel.List", "tunnels") : NULL;
 	if (list)
 		json_object_set_new(result, "tunnels", list);
 	if (any)

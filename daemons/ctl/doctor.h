@@ -37,9 +37,6 @@ struct doctor {
 	unsigned int n[N_VERDICTS];
 };
 
-/* awake_names by index. */
-enum { D_RELAYD, D_PAIRINGD, D_PSKD, D_AUTHD };
-
 /*
  * One finding. about: the unit, socket, tunnel or file. what: one sentence (printf-like), without its
  * full stop. todo: a sentence on what to do, NULL where nothing is.

@@ -33,20 +33,20 @@ bool systemd_is_here(void);
 int systemd_units(struct unit *units, size_t n);
 
 /* The daemons of this machine: which of them run, so that asking starts none. */
-enum { AWAKE_MAX = 4 };
+enum { AWAKE_RELAYD, AWAKE_PAIRINGD, AWAKE_PSKD, AWAKE_AUTHD, AWAKE_MAX };
 struct awake {
 	bool units; /* systemd told of the units below */
 	struct unit service[AWAKE_MAX], socket[AWAKE_MAX];
 	bool asleep[AWAKE_MAX]; /* connecting would start it */
 };
-extern const char *const awake_names[AWAKE_MAX]; /* relayd, pairingd, pskd, authd */
+extern const char *const awake_names[AWAKE_MAX];
 
 /* Only where the runtime folder is systemd's (/run/handfast) can a daemon be asleep. */
 void awake_look(struct awake *a, const struct ctl *c);
 
 /*
  * As daemon_try() without parameters, but a daemon that is asleep is not woken:
- * it is not running. which is an index of awake_names.
+ * it is not running. which is one of AWAKE_….
  */
 int awake_ask(const struct awake *a, const struct ctl *c, size_t which, const char *method,
 	      struct json_t **reply, struct failure *f);

@@ -106,6 +106,39 @@ void tunnels_table(const struct ctl *c, const json_t *tunnels)
 	table_print(table, stdout, &c->style);
 }
 
+static void fuel_cell(struct table *table, const struct ctl *c, const json_t *t)
+{
+	enum { CELLS = 10 };
+	char bar[4 * CELLS + 8];
+
+	if (!has_fuel(t)) {
+		table_cell(table, PAINT_PLAIN, "%s", no_fuel(t));
+		return;
+	}
+	bar_format(bar, sizeof(bar), &c->style, fuel(t) / 100, CELLS);
+	table_cell(table, fuel_paint(fuel(t)), "%s %.1f %%", bar, fuel(t));
+}
+
+void tunnels_summary(const struct ctl *c, const json_t *tunnels)
+{
+	static const char *const headings[] = { "TUNNEL", "STATE", "SENT", "RECEIVED", "FUEL", "ADDRESS", NULL };
+	struct table *table = table_new(headings);
+	const json_t *t;
+	size_t i;
+
+	json_array_foreach(tunnels, i, t) {
+		const json_t *addresses = json_object_get(t, "local_addresses");
+
+		table_cell(table, PAINT_BOLD, "%s", str(t, "name"));
+		table_cell(table, state_paint(t), "%s", str(t, "state"));
+		bytes_cell(table, json_object_get(t, "sent"));
+		bytes_cell(table, json_object_get(t, "received"));
+		fuel_cell(table, c, t);
+		table_cell(table, PAINT_PLAIN, "%s", clean_text(json_string_value(json_array_get(addresses, 0))));
+	}
+	table_print(table, stdout, &c->style);
+}
+
 static void list_fact(const struct style *s, const json_t *t, const char *label, const char *key)
 {
 	const json_t *one;
