@@ -154,11 +154,34 @@ static bool tells_default(const char *from, const char *to, const char *value)
 	return false;
 }
 
+static bool is_option(const struct config_schema *s, const char *key, size_t len)
+{
+	for (size_t i = 0; i < s->n_options; i++)
+		if (strlen(s->options[i].key) == len && memcmp(s->options[i].key, key, len) == 0)
+			return true;
+	return false;
+}
+
+/* The page's items that look like options are options. */
+static void check_no_other(const struct config_schema *s, const char *path, const char *text)
+{
+	static const char head[] = "\n.It Cm ";
+
+	for (const char *at = strstr(text, head); at; at = strstr(at + 1, head)) {
+		const char *key = at + strlen(head);
+		size_t len = strspn(key, "abcdefghijklmnopqrstuvwxyz0123456789_.");
+
+		if (!is_option(s, key, len))
+			test_fail(__FILE__, __LINE__, "%s tells of %.*s, which is no option", path, (int)len, key);
+	}
+}
+
 void test_manual_tells_every_option(const struct config_schema *s, const char *path)
 {
 	_cleanup_free_ char *text = NULL;
 
 	read_text(&text, path);
+	check_no_other(s, path, text);
 	for (size_t i = 0; i < s->n_options; i++) {
 		const struct config_option *o = &s->options[i];
 		const char *at = find_item(text, o->key), *end;
