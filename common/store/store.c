@@ -110,13 +110,14 @@ static int set_user_version(struct store *s, size_t v)
 	return r;
 }
 
-static int migrate(struct store *s, const struct store_migration *m, size_t n)
+static int migrate(struct store *s, const struct store_migration *m, size_t n, int64_t *found)
 {
 	int64_t version = 0;
 	int r = user_version(s, &version);
 
 	if (r)
 		return r;
+	*found = version;
 	if (version < 0 || (uint64_t)version > n)
 		return STORE_E_NEWER;
 	for (size_t i = (size_t)version; i < n; i++) {
@@ -147,6 +148,14 @@ static int create_private(const char *path)
 }
 
 int store_open(struct store **out, const char *path, const struct store_migration *m, size_t n)
+{
+	int64_t found;
+
+	return store_open_version(out, path, m, n, &found);
+}
+
+int store_open_version(struct store **out, const char *path, const struct store_migration *m, size_t n,
+		       int64_t *found)
 {
 	static const char *const settings[] = {
 		"PRAGMA locking_mode=EXCLUSIVE", /* before WAL: then there is no -shm file at all */
@@ -179,7 +188,7 @@ int store_open(struct store **out, const char *path, const struct store_migratio
 	r = check_integrity(s);
 	if (r)
 		return r;
-	r = migrate(s, m, n);
+	r = migrate(s, m, n, found);
 	if (r)
 		return r;
 	r = file_sync_parent(path);

@@ -23,6 +23,9 @@ enum { STORE_E_NEWER = 1, STORE_E_CORRUPT, STORE_E_LOCKED, STORE_E_CONSTRAINT, S
  * -ENOSPC, -EROFS, -EACCES, -EIO, -ENOMEM.
  */
 int store_open(struct store **out, const char *path, const struct store_migration *m, size_t n);
+/* The same, telling with STORE_E_NEWER which version the file has. */
+int store_open_version(struct store **out, const char *path, const struct store_migration *m, size_t n,
+		       int64_t *found);
 struct store *store_close(struct store *s);
 DEFINE_CLEANUP(struct store *, store_close);
 

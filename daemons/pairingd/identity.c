@@ -16,15 +16,25 @@
 #include "base/cleanup.h"
 #include "base/file.h"
 #include "base/text.h"
+#include "crypto/seal.h"
 #include "crypto/secret.h"
 
-int identity_save(const struct sign_key *key, const char *path)
+/* What the sealed file is bound to. */
+static const char context[] = "identity key";
+
+int identity_save(const struct sign_key *key, const char *path, const struct seal_key *seal)
 {
 	_cleanup_(secret_freep) struct secret *seed = NULL;
+	uint8_t blob[SIGN_SEED_LEN + SEAL_BLOB_EXTRA];
 	int r;
 
 	r = sign_key_seed(key, &seed);
-	return r ? r : file_write_atomic(path, secret_bytes(seed), secret_len(seed), 0600);
+	if (r)
+		return r;
+	if (!seal)
+		return file_write_atomic(path, secret_bytes(seed), secret_len(seed), 0600);
+	seal_blob(blob, secret_bytes(seed), SIGN_SEED_LEN, context, strlen(context), seal);
+	return file_write_atomic(path, blob, sizeof(blob), 0600);
 }
 
 /* Zeros over a file that has lost its name or is about to: best effort, as all overwriting is. */
@@ -51,14 +61,14 @@ int identity_replace(const char *path, const char *from)
 	return file_sync_parent(path);
 }
 
-static int make_key(struct sign_key **out, const char *path)
+static int make_key(struct sign_key **out, const char *path, const struct seal_key *seal)
 {
 	_cleanup_(sign_key_freep) struct sign_key *key = NULL;
 	int r;
 
 	r = sign_key_generate(&key);
 	if (!r)
-		r = identity_save(key, path);
+		r = identity_save(key, path, seal);
 	if (r)
 		return r;
 	*out = steal(&key);
@@ -77,32 +87,86 @@ static void seed_file_done(struct seed_file *f)
 	free(f->bytes);
 }
 
-int identity_load(struct sign_key **out, const char *dir, bool *made)
+static int open_sealed(struct sign_key **out, const struct seed_file *f, const struct seal_key *seal)
+{
+	_cleanup_(secret_freep) struct secret *seed = NULL;
+	uint8_t copy[SIGN_SEED_LEN];
+	int r;
+
+	r = seal_blob_open(&seed, f->bytes, f->len, context, strlen(context), seal);
+	switch (r) {
+	case 0:
+		break;
+	case SEAL_E_NO_KEY:
+		return IDENTITY_E_SEALED;
+	case SEAL_E_OTHER_KEY:
+		return IDENTITY_E_OTHER_KEY;
+	default:
+		return r < 0 ? r : -EBADMSG;
+	}
+	memcpy(copy, secret_bytes(seed), sizeof(copy));
+	r = sign_key_from_seed(out, copy);
+	wipe(copy, sizeof(copy));
+	return r;
+}
+
+/* A key that lay open gets sealed: the new file takes the old one's place, whose bytes are overwritten. */
+static int seal_file(const struct sign_key *key, const char *path, const struct seal_key *seal)
+{
+	_cleanup_close_ int old = open(path, O_WRONLY | O_CLOEXEC | O_NOFOLLOW);
+	int r = identity_save(key, path, seal);
+
+	if (!r)
+		overwrite(old);
+	return r;
+}
+
+static int read_seed(struct seed_file *f, int fd)
+{
+	struct stat st;
+	int r;
+
+	if (fstat(fd, &st) < 0)
+		return -errno;
+	if (st.st_mode & 077)
+		return -EPERM;
+	r = file_read_fd(&f->bytes, &f->len, fd, SIGN_SEED_LEN + SEAL_BLOB_EXTRA);
+	return r == -EFBIG ? -EBADMSG : r;
+}
+
+int identity_load(struct sign_key **out, const char *dir, const struct seal_key *seal, enum identity_news *news)
 {
 	_cleanup_(seed_file_done) struct seed_file f = { 0 };
 	_cleanup_free_ char *path = path_join(dir, "identity.key");
+	_cleanup_(sign_key_freep) struct sign_key *key = NULL;
 	_cleanup_close_ int fd = -1;
-	struct stat st;
 	int r;
 
 	if (!path)
 		return -ENOMEM;
-	*made = false;
+	*news = IDENTITY_AS_BEFORE;
 	fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
 	if (fd < 0 && errno == ENOENT) {
-		*made = true;
-		return make_key(out, path);
+		*news = IDENTITY_MADE;
+		return make_key(out, path, seal);
 	}
-	if (fd < 0 || fstat(fd, &st) < 0)
+	if (fd < 0)
 		return -errno;
-	if (st.st_mode & 077)
-		return -EPERM;
-	r = file_read_fd(&f.bytes, &f.len, fd, SIGN_SEED_LEN);
-	if (r == -EFBIG || (!r && f.len != SIGN_SEED_LEN))
-		return -EBADMSG;
+	r = read_seed(&f, fd);
 	if (r)
 		return r;
-	return sign_key_from_seed(out, (uint8_t *)f.bytes);
+	if (f.len == SIGN_SEED_LEN + SEAL_BLOB_EXTRA && seal_is_blob(f.bytes, f.len))
+		return open_sealed(out, &f, seal);
+	if (f.len != SIGN_SEED_LEN)
+		return -EBADMSG;
+	r = sign_key_from_seed(&key, (uint8_t *)f.bytes);
+	if (!r && seal) {
+		r = seal_file(key, path, seal);
+		*news = IDENTITY_SEALED;
+	}
+	if (!r)
+		*out = steal(&key);
+	return r;
 }
 
 void identity_name(char out[static IDENTITY_NAME_MAX + 1], const char *host_name)

@@ -7,15 +7,30 @@
 #include "crypto/sign.h"
 #include "proto/identity_msg.h"
 
+struct seal_key;
+
+enum identity_news {
+	IDENTITY_AS_BEFORE,
+	IDENTITY_MADE,	 /* there was none */
+	IDENTITY_SEALED, /* it lay open, and does no longer */
+};
+
+/* Outcomes of identity_load(). */
+enum {
+	IDENTITY_E_SEALED = 1, /* it is sealed, and there is no state key */
+	IDENTITY_E_OTHER_KEY,  /* it is sealed under another one */
+};
+
 /*
  * Load the key from dir, or make it when there is none (durable before it is
- * used). *made tells which. 0; -EBADMSG when the file is no key, -EPERM when others
- * may read it; or the errno of reading or writing.
+ * used). With a state key (seal; NULL: none) the file is sealed under it, now if it was not. 0; an
+ * outcome above; -EBADMSG when the file is no key, -EPERM when others may read it; or the errno of
+ * reading or writing.
  */
-int identity_load(struct sign_key **out, const char *dir, bool *made);
+int identity_load(struct sign_key **out, const char *dir, const struct seal_key *seal, enum identity_news *news);
 
-/* Write the key to path, mode 0600, durable when it returns 0; else a negative errno. */
-int identity_save(const struct sign_key *key, const char *path);
+/* Write the key to path, mode 0600, sealed unless seal is NULL; durable when it returns 0, else a negative errno. */
+int identity_save(const struct sign_key *key, const char *path, const struct seal_key *seal);
 /*
  * The key file `from` takes the place of the one at path, whose bytes are overwritten. No
  * `from`: it did so before. 0 or a negative errno.

@@ -9,6 +9,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "event/loop.h"
+#include "service/credential.h"
 #include "service/export.h"
 #include "service/service.h"
 
@@ -39,6 +40,7 @@ struct pairingd {
 	struct pairingd_config *cfg;
 	char name[IDENTITY_NAME_MAX + 1];
 	struct sign_key *key;
+	struct seal_key *seal; /* of secrets at rest; NULL: they are not sealed */
 	struct peers *peers;
 	struct sessions *sessions;
 	struct identity_server *identity;
@@ -58,6 +60,7 @@ static void pairingd_done(struct pairingd *d)
 	loop_timer_free(d->scrub);
 	peers_free(d->peers);
 	sign_key_free(d->key);
+	seal_key_free(d->seal);
 	pairingd_config_free(d->cfg);
 	closep(&d->lock_fd);
 }
@@ -129,21 +132,41 @@ static void on_unscrubbed(int r, void *arg)
 	loop_timer_start(d->scrub, SCRUB_AGAIN_MS);
 }
 
+static void tell_sealed(const char *what)
+{
+	log_event(LOG_NOTICE, &MSG_STATE_SEALED, LOG_NO_FIELDS, "%s sealed under the state key now", what);
+}
+
 static int load_identity(struct service *svc, struct pairingd *d)
 {
-	bool made;
+	enum identity_news news;
 	int r;
 
-	r = identity_load(&d->key, service_state_dir(svc), &made);
+	r = identity_load(&d->key, service_state_dir(svc), d->seal, &news);
+	if (r == IDENTITY_E_SEALED)
+		return service_fail_text(svc, "identity.key is sealed under the credential handfast.state-key, which is "
+					      "missing: put it back (handfast-security(7)); nothing was changed");
+	if (r == IDENTITY_E_OTHER_KEY)
+		return service_fail_text(svc, "identity.key is sealed under another credential handfast.state-key than "
+					      "this one: put the right one back (handfast-security(7)); nothing was changed");
 	if (r == -EBADMSG)
-		return service_fail_text(svc, "identity.key is damaged: it must hold 32 bytes");
+		return service_fail_text(svc, "identity.key is damaged: it must hold 32 bytes, or 84 when it is sealed");
 	if (r == -EPERM)
 		return service_fail_text(svc, "identity.key can be read by others: it must have mode 0600");
 	if (r)
 		return service_fail(svc, r, "cannot load the device identity");
-	if (made)
+	if (news == IDENTITY_MADE)
 		log_event(LOG_NOTICE, &MSG_IDENTITY_MADE, LOG_NO_FIELDS, "made a new device identity");
+	if (news == IDENTITY_SEALED)
+		tell_sealed("the device's identity key is");
 	return 0;
+}
+
+static int load_state_key(struct service *svc, struct pairingd *d)
+{
+	char why[256] = "";
+
+	return credential_state_key(&d->seal, "pairingd", why, sizeof(why)) ? service_fail_text(svc, why) : 0;
 }
 
 static int export(struct export *e, void *arg)
@@ -164,11 +187,15 @@ static int lock_state(struct service *svc, struct pairingd *d)
 static int open_peers(struct service *svc, struct pairingd *d)
 {
 	unsigned int cut_off = 0;
+	char why[512] = "";
+	size_t n_sealed;
 	int r;
 
-	r = peers_open(&d->peers, service_state_dir(svc));
+	r = peers_open_sealed(&d->peers, service_state_dir(svc), d->seal, &n_sealed, why, sizeof(why));
 	if (r > 0)
-		return service_fail_text(svc, peers_outcome_text(r));
+		return service_fail_text(svc, why);
+	if (!r && n_sealed > 0)
+		tell_sealed("roots that wait for pskd are");
 	if (!r)
 		r = loop_timer_new(&d->scrub, service_loop(svc), scrub_again, d);
 	if (!r)
@@ -240,6 +267,8 @@ static int run(struct service *svc)
 
 	choose_name(&d);
 	r = lock_state(svc, &d);
+	if (!r)
+		r = load_state_key(svc, &d);
 	if (!r)
 		r = open_peers(svc, &d);
 	if (!r)

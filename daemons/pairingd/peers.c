@@ -16,6 +16,7 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "base/text.h"
+#include "crypto/seal.h"
 #include "store/store.h"
 
 /* Spent sessions that are remembered: more than a relay gives codes in a day. */
@@ -23,11 +24,14 @@
 
 #define NAME_TRIES 1000
 
+#define ROOT_LEN 32
+
 /* Digits of an id that stand for a peer. */
 #define ID_DIGITS_MIN 8
 
 struct peers {
 	struct store *store;
+	const struct seal_key *key; /* of roots at rest; NULL: they are not sealed */
 	int unscrubbed; /* why what was deleted may still be in the file or its log; 0: it is not */
 	void (*on_unscrubbed)(int r, void *arg);
 	void *arg;
@@ -83,6 +87,10 @@ const char *peers_outcome_text(int outcome)
 		return "the state is damaged";
 	case PEERS_E_LOCKED:
 		return "another pairingd has the state open";
+	case PEERS_E_SEALED:
+		return "roots are sealed, and the credential handfast.state-key is missing";
+	case PEERS_E_OTHER_KEY:
+		return "roots are sealed under another credential handfast.state-key";
 	}
 	return "unknown outcome";
 }
@@ -553,6 +561,60 @@ static void format_candidates(char *out, size_t cap, const struct pairing_identi
 		len += (size_t)snprintf(out + len, cap - len, "%s\n", i->candidates[n]);
 }
 
+/* ---- roots at rest ---- */
+
+/* What is sealed is bound to its row. */
+struct root_context {
+	char what[16];
+	uint8_t id[IDENTITY_ID_LEN];
+	uint8_t tunnel_id[IDENTITY_TUNNEL_ID_LEN];
+};
+
+static struct root_context root_context(const uint8_t *id, const uint8_t *tunnel_id)
+{
+	struct root_context c = { .what = "pairing root" };
+
+	memcpy(c.id, id, sizeof(c.id));
+	memcpy(c.tunnel_id, tunnel_id, sizeof(c.tunnel_id));
+	return c;
+}
+
+static void bind_root(struct peers *p, struct store_stmt *st, int i, const uint8_t *id, const uint8_t *tunnel_id,
+		      const struct secret *root)
+{
+	struct root_context c = root_context(id, tunnel_id);
+	uint8_t blob[ROOT_LEN + SEAL_BLOB_EXTRA];
+
+	if (!p->key || !root || secret_len(root) != ROOT_LEN) {
+		store_bind_blob(st, i, root ? secret_bytes(root) : NULL, root ? secret_len(root) : 0);
+		return;
+	}
+	seal_blob(blob, secret_bytes(root), ROOT_LEN, &c, sizeof(c), p->key);
+	store_bind_blob(st, i, blob, sizeof(blob));
+}
+
+/* 0 with a new secret; PEERS_E_NO_ROOT; -EBADMSG when it is damaged; -ENOMEM. */
+static int read_root(struct peers *p, struct secret **root, struct store_stmt *st, int col, const uint8_t *id,
+		     const uint8_t *tunnel_id)
+{
+	struct root_context c = root_context(id, tunnel_id);
+	uint8_t copy[ROOT_LEN];
+	size_t len = 0;
+	const void *b = store_blob(st, col, &len);
+	int r;
+
+	if (b && seal_is_blob(b, len)) {
+		r = seal_blob_open(root, b, len, &c, sizeof(c), p->key);
+		return r > 0 ? -EBADMSG : r;
+	}
+	if (!b || len != sizeof(copy))
+		return PEERS_E_NO_ROOT;
+	memcpy(copy, b, sizeof(copy));
+	r = secret_take(root, copy, sizeof(copy));
+	wipe(copy, sizeof(copy));
+	return r;
+}
+
 /* root NULL: it came from a backup. */
 static int insert(struct peers *p, const struct peer *peer, const struct secret *root)
 {
@@ -584,7 +646,7 @@ static int insert(struct peers *p, const struct peer *peer, const struct secret 
 	store_bind_int(st, 13, i->port);
 	store_bind_int(st, 14, peer->own_port);
 	store_bind_blob(st, 15, peer->tunnel_id, sizeof(peer->tunnel_id));
-	store_bind_blob(st, 16, root ? secret_bytes(root) : NULL, root ? secret_len(root) : 0);
+	bind_root(p, st, 16, peer->id, peer->tunnel_id, root);
 	store_bind_int(st, 17, peer->active);
 	store_bind_int(st, 18, root == NULL);
 	return run(st);
@@ -712,7 +774,6 @@ int peers_root(struct peers *p, const uint8_t id[static IDENTITY_ID_LEN],
 	       const uint8_t tunnel_id[static IDENTITY_TUNNEL_ID_LEN], struct secret **root)
 {
 	_cleanup_(store_donep) struct store_stmt *st = NULL;
-	uint8_t copy[32];
 	int r;
 
 	r = prepare_tunnel(&st, p, "SELECT root FROM peer WHERE id = ? AND tunnel_id = ?", id, tunnel_id);
@@ -723,11 +784,7 @@ int peers_root(struct peers *p, const uint8_t id[static IDENTITY_ID_LEN],
 		return PEERS_E_NO_SUCH;
 	if (r != STORE_E_ROW)
 		return err_fold(r);
-	if (!read_blob(copy, sizeof(copy), st, 0))
-		return PEERS_E_NO_ROOT;
-	r = secret_take(root, copy, sizeof(copy));
-	wipe(copy, sizeof(copy));
-	return r;
+	return read_root(p, root, st, 0, id, tunnel_id);
 }
 
 int peers_root_moved(struct peers *p, const uint8_t id[static IDENTITY_ID_LEN],
@@ -795,24 +852,137 @@ int peers_import_done(struct peers *p)
 
 /* ---- life ---- */
 
-int peers_open(struct peers **out, const char *dir)
+/* Whose key the file names: 0 with the right one, or with none named and none there; PEERS_E_NO_SUCH: none named, but one is there. */
+static int check_seal(struct peers *p)
+{
+	_cleanup_(store_donep) struct store_stmt *st = NULL;
+	uint8_t id[SEAL_ID_LEN];
+	int r;
+
+	r = store_prepare(&st, p->store, "SELECT key_id FROM sealed");
+	if (r)
+		return err_fold(r);
+	r = store_step(st);
+	if (r == 0)
+		return p->key ? PEERS_E_NO_SUCH : 0;
+	if (r != STORE_E_ROW)
+		return err_fold(r);
+	if (!read_blob(id, sizeof(id), st, 0))
+		return PEERS_E_CORRUPT;
+	if (!p->key)
+		return PEERS_E_SEALED;
+	return memcmp(id, seal_key_id(p->key), sizeof(id)) == 0 ? 0 : PEERS_E_OTHER_KEY;
+}
+
+/* One row whose root lies open. 0; PEERS_E_NO_SUCH: there is none any more. */
+static int seal_one(struct peers *p)
+{
+	_cleanup_(store_donep) struct store_stmt *st = NULL;
+	_cleanup_(store_donep) struct store_stmt *update = NULL;
+	_cleanup_(secret_freep) struct secret *root = NULL;
+	uint8_t id[IDENTITY_ID_LEN], tunnel_id[IDENTITY_TUNNEL_ID_LEN];
+	int r;
+
+	r = store_prepare(&st, p->store, "SELECT root, id, tunnel_id FROM peer WHERE length(root) = 32 LIMIT 1");
+	if (r)
+		return err_fold(r);
+	r = store_step(st);
+	if (r == 0)
+		return PEERS_E_NO_SUCH;
+	if (r != STORE_E_ROW)
+		return err_fold(r);
+	if (!read_blob(id, sizeof(id), st, 1) || !read_blob(tunnel_id, sizeof(tunnel_id), st, 2))
+		return PEERS_E_CORRUPT;
+	r = read_root(p, &root, st, 0, id, tunnel_id);
+	if (r)
+		return r;
+	store_done(steal(&st));
+	r = prepare_tunnel(&update, p, "UPDATE peer SET root = ?3 WHERE id = ?1 AND tunnel_id = ?2", id, tunnel_id);
+	if (r)
+		return r;
+	bind_root(p, update, 3, id, tunnel_id, root);
+	return run(update);
+}
+
+/* All of them, and whose key it was, in one transaction. */
+static int seal_all(struct peers *p, size_t *n_sealed)
+{
+	_cleanup_(transaction_end) struct transaction t = { NULL };
+	size_t n = 0;
+	int r;
+
+	r = transaction_begin(&t, p);
+	while (!r && (r = seal_one(p)) == 0)
+		n++;
+	if (r == PEERS_E_NO_SUCH)
+		r = run_sql_id(p, "INSERT OR REPLACE INTO sealed VALUES (1, ?)", seal_key_id(p->key), SEAL_ID_LEN);
+	if (!r)
+		r = transaction_commit(&t);
+	if (!r)
+		*n_sealed = n;
+	return r;
+}
+
+static int explain(int r, const char *path, int64_t found, char *why, size_t cap)
+{
+	if (r == PEERS_E_NEWER)
+		snprintf(why, cap,
+			 "%s was written by a newer handfast (version %lld, this one knows up to %zu): install that "
+			 "version again, or restore a backup; nothing was changed",
+			 path, (long long)found, ARRAY_SIZE(migrations));
+	else if (r == PEERS_E_SEALED || r == PEERS_E_OTHER_KEY)
+		snprintf(why, cap, "%s: %s: put the right one back (handfast-security(7)); nothing was changed", path,
+			 peers_outcome_text(r));
+	else if (r > 0)
+		snprintf(why, cap, "%s: %s", path, peers_outcome_text(r));
+	return r;
+}
+
+static int open_store(struct peers **out, const char *dir, const struct seal_key *key, bool any_key, size_t *n_sealed,
+		      char *why, size_t cap)
 {
 	_cleanup_(peers_freep) struct peers *p = calloc(1, sizeof(*p));
 	_cleanup_free_ char *path = path_join(dir, "pairings.db");
+	int64_t found = 0;
 	int r;
 
 	if (!p || !path)
 		return -ENOMEM;
-	r = store_open(&p->store, path, migrations, ARRAY_SIZE(migrations));
+	p->key = key;
+	r = fold_store(store_open_version(&p->store, path, migrations, ARRAY_SIZE(migrations), &found));
+	if (!r && !any_key)
+		r = check_seal(p);
+	if (r == PEERS_E_NO_SUCH)
+		r = seal_all(p, n_sealed);
+	if (!r)
+		r = load_failures(p);
 	if (r)
-		return fold_store(r);
-	r = load_failures(p);
-	if (r)
-		return r;
-	/* A stop may have come between a root's deletion and its overwriting. */
+		return explain(r, path, found, why, cap);
+	/* A stop may have come between a root's deletion, or its sealing, and its overwriting. */
 	peers_scrub(p);
 	*out = steal(&p);
 	return 0;
+}
+
+int peers_open(struct peers **out, const char *dir)
+{
+	size_t n_sealed;
+
+	return open_store(out, dir, NULL, false, &n_sealed, NULL, 0);
+}
+
+int peers_open_sealed(struct peers **out, const char *dir, const struct seal_key *key, size_t *n_sealed,
+		      char *why, size_t cap)
+{
+	*n_sealed = 0;
+	return open_store(out, dir, key, false, n_sealed, why, cap);
+}
+
+int peers_open_import(struct peers **out, const char *dir, char *why, size_t cap)
+{
+	size_t n_sealed;
+
+	return open_store(out, dir, NULL, true, &n_sealed, why, cap);
 }
 
 struct peers *peers_free(struct peers *p)

@@ -29,6 +29,8 @@ enum {
 	PEERS_E_NEWER,	    /* the file is of a newer handfast */
 	PEERS_E_CORRUPT,
 	PEERS_E_LOCKED,	    /* another daemon has it */
+	PEERS_E_SEALED,	    /* roots are sealed, and there is no state key */
+	PEERS_E_OTHER_KEY,  /* they are sealed under another one */
 };
 
 struct peer {
@@ -49,6 +51,16 @@ struct peer {
 
 /* In folder dir. 0, PEERS_E_NEWER, _CORRUPT, _LOCKED, or a negative errno. */
 int peers_open(struct peers **out, const char *dir);
+/*
+ * The same with a state key (NULL: none), under which roots are sealed; *n_sealed is how many were
+ * sealed just now. Also PEERS_E_SEALED and PEERS_E_OTHER_KEY. With an outcome, why (cap bytes) has the
+ * sentence. The key is the caller's and must live as long.
+ */
+struct seal_key;
+int peers_open_sealed(struct peers **out, const char *dir, const struct seal_key *key, size_t *n_sealed,
+		      char *why, size_t cap);
+/* For replacing what is there: whether and how roots are sealed does not matter. */
+int peers_open_import(struct peers **out, const char *dir, char *why, size_t cap);
 struct peers *peers_free(struct peers *p);
 DEFINE_CLEANUP(struct peers *, peers_free);
 const char *peers_outcome_text(int outcome);

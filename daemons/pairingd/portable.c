@@ -19,6 +19,7 @@
 #include "base/json.h"
 #include "base/text.h"
 #include "pairingd/identity.h"
+#include "service/credential.h"
 #include "service/export.h"
 #include "service/service.h"
 
@@ -315,12 +316,13 @@ static int import_look(struct import *im)
 		return complain(im->why, sizeof(im->why), "%s: %s", dir, strerror(-im->lock_fd));
 	if (service_check_only(im->svc) && !has_store(dir))
 		return 0;
-	r = peers_open(&im->peers, dir);
+	r = peers_open_import(&im->peers, dir, im->why, sizeof(im->why));
+	if (r > 0)
+		return -1;
 	if (!r)
 		r = peers_each(im->peers, count, &im->replaced);
 	if (r)
-		return complain(im->why, sizeof(im->why), "%s/pairings.db: %s", dir,
-				r > 0 ? peers_outcome_text(r) : strerror(-r));
+		return complain(im->why, sizeof(im->why), "%s/pairings.db: %s", dir, strerror(-r));
 	if (im->replaced && !service_option(im->svc, "replace"))
 		return complain(im->why, sizeof(im->why),
 				"this device has pairings of its own (%zu): --replace puts those of the backup in their place",
@@ -332,8 +334,13 @@ static int import_store(struct import *im)
 {
 	const char *dir = service_state_dir(im->svc);
 	_cleanup_free_ char *path = path_join(dir, NEW_KEY_FILE);
-	int r = path ? identity_save(im->key, path) : -ENOMEM;
+	_cleanup_(seal_key_freep) struct seal_key *seal = NULL;
+	int r;
 
+	/* Without the state key it lies open until the next start, which seals it. */
+	if (credential_state_key(&seal, "pairingd", im->why, sizeof(im->why)))
+		return -1;
+	r = path ? identity_save(im->key, path, seal) : -ENOMEM;
 	if (!r)
 		r = peers_replace(im->peers, im->portable->peers, im->portable->n, &im->portable->own);
 	if (r) {

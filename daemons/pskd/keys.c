@@ -290,6 +290,8 @@ static void compose(struct keys *k)
 	r->tx_limit = (uint32_t)k->block_max;
 	r->rx_limit = k->prototype ? RX_AHEAD : 0;
 	r->handshaken = k->handshaken;
+	/* A handshake finds out what was used since. */
+	r->restored = now->restored && !k->handshaken;
 	r->erase_to = k->edge.to;
 	memcpy(r->edge_sum, k->edge.sum, sizeof(r->edge_sum));
 	r->erased = k->erased;

@@ -193,6 +193,12 @@ static int explain_open(int e, const char *path, char *detail, size_t cap)
 			       path);
 	case LEDGER_E_NEWER:
 		return explain(detail, cap, KEYS_E_LEDGER, "%s was written by a newer handfast", path);
+	case LEDGER_E_SEALED:
+		return explain(detail, cap, KEYS_E_LEDGER,
+			       "%s is sealed under the credential handfast.state-key, which is missing", path);
+	case LEDGER_E_OTHER_KEY:
+		return explain(detail, cap, KEYS_E_LEDGER,
+			       "%s is sealed under another credential handfast.state-key", path);
 	case LEDGER_E_MIXED:
 		return explain(detail, cap, KEYS_E_LEDGER,
 			       "the two records of %s are of different tunnels", path);
@@ -216,6 +222,10 @@ static int check_options(const struct keys *k, const struct keys_options *o, cha
 	if (o->prototype && r->handshaken)
 		return explain(detail, cap, KEYS_E_NEEDS_HANDSHAKE,
 			       "this key material has been used with handshakes and needs them for ever");
+	if (o->prototype && r->restored)
+		return explain(detail, cap, KEYS_E_NEEDS_BURN,
+			       "it came from a backup, and nothing tells what was used since: say from which slot on, "
+			       "--to-slot N, neither side has used it");
 	return 0;
 }
 

@@ -29,32 +29,87 @@
 #include "base/draft.h"
 #include "base/file.h"
 #include "crypto/kdf.h"
+#include "crypto/seal.h"
 #include "crypto/secret.h"
 #include "event/loop.h"
 #include "pskd/keys.h"
 
 static const char magic[] = "handfast ledger\n";
 
-enum { MAGIC_LEN = sizeof(magic) - 1, SUM_AT = LEDGER_BLOCK_LEN - SHA256_LEN };
+enum {
+	MAGIC_LEN = sizeof(magic) - 1,
+	SUM_AT = LEDGER_BLOCK_LEN - SHA256_LEN,
+	/* hello_key and the two chains, in this order, when they are sealed */
+	SECRETS_LEN = 32 + 32 + 32,
+	FLAG_SEALED = 1,
+	FLAG_RESTORED = 2,
+};
+
+static const struct seal_key *state_key;
+
+void ledger_use_key(const struct seal_key *key)
+{
+	state_key = key;
+}
 
 /* ---- format ---- */
 
-void ledger_encode(uint8_t block[static LEDGER_BLOCK_LEN], const struct ledger_record *r)
+/* After the clear part: the key's id, and what seal_make() gives, bound to all before it. */
+static void seal_secrets(struct wbuf *w, const struct ledger_record *r, const struct seal_key *key)
 {
+	uint8_t secrets[SECRETS_LEN], sealed[SECRETS_LEN + SEAL_EXTRA];
+
+	memcpy(secrets, r->hello_key, 32);
+	memcpy(secrets + 32, r->tx_chain, 32);
+	memcpy(secrets + 64, r->rx_chain, 32);
+	wbuf_put(w, seal_key_id(key), SEAL_ID_LEN);
+	seal_make(sealed, secrets, sizeof(secrets), w->base, w->len, key);
+	wipe(secrets, sizeof(secrets));
+	wbuf_put(w, sealed, sizeof(sealed));
+}
+
+static int open_secrets(struct ledger_record *r, const uint8_t *block, struct rbuf *b)
+{
+	uint8_t id[SEAL_ID_LEN], secrets[SECRETS_LEN];
+	const uint8_t *sealed;
+	size_t clear;
+
+	rbuf_get(b, id, sizeof(id));
+	clear = (size_t)(b->p - block);
+	sealed = rbuf_view(b, SECRETS_LEN + SEAL_EXTRA);
+	if (!state_key || !sealed)
+		return LEDGER_E_SEALED;
+	if (memcmp(id, seal_key_id(state_key), sizeof(id)) != 0)
+		return LEDGER_E_OTHER_KEY;
+	if (seal_open(secrets, sealed, SECRETS_LEN + SEAL_EXTRA, block, clear, state_key))
+		return LEDGER_E_BROKEN;
+	memcpy(r->hello_key, secrets, 32);
+	memcpy(r->tx_chain, secrets + 32, 32);
+	memcpy(r->rx_chain, secrets + 64, 32);
+	wipe(secrets, sizeof(secrets));
+	return 0;
+}
+
+static void encode(uint8_t block[static LEDGER_BLOCK_LEN], const struct ledger_record *r,
+		   const struct seal_key *key)
+{
+	static const uint8_t zeros[32];
+	uint8_t flags = (uint8_t)((key ? FLAG_SEALED : 0) | (r->restored ? FLAG_RESTORED : 0));
 	struct wbuf w;
 
 	memset(block, 0, LEDGER_BLOCK_LEN);
 	wbuf_init(&w, block, SUM_AT);
 	wbuf_put(&w, magic, MAGIC_LEN);
-	wbuf_be32(&w, LEDGER_VERSION);
+	/* What an older handfast can read, it may. */
+	wbuf_be32(&w, flags ? LEDGER_VERSION : 1);
 	wbuf_be64(&w, r->generation);
 	wbuf_u8(&w, r->kind);
 	wbuf_u8(&w, r->role);
 	wbuf_u8(&w, r->handshaken);
-	wbuf_u8(&w, 0);
+	wbuf_u8(&w, flags);
 	wbuf_put(&w, r->fingerprint, sizeof(r->fingerprint));
 	wbuf_put(&w, r->tunnel_id, sizeof(r->tunnel_id));
-	wbuf_put(&w, r->hello_key, sizeof(r->hello_key));
+	wbuf_put(&w, key ? zeros : r->hello_key, 32);
 	wbuf_be64(&w, r->slots_total);
 	wbuf_put(&w, r->table_sum, sizeof(r->table_sum));
 	wbuf_be64(&w, r->tx_next);
@@ -66,10 +121,22 @@ void ledger_encode(uint8_t block[static LEDGER_BLOCK_LEN], const struct ledger_r
 	wbuf_be64(&w, r->erase_to);
 	wbuf_be64(&w, r->erased);
 	wbuf_put(&w, r->edge_sum, sizeof(r->edge_sum));
-	wbuf_put(&w, r->tx_chain, sizeof(r->tx_chain));
-	wbuf_put(&w, r->rx_chain, sizeof(r->rx_chain));
+	wbuf_put(&w, key ? zeros : r->tx_chain, 32);
+	wbuf_put(&w, key ? zeros : r->rx_chain, 32);
+	if (key)
+		seal_secrets(&w, r, key);
 	assert(wbuf_ok(&w));
 	sha256(block + SUM_AT, block, SUM_AT);
+}
+
+void ledger_encode(uint8_t block[static LEDGER_BLOCK_LEN], const struct ledger_record *r)
+{
+	encode(block, r, state_key);
+}
+
+void ledger_encode_plain(uint8_t block[static LEDGER_BLOCK_LEN], const struct ledger_record *r)
+{
+	encode(block, r, NULL);
 }
 
 /* A checksum is no signature: what a record claims must also make sense. */
@@ -97,9 +164,10 @@ static bool record_is_sane(const struct ledger_record *r)
 
 int ledger_decode(struct ledger_record *r, const uint8_t block[static LEDGER_BLOCK_LEN])
 {
-	uint8_t sum[SHA256_LEN], found[MAGIC_LEN], handshaken, reserved;
+	uint8_t sum[SHA256_LEN], found[MAGIC_LEN], handshaken, flags, reserved = 0;
 	struct rbuf b;
 	uint32_t version;
+	int e = 0;
 
 	sha256(sum, block, SUM_AT);
 	if (memcmp(sum, block + SUM_AT, sizeof(sum)) != 0)
@@ -112,6 +180,7 @@ int ledger_decode(struct ledger_record *r, const uint8_t block[static LEDGER_BLO
 	if (memcmp(found, magic, MAGIC_LEN) != 0 || version == 0)
 		return LEDGER_E_BROKEN;
 	/* Magic, version and checksum stay where they are in every version to come. */
+	r->version = version;
 	if (version > LEDGER_VERSION)
 		return LEDGER_E_NEWER;
 
@@ -119,7 +188,7 @@ int ledger_decode(struct ledger_record *r, const uint8_t block[static LEDGER_BLO
 	r->kind = rbuf_u8(&b);
 	r->role = rbuf_u8(&b);
 	handshaken = rbuf_u8(&b);
-	reserved = rbuf_u8(&b);
+	flags = rbuf_u8(&b);
 	rbuf_get(&b, r->fingerprint, sizeof(r->fingerprint));
 	rbuf_get(&b, r->tunnel_id, sizeof(r->tunnel_id));
 	rbuf_get(&b, r->hello_key, sizeof(r->hello_key));
@@ -137,12 +206,18 @@ int ledger_decode(struct ledger_record *r, const uint8_t block[static LEDGER_BLO
 	rbuf_get(&b, r->tx_chain, sizeof(r->tx_chain));
 	rbuf_get(&b, r->rx_chain, sizeof(r->rx_chain));
 	r->handshaken = handshaken;
+	r->sealed = flags & FLAG_SEALED;
+	r->restored = flags & FLAG_RESTORED;
+	if ((version == 1) != (flags == 0) || flags > (FLAG_SEALED | FLAG_RESTORED))
+		return LEDGER_E_BROKEN;
+	if (r->sealed)
+		e = open_secrets(r, block, &b);
 
 	while (b.left > 0)
 		reserved |= rbuf_u8(&b);
 	if (handshaken > 1 || reserved || !record_is_sane(r))
 		return LEDGER_E_BROKEN;
-	return 0;
+	return e;
 }
 
 void ledger_state_wipe(struct ledger_state *s)
@@ -159,6 +234,21 @@ static bool is_same_material(const struct ledger_record *a, const struct ledger_
 	       bytes_equal(a->hello_key, b->hello_key, sizeof(a->hello_key));
 }
 
+/* What one record alone is enough for to refuse both. */
+static int worst(const int found[static 2], const struct ledger_record rec[static 2], struct ledger_state *s)
+{
+	static const int refused[] = { LEDGER_E_NEWER, LEDGER_E_OTHER_KEY, LEDGER_E_SEALED };
+
+	for (size_t i = 0; i < ARRAY_SIZE(refused); i++)
+		for (unsigned int at = 0; at < 2; at++)
+			if (found[at] == refused[i]) {
+				memset(s, 0, sizeof(*s));
+				s->newest = rec[at];
+				return refused[i];
+			}
+	return 0;
+}
+
 static bool is_newer(const struct ledger_record *a, const struct ledger_record *b)
 {
 	if (a->generation != b->generation)
@@ -168,8 +258,8 @@ static bool is_newer(const struct ledger_record *a, const struct ledger_record *
 
 int ledger_judge(struct ledger_state *s, const uint8_t *data, size_t len)
 {
-	struct ledger_record rec[2];
-	int found[2], r = 0;
+	struct ledger_record rec[2] = { 0 };
+	int found[2], r;
 	unsigned int at;
 
 	for (unsigned int i = 0; i < 2; i++) {
@@ -177,8 +267,9 @@ int ledger_judge(struct ledger_state *s, const uint8_t *data, size_t len)
 				   ledger_decode(&rec[i], data + i * LEDGER_BLOCK_LEN) :
 				   LEDGER_E_BROKEN;
 	}
-	if (found[0] == LEDGER_E_NEWER || found[1] == LEDGER_E_NEWER) {
-		r = LEDGER_E_NEWER;
+	r = worst(found, rec, s);
+	if (r) {
+		/* said already */
 	} else if (found[0] && found[1]) {
 		r = LEDGER_E_BROKEN;
 	} else if (!found[0] && !found[1] && !is_same_material(&rec[0], &rec[1])) {
@@ -188,6 +279,7 @@ int ledger_judge(struct ledger_state *s, const uint8_t *data, size_t len)
 		memset(s, 0, sizeof(*s));
 		s->newest = rec[at];
 		s->newest_at = at;
+		s->any_plain = (!found[0] && !rec[0].sealed) || (!found[1] && !rec[1].sealed);
 		s->other_ok = !found[!at] && rec[!at].generation + 1 == rec[at].generation;
 		if (s->other_ok)
 			s->other = rec[!at];
@@ -548,8 +640,16 @@ static bool is_twin(int dir_fd, const char *name, const struct stat *own,
 	if (secret_new(&data, LEDGER_LEN, &bytes) || secret_new(&state_secret, sizeof(*state), &p))
 		return false;
 	state = (void *)p;
-	if (read_blocks(fd, bytes, &len) || ledger_judge(state, bytes, len))
+	if (read_blocks(fd, bytes, &len))
 		return false;
+	switch (ledger_judge(state, bytes, len)) {
+	case 0:
+	case LEDGER_E_SEALED:
+	case LEDGER_E_OTHER_KEY:
+		break;
+	default:
+		return false;
+	}
 	return memcmp(state->newest.fingerprint, fingerprint, 32) == 0;
 }
 
@@ -573,4 +673,150 @@ int ledger_find_twin(const char *dir, const char *own, const uint8_t fingerprint
 	}
 	closedir(d);
 	return r;
+}
+
+/* ---- before the first is used ---- */
+
+static bool is_ledger_name(const char *name)
+{
+	size_t len = strlen(name);
+
+	return len > 7 && strcmp(name + len - 7, ".ledger") == 0;
+}
+
+/* Who may not have it is told why; what is broken is told when its tunnel is opened. */
+static int refuse(int found, const struct ledger_record *r, const char *path, char *why, size_t cap)
+{
+	switch (found) {
+	case LEDGER_E_NEWER:
+		snprintf(why, cap,
+			 "%s was written by a newer handfast (version %u, this one knows up to %d): install that "
+			 "version again, or restore a backup; nothing was changed",
+			 path, r->version, LEDGER_VERSION);
+		return 1;
+	case LEDGER_E_SEALED:
+		snprintf(why, cap,
+			 "%s is sealed under the credential handfast.state-key, which is missing: put it back "
+			 "(handfast-security(7)); nothing was changed",
+			 path);
+		return 1;
+	case LEDGER_E_OTHER_KEY:
+		snprintf(why, cap,
+			 "%s is sealed under another credential handfast.state-key than this one: put the right "
+			 "one back (handfast-security(7)); nothing was changed",
+			 path);
+		return 1;
+	default:
+		return 0;
+	}
+}
+
+int ledger_look(const char *path, struct ledger_state *s)
+{
+	_cleanup_(secret_freep) struct secret *data = NULL;
+	_cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+	uint8_t *bytes;
+	struct stat st;
+	size_t len;
+	int r;
+
+	if (fd < 0 || fstat(fd, &st) < 0)
+		return -errno;
+	if (!S_ISREG(st.st_mode))
+		return -EINVAL;
+	r = secret_new(&data, LEDGER_LEN, &bytes);
+	if (!r)
+		r = read_blocks(fd, bytes, &len);
+	return r ? r : ledger_judge(s, bytes, len);
+}
+
+/*
+ * The newest record again, twice: then both are sealed. Nothing is reserved by it, and nobody uses the
+ * ledger meanwhile. When the other record is lost, it may have been the newer one: that stays known, by a
+ * gap in the generations.
+ */
+static int seal_file(const char *path, struct ledger_state *s)
+{
+	_cleanup_(ledger_closep) struct ledger *l = NULL;
+	int r = ledger_open(&l, path, s);
+
+	for (unsigned int i = 0; !r && i < 2; i++) {
+		if (!s->other_ok)
+			l->generation++;
+		r = ledger_write(l, &s->newest);
+	}
+	return r;
+}
+
+static int each_ledger(const char *dir, struct ledger_state *s, size_t *sealed, char *why, size_t cap)
+{
+	DIR *d = opendir(dir);
+	struct dirent *e;
+	int r = 0;
+
+	if (!d)
+		return errno == ENOENT ? 0 : -errno;
+	while (!r && (e = readdir(d))) {
+		_cleanup_free_ char *path = is_ledger_name(e->d_name) ? path_join(dir, e->d_name) : NULL;
+		int found;
+
+		if (!path)
+			continue;
+		found = ledger_look(path, s);
+		r = refuse(found, &s->newest, path, why, cap);
+		if (r || !sealed || !state_key || found || !s->any_plain)
+			continue;
+		r = seal_file(path, s);
+		*sealed += r == 0;
+		/* Another process has it: that one seals it. */
+		if (r == -EWOULDBLOCK || r > 0)
+			r = 0;
+	}
+	closedir(d);
+	return r;
+}
+
+int ledgers_prepare(const char *dir, size_t *sealed, char *why, size_t cap)
+{
+	_cleanup_(secret_freep) struct secret *mem = NULL;
+	uint8_t *bytes;
+	int r = secret_new(&mem, sizeof(struct ledger_state), &bytes);
+
+	*sealed = 0;
+	if (!r)
+		r = each_ledger(dir, (void *)bytes, NULL, why, cap);
+	return r ? r : each_ledger(dir, (void *)bytes, sealed, why, cap);
+}
+
+int ledger_burn_restored(const char *path, uint64_t to_slot)
+{
+	_cleanup_(ledger_closep) struct ledger *l = NULL;
+	_cleanup_(secret_freep) struct secret *mem = NULL;
+	struct ledger_state *s;
+	struct ledger_record *n;
+	uint64_t to, used;
+	uint8_t *bytes;
+	int r = secret_new(&mem, sizeof(*s), &bytes);
+
+	if (r)
+		return r;
+	s = (void *)bytes;
+	n = &s->newest;
+	r = ledger_open(&l, path, s);
+	if (r)
+		return r;
+	if (!n->restored || n->kind != LEDGER_FILE)
+		return -EINVAL;
+	used = n->tx_reserved > n->rx_mark ? n->tx_reserved : n->rx_mark;
+	if (!s->other_ok)
+		used += n->tx_limit > n->rx_limit ? n->tx_limit : n->rx_limit;
+	if (to_slot >= n->slots_total || to_slot * SLOT_PACKETS < used)
+		return -ERANGE;
+	to = to_slot * SLOT_PACKETS;
+	n->tx_next = n->tx_reserved = n->rx_mark = to;
+	n->rx_high = to ? to - 1 : LEDGER_NONE;
+	n->restored = false;
+	/* Both records: neither says any longer that less may be used. */
+	r = ledger_write(l, n);
+	return r ? r : ledger_write(l, n);
 }

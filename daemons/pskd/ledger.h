@@ -18,7 +18,7 @@
 
 #define LEDGER_BLOCK_LEN 4096
 #define LEDGER_LEN (2 * LEDGER_BLOCK_LEN)
-#define LEDGER_VERSION 1
+#define LEDGER_VERSION 2
 #define LEDGER_SEQ_MAX (UINT64_C(1) << 62) /* every sequence is below */
 #define LEDGER_TX_LIMIT_MAX (UINT64_C(1) << 20)
 #define LEDGER_RX_LIMIT_MAX 65536
@@ -28,6 +28,9 @@ enum ledger_kind { LEDGER_FILE = 1, LEDGER_ROOT = 2 };
 
 /* Holds secrets (hello_key, chains): wipe it. */
 struct ledger_record {
+	/* As it was read; what is written depends on what there is to say. */
+	uint32_t version;
+	bool sealed;
 	uint64_t generation;
 	/* What never changes. */
 	uint8_t kind;
@@ -39,6 +42,7 @@ struct ledger_record {
 	uint8_t table_sum[32];	 /* SHA-256 of the table of chunk hashes; zero for a root */
 	/* What does. */
 	bool handshaken;
+	bool restored; /* made from a backup: more may have been used since than this says */
 	uint64_t tx_next;     /* next to be sent when this was written */
 	uint64_t tx_reserved; /* sequences below may have been sent */
 	uint32_t tx_limit;
@@ -58,17 +62,32 @@ static inline uint64_t ledger_slot(uint64_t seq)
 	return seq / 1000;
 }
 
-/* ---- the format: pure ---- */
+/*
+ * From now on the secrets of every record that is written are sealed under this
+ * key, and sealed ones are opened with it; NULL: neither. One for the process, set before
+ * the first ledger is opened; it must live as long.
+ */
+struct seal_key;
+void ledger_use_key(const struct seal_key *key);
+
+/* ---- the format: pure but for that key ---- */
 
 /* Outcomes of reading a ledger. */
 enum {
 	LEDGER_E_BROKEN = 1, /* a record: no magic, wrong checksum, or values that contradict each other; a ledger: both are */
 	LEDGER_E_NEWER,	     /* written by a newer handfast */
+	LEDGER_E_SEALED,     /* its secrets are sealed, and there is no key */
+	LEDGER_E_OTHER_KEY,  /* they are sealed under another key */
 	LEDGER_E_MIXED,	     /* two whole records of different material: not one tunnel's ledger */
 };
 
 void ledger_encode(uint8_t block[static LEDGER_BLOCK_LEN], const struct ledger_record *r);
-/* 0, LEDGER_E_BROKEN or LEDGER_E_NEWER. *r may be written in part unless 0. */
+/* The same without the key, whether there is one or not: for what leaves this machine. */
+void ledger_encode_plain(uint8_t block[static LEDGER_BLOCK_LEN], const struct ledger_record *r);
+/*
+ * 0, LEDGER_E_BROKEN, _NEWER (with r->version), _SEALED or _OTHER_KEY (with all that is no
+ * secret). *r may be written in part unless 0.
+ */
 int ledger_decode(struct ledger_record *r, const uint8_t block[static LEDGER_BLOCK_LEN]);
 
 /* Both records, judged. */
@@ -76,13 +95,15 @@ struct ledger_state {
 	struct ledger_record newest;
 	struct ledger_record other; /* when other_ok */
 	unsigned int newest_at;	    /* block 0 or 1 */
+	bool any_plain;		    /* a whole record's secrets are not sealed */
 	bool other_ok; /* false: the other block is broken or does not directly precede newest */
 };
 void ledger_state_wipe(struct ledger_state *s);
 
 /*
  * Judge what a ledger file holds; len may be short (the rest is missing). 0,
- * LEDGER_E_BROKEN (no whole record at all), LEDGER_E_NEWER or LEDGER_E_MIXED.
+ * LEDGER_E_BROKEN (no whole record at all), LEDGER_E_NEWER, _SEALED, _OTHER_KEY (one of the
+ * records is; s->newest is that one, as far as it was read) or LEDGER_E_MIXED.
  */
 int ledger_judge(struct ledger_state *s, const uint8_t *data, size_t len);
 
@@ -137,3 +158,20 @@ DEFINE_CLEANUP(struct ledger *, ledger_close);
  */
 int ledger_find_twin(const char *dir, const char *own, const uint8_t fingerprint[static 32],
 		     char *name, size_t name_cap);
+
+/* Read and judge without a lock: what is being written meanwhile is an other that is not ok. As ledger_judge(), or a negative errno. */
+int ledger_look(const char *path, struct ledger_state *s);
+
+/*
+ * Before any ledger of dir is used: refuse the whole folder when one of them is of a newer handfast,
+ * or sealed under a key that is not ours; then, with a key, seal what is not, and count those in
+ * *sealed. 0; 1 with the sentence in why (cap bytes), nothing having changed; or a negative errno.
+ */
+int ledgers_prepare(const char *dir, size_t *sealed, char *why, size_t cap);
+
+/*
+ * A ledger that came from a backup and is not open: it counts from slot to_slot on, in both
+ * directions, and as any other. 0; a LEDGER_E_ outcome; -ERANGE when the slot is not after all that may have been
+ * used, or there is none such; -EINVAL when the ledger did not come from a backup; another negative errno.
+ */
+int ledger_burn_restored(const char *path, uint64_t to_slot);

@@ -311,7 +311,7 @@ static json_t *pairing_to_json(const struct spec *s)
 json_t *spec_to_json(const struct spec *s)
 {
 	static const char *const origins[] = { "declared", "made", "paired" };
-	json_t *j = json_pack("{s:i, s:s, s:s, s:s}", "version", 1, "origin", origins[s->origin], "ledger",
+	json_t *j = json_pack("{s:i, s:s, s:s, s:s}", "version", SPEC_VERSION, "origin", origins[s->origin], "ledger",
 			      s->ledger, "last_endpoint", s->last_endpoint);
 
 	if (!j)
@@ -385,7 +385,7 @@ int spec_from_json(struct spec **out, const char *name, const json_t *j)
 	int r;
 
 	if (!origin || !ledger || strlen(ledger) >= sizeof(s->ledger) || strchr(ledger, '/') ||
-	    json_get_int(j, "version", 0) != 1)
+	    json_get_int(j, "version", 0) != SPEC_VERSION)
 		return -EBADMSG;
 	r = new_spec(&s, name, SPEC_DECLARED);
 	if (r)

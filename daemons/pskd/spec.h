@@ -18,6 +18,7 @@ struct json_t;
 
 #define SPEC_NAME_MAX 32
 #define SPEC_PORT 7200
+#define SPEC_VERSION 1 /* of what is kept in state */
 
 enum spec_origin { SPEC_DECLARED, SPEC_MADE, SPEC_PAIRED };
 

@@ -116,6 +116,44 @@ int tunnel_store_each(const struct tunnel_store *s, void (*fn)(struct spec **spe
 	return 0;
 }
 
+static int check_file(const struct tunnel_store *s, const char *file, char *why, size_t cap)
+{
+	_cleanup_free_ char *path = path_join(s->tunnels_dir, file), *text = NULL;
+	_cleanup_json_ json_t *j = NULL;
+	int64_t version;
+	size_t len;
+
+	/* What cannot be read is told when it is to be used. */
+	if (!path || file_read(&text, &len, path, FILE_MAX) || json_parse(&j, text, len, &limits))
+		return 0;
+	version = json_get_int(j, "version", 0);
+	if (version <= SPEC_VERSION)
+		return 0;
+	snprintf(why, cap,
+		 "%s was written by a newer handfast (version %lld, this one knows up to %d): install that version "
+		 "again, or restore a backup; nothing was changed",
+		 path, (long long)version, SPEC_VERSION);
+	return 1;
+}
+
+int tunnel_store_check(const struct tunnel_store *s, char *why, size_t cap)
+{
+	DIR *d = opendir(s->tunnels_dir);
+	const struct dirent *e;
+	int r = 0;
+
+	if (!d)
+		return -errno;
+	while (!r && (e = readdir(d))) {
+		size_t len = strlen(e->d_name);
+
+		if (len > strlen(SUFFIX) && strcmp(e->d_name + len - strlen(SUFFIX), SUFFIX) == 0)
+			r = check_file(s, e->d_name, why, cap);
+	}
+	closedir(d);
+	return r;
+}
+
 char *tunnel_store_ledger_path(const struct tunnel_store *s, const char *ledger)
 {
 	return path_join(s->ledgers_dir, ledger);

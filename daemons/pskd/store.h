@@ -20,3 +20,8 @@ int tunnel_store_each(const struct tunnel_store *s, void (*fn)(struct spec **spe
 		      void (*on_bad)(const char *path, int r, void *arg), void *arg);
 /* "STATE/ledgers/NAME", NULL without memory. */
 char *tunnel_store_ledger_path(const struct tunnel_store *s, const char *ledger);
+/*
+ * Refuse the whole folder when one of its files is of a newer handfast. 0, 1 with the sentence in
+ * why (cap bytes), or a negative errno.
+ */
+int tunnel_store_check(const struct tunnel_store *s, char *why, size_t cap);

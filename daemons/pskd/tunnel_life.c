@@ -12,6 +12,7 @@
 #include "base/log.h"
 #include "pskd/drop_log.h"
 #include "pskd/identity_client.h"
+#include "pskd/ledger.h"
 #include "pskd/store.h"
 #include "pskd/tunnel_internal.h"
 
@@ -554,11 +555,37 @@ int tunnel_begin(struct tunnel *t)
 	return 0;
 }
 
+/* One that came from a backup and may not start before somebody says from where on. */
+static int burn_restored(struct tunnel *t, uint64_t to_slot, uint64_t *burned, struct tunnel_error *e)
+{
+	_cleanup_free_ char *path = tunnel_store_ledger_path(t->ctx.store, t->spec->ledger);
+	int r = path ? ledger_burn_restored(path, to_slot) : -ENOMEM;
+
+	if (r == -EINVAL)
+		tunnel_error_set(e, E(NeedsBurn), "Bring the tunnel up first.", "%s is not up", name_of(t));
+	else if (r == -ERANGE)
+		tunnel_error_set(e, E(NeedsBurn), "Take a higher one, or a new key file.",
+				 "slot %llu of %s may have been used, or there is none such",
+				 (unsigned long long)to_slot, name_of(t));
+	else if (r)
+		tunnel_error_set(e, E(StorageFailed), NULL, "the ledger of %s cannot be written: %s", name_of(t),
+				 strerror(r < 0 ? -r : EIO));
+	if (r)
+		return -1;
+	*burned = 0;
+	note(t, LOG_NOTICE, &MSG_TUNNEL_BURNED, NULL, NULL, "key material was given up as asked");
+	if (t->spec->enabled)
+		tunnel_start(t);
+	return 0;
+}
+
 int tunnel_burn(struct tunnel *t, uint64_t to_slot, uint64_t *burned, struct tunnel_error *e)
 {
 	uint64_t tx = to_slot, rx = 0, before;
 	int r;
 
+	if (!t->keys && to_slot != UINT64_MAX && t->spec->ledger[0])
+		return burn_restored(t, to_slot, burned, e);
 	if (!t->keys) {
 		tunnel_error_set(e, E(NeedsBurn), "Bring the tunnel up first.", "%s is not up", name_of(t));
 		return -1;

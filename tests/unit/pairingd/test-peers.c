@@ -340,12 +340,12 @@ TEST(the_identity_is_made_once_and_read_by_nobody_else)
 	struct sign_public pa, pb;
 	char path[256];
 	struct stat st;
-	bool made;
+	enum identity_news news;
 
-	CHECK_EQ(identity_load(&a, test_tmpdir(), &made), 0);
-	CHECK(made);
-	CHECK_EQ(identity_load(&b, test_tmpdir(), &made), 0);
-	CHECK(!made);
+	CHECK_EQ(identity_load(&a, test_tmpdir(), NULL, &news), 0);
+	CHECK_EQ(news, IDENTITY_MADE);
+	CHECK_EQ(identity_load(&b, test_tmpdir(), NULL, &news), 0);
+	CHECK_EQ(news, IDENTITY_AS_BEFORE);
 	sign_key_public(a, &pa);
 	sign_key_public(b, &pb);
 	CHECK_MEM(pa.b, pb.b, sizeof(pa.b));
@@ -355,10 +355,10 @@ TEST(the_identity_is_made_once_and_read_by_nobody_else)
 	CHECK_EQ(stat(path, &st), 0);
 	CHECK_EQ(st.st_mode & 0777, 0600);
 	CHECK_EQ(chmod(path, 0644), 0);
-	CHECK_EQ(identity_load(&a, test_tmpdir(), &made), -1);
+	CHECK_EQ(identity_load(&a, test_tmpdir(), NULL, &news), -1);
 	CHECK_EQ(chmod(path, 0600), 0);
 	CHECK_EQ(truncate(path, 31), 0);
-	CHECK_EQ(identity_load(&a, test_tmpdir(), &made), -74);
+	CHECK_EQ(identity_load(&a, test_tmpdir(), NULL, &news), -74);
 }
 
 TEST(host_names_become_device_names)

@@ -729,7 +729,7 @@ TEST(a_ledger_of_a_newer_version_is_refused)
 	end_init(&a, "a", KEYS_INITIATOR);
 	end_create_root(&a);
 	ledger_save(&a, &s);
-	s.b[19]++;
+	s.b[19] = LEDGER_VERSION + 1;
 	sha256(s.b + LEDGER_BLOCK_LEN - 32, s.b, LEDGER_BLOCK_LEN - 32);
 	ledger_restore(&a, &s);
 	CHECK_EQ(end_try_open(&a), KEYS_E_LEDGER);
