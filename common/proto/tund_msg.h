@@ -2,6 +2,8 @@
  * The TUN helper's socket (RUNTIME/tund.sock, SOCK_SEQPACKET): one request a
  * datagram, one reply each. Only pskd's user and root may connect. The device
  * is not persistent: it lives as long as the descriptor that the reply passes.
+ * TUND_CONFIGURE is for a device made over the same connection, or for one whose
+ * descriptor comes with the request.
  */
 #pragma once
 

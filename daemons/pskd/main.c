@@ -7,27 +7,47 @@
 
 #include "base/cleanup.h"
 #include "base/file.h"
+#include "base/log.h"
+#include "service/credential.h"
+#include "service/export.h"
 #include "service/service.h"
 
 #include "pskd/config.h"
 #include "pskd/control.h"
+#include "pskd/ledger.h"
 #include "pskd/metrics.h"
+#include "pskd/portable.h"
+#include "pskd/store.h"
 #include "pskd/tunnels.h"
+
+static const struct service_option own_options[] = {
+	{ "import", NULL, "take state from a backup on standard input, and end" },
+	{ "replace", NULL, "with --import: also in place of existing tunnels" },
+	{ NULL, NULL, NULL },
+};
 
 static const struct service_info info = {
 	.name = "pskd",
 	.summary = "encrypted tunnels keyed from pairings and key files",
+	.options = own_options,
 };
 
 /* The configuration, with what depends on where things are. */
 struct settings {
 	struct pskd_config cfg;
 	struct tunnels *tunnels;
+	struct seal_key *key; /* of secrets at rest; NULL: they are not sealed */
+	struct export_server *export;
+	int lock_fd; /* of the state folder: no import meanwhile */
 };
 
 static void settings_done(struct settings *s)
 {
+	export_server_free(s->export);
 	tunnels_free(s->tunnels);
+	ledger_use_key(NULL);
+	seal_key_free(s->key);
+	closep(&s->lock_fd);
 	config_done(&pskd_schema, &s->cfg);
 }
 
@@ -113,31 +133,80 @@ static void on_status(json_t *details, void *arg)
 	json_object_set_new(details, "up", json_integer(up));
 }
 
+static int export(struct export *e, void *arg)
+{
+	return portable_export(e, service_state_dir(arg));
+}
+
+static int refuse_state(struct service *svc, int r, const char *why)
+{
+	return r > 0 ? service_fail_text(svc, why) : service_fail(svc, r, "cannot open the state");
+}
+
+/* Before anything of it is used: what is newer, or sealed for others, is left alone. Returns an exit code. */
+static int prepare_state(struct service *svc, struct settings *s)
+{
+	_cleanup_(tunnel_store_done) struct tunnel_store store = { 0 };
+	char why[512] = "";
+	size_t sealed = 0;
+	int r;
+
+	s->lock_fd = state_lock(service_state_dir(svc), false);
+	if (s->lock_fd < 0)
+		return refuse_state(svc, s->lock_fd == -EWOULDBLOCK ? 1 : s->lock_fd,
+				    "a backup is being restored into the state folder");
+	if (credential_state_key(&s->key, "pskd", why, sizeof(why)))
+		return service_fail_text(svc, why);
+	ledger_use_key(s->key);
+	r = portable_finish_import(service_state_dir(svc));
+	if (!r)
+		r = tunnel_store_init(&store, service_state_dir(svc));
+	if (!r)
+		r = tunnel_store_check(&store, why, sizeof(why));
+	if (!r)
+		r = ledgers_prepare(store.ledgers_dir, &sealed, why, sizeof(why));
+	if (r)
+		return refuse_state(svc, r, why);
+	if (sealed > 0)
+		log_event(LOG_NOTICE, &MSG_STATE_SEALED, LOG_NO_FIELDS,
+			  "the secrets of %zu ledgers are sealed under the state key now", sealed);
+	return 0;
+}
+
 static int run(struct service *svc)
 {
-	_cleanup_(settings_done) struct settings s = { 0 };
+	_cleanup_(settings_done) struct settings s = { .lock_fd = -1 };
 	_cleanup_(control_freep) struct control *control = NULL;
 	struct config_error err = { "" };
 	struct tunnels_options o;
 	int r;
 
+	if (service_option(svc, "import"))
+		return portable_import(svc);
 	r = load(&s.cfg, svc, &err);
 	if (r)
 		return service_fail_config(svc, err.text);
 	if (service_check_only(svc))
 		return tunnels_check_dir(s.cfg.tunnels_dir, &err) ? service_fail_config(svc, err.text) : 0;
 
+	r = prepare_state(svc, &s);
+	if (r)
+		return r;
 	o = (struct tunnels_options){ .loop = service_loop(svc), .state_dir = service_state_dir(svc),
 				      .tund_socket = s.cfg.tund_socket,
 				      .identity_socket = s.cfg.identity_socket,
 				      .max_tunnels = s.cfg.max_tunnels,
-				      .start_paired = s.cfg.start_paired };
+				      .start_paired = s.cfg.start_paired,
+				      .fds = service_fds(svc) };
 	r = tunnels_new(&s.tunnels, &o);
 	if (r)
 		return service_fail(svc, r, "cannot open the state");
 	r = tunnels_declare(s.tunnels, s.cfg.tunnels_dir, &err);
 	if (r)
 		return service_fail_config(svc, err.text);
+	r = export_server_new(&s.export, service_loop(svc), service_runtime_dir(svc), "pskd", export, svc);
+	if (r)
+		return service_fail(svc, r, "cannot open the socket for backups");
 	r = control_new(&control, svc, s.tunnels);
 	if (r)
 		return service_fail(svc, r, "cannot serve the control interface");

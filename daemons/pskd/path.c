@@ -227,6 +227,11 @@ const struct udp *path_udp(const struct path *p)
 	return &p->o.udp;
 }
 
+int path_tun_fd(const struct path *p)
+{
+	return p->o.tun_fd;
+}
+
 uint64_t path_rx_next(const struct path *p)
 {
 	return replay_next(p->replay);

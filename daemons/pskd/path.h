@@ -97,6 +97,7 @@ void path_send_handshake(struct path *p, const uint8_t *msg, size_t len, const s
 
 struct path_counters *path_counters(struct path *p);
 const struct udp *path_udp(const struct path *p);
+int path_tun_fd(const struct path *p);
 /* One more than the highest sequence authenticated. */
 uint64_t path_rx_next(const struct path *p);
 /* Sessions keep this many slots for receiving. */

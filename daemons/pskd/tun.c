@@ -2,11 +2,17 @@
 #include "pskd/tun.h"
 
 #include <errno.h>
+#include <ifaddrs.h>
+#include <linux/if_tun.h>
+#include <net/if.h>
+#include <netinet/in.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include "base/cleanup.h"
 #include "event/loop.h"
@@ -14,57 +20,172 @@
 #include "proto/tund_msg.h"
 
 #define ANSWER_MS 10000
+#define BUSY_TRIES 10
+#define BUSY_WAIT_US 50000
+
+/* ---- a device that is there ---- */
+
+/* Whether fd is a device as tund makes them. */
+static bool get_name(int fd, char name[static IF_NAMESIZE])
+{
+	struct ifreq ifr = { 0 };
+	const int mask = IFF_TUN | IFF_TAP | IFF_NO_PI | IFF_VNET_HDR | IFF_MULTI_QUEUE;
+
+	if (ioctl(fd, TUNGETIFF, &ifr) < 0 || (ifr.ifr_flags & mask) != (IFF_TUN | IFF_NO_PI))
+		return false;
+	memcpy(name, ifr.ifr_name, IF_NAMESIZE);
+	name[IF_NAMESIZE - 1] = '\0';
+	return true;
+}
+
+static bool is_wanted_name(const char *name, const char *wanted)
+{
+	if (strcmp(wanted, "hf%d") != 0)
+		return strcmp(name, wanted) == 0;
+	return strncmp(name, "hf", 2) == 0 && name[2] && name[2 + strspn(name + 2, "0123456789")] == '\0';
+}
+
+static int get_mtu(const char *name)
+{
+	_cleanup_close_ int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	struct ifreq ifr = { 0 };
+
+	snprintf(ifr.ifr_name, sizeof(ifr.ifr_name), "%s", name);
+	return fd < 0 || ioctl(fd, SIOCGIFMTU, &ifr) < 0 ? -1 : ifr.ifr_mtu;
+}
+
+static unsigned int prefix_of(const struct sockaddr *mask)
+{
+	const void *bytes = mask->sa_family == AF_INET6 ?
+				    (const void *)&((const struct sockaddr_in6 *)(const void *)mask)->sin6_addr :
+				    (const void *)&((const struct sockaddr_in *)(const void *)mask)->sin_addr;
+	const uint8_t *b = bytes;
+	unsigned int n = 0;
+
+	for (size_t i = 0; i < (mask->sa_family == AF_INET6 ? 16 : 4); i++)
+		n += (unsigned int)__builtin_popcount(b[i]);
+	return n;
+}
+
+/* 1: the tunnel's address of its family; 0: none that counts; -1: somebody else's. */
+static int judge_address(const struct ifaddrs *ifa, const struct tunnel_addresses *a)
+{
+	static const uint8_t none[4];
+	const struct sockaddr_in *v4 = (const void *)ifa->ifa_addr;
+	const struct sockaddr_in6 *v6 = (const void *)ifa->ifa_addr;
+	const struct sockaddr_in *to = (const void *)ifa->ifa_dstaddr;
+
+	if (!ifa->ifa_addr || !ifa->ifa_netmask)
+		return 0;
+	if (ifa->ifa_addr->sa_family == AF_INET) {
+		if (!a->has_v4 || memcmp(&v4->sin_addr, a->v4_local, 4) != 0 ||
+		    prefix_of(ifa->ifa_netmask) != a->v4_prefix)
+			return -1;
+		if (a->v4_prefix == 32 && memcmp(a->v4_peer, none, 4) != 0)
+			return to && memcmp(&to->sin_addr, a->v4_peer, 4) == 0 ? 1 : -1;
+		return 1;
+	}
+	if (ifa->ifa_addr->sa_family != AF_INET6 || IN6_IS_ADDR_LINKLOCAL(&v6->sin6_addr))
+		return 0;
+	return a->has_v6 && memcmp(&v6->sin6_addr, a->v6_local, 16) == 0 &&
+			       prefix_of(ifa->ifa_netmask) == a->v6_prefix ? 1 : -1;
+}
+
+enum tun_state tun_look(int fd, const char *ifname, uint16_t mtu, const struct tunnel_addresses *a,
+			char found[static IF_NAMESIZE])
+{
+	struct ifaddrs *all;
+	bool up = false, here = false, foreign = false;
+	unsigned int right = 0;
+
+	if (!get_name(fd, found) || !is_wanted_name(found, ifname) || getifaddrs(&all) < 0)
+		return TUN_OTHER;
+	for (const struct ifaddrs *i = all; i; i = i->ifa_next) {
+		int verdict;
+
+		if (strcmp(i->ifa_name, found) != 0)
+			continue;
+		here = true;
+		up = i->ifa_flags & IFF_UP;
+		verdict = judge_address(i, a);
+		right += verdict > 0;
+		foreign = foreign || verdict < 0;
+	}
+	freeifaddrs(all);
+	if (!here || foreign)
+		return TUN_OTHER;
+	return up && get_mtu(found) == mtu && right == (unsigned int)a->has_v4 + a->has_v6 ? TUN_SAME :
+											      TUN_INCOMPLETE;
+}
+
+/* ---- a question to tund ---- */
 
 struct job {
 	char path[108];
 	struct tund_request q;
+	int device; /* to configure; -1: none */
+	char device_name[16];
 	struct tun_result result;
 	void (*done)(const struct tun_result *r, void *arg);
 	void *arg;
 };
 
-static void fail(struct tun_result *r, int error, const char *detail)
+static int fail(struct tun_result *r, int error, const char *detail)
 {
 	r->error = error;
 	snprintf(r->detail, sizeof(r->detail), "%s", detail);
+	return -1;
+}
+
+/* One question and its answer. On success *device is what the answer brought. */
+static int ask(struct job *j, const struct tund_request *q, int pass, int *device)
+{
+	_cleanup_close_ int fd = unix_connect(j->path, SOCK_SEQPACKET, false);
+	_cleanup_close_ int got = -1;
+	uint8_t buf[TUND_MSG_MAX];
+	struct tund_reply reply;
+	struct pollfd p = { .fd = fd, .events = POLLIN };
+	ssize_t n;
+
+	if (fd < 0)
+		return fail(&j->result, -fd, "tund, which makes the device, cannot be reached");
+	n = tund_request_encode(buf, sizeof(buf), q);
+	if (n < 0 || unix_send(fd, buf, (size_t)n, pass) != 0 || poll(&p, 1, ANSWER_MS) <= 0)
+		return fail(&j->result, ETIMEDOUT, "tund, which makes the device, does not answer");
+	n = unix_recv(fd, buf, sizeof(buf), &got);
+	if (n == 0)
+		return fail(&j->result, EACCES, "tund does not serve this user");
+	if (n < 0 || tund_reply_decode(&reply, buf, (size_t)n) != 0 ||
+	    (!reply.error && got < 0 && q->type == TUND_CREATE))
+		return fail(&j->result, EPROTO, "tund gave no proper answer");
+	if (reply.error)
+		return fail(&j->result, reply.error, reply.detail);
+	j->result.error = 0;
+	memcpy(j->result.ifname, reply.ifname, sizeof(j->result.ifname));
+	*device = steal_fd(&got);
+	return 0;
 }
 
 static void work(void *arg)
 {
 	struct job *j = arg;
-	_cleanup_close_ int fd = unix_connect(j->path, SOCK_SEQPACKET, false);
-	uint8_t buf[TUND_MSG_MAX];
-	struct tund_reply reply;
-	struct pollfd p = { .fd = fd, .events = POLLIN };
-	int device = -1;
-	ssize_t n;
+	struct tund_request q = j->q;
+	int none = -1;
 
 	j->result.fd = -1;
-	if (fd < 0) {
-		fail(&j->result, -fd, "tund, which makes the device, cannot be reached");
-		return;
+	if (j->device >= 0) {
+		q.type = TUND_CONFIGURE;
+		memcpy(q.ifname, j->device_name, sizeof(q.ifname));
+		if (ask(j, &q, j->device, &none) == 0) {
+			j->result.fd = steal_fd(&j->device);
+			j->result.is_old = true;
+			return;
+		}
+		close(steal_fd(&j->device));
 	}
-	n = tund_request_encode(buf, sizeof(buf), &j->q);
-	if (n < 0 || unix_send(fd, buf, (size_t)n, -1) != 0 || poll(&p, 1, ANSWER_MS) <= 0) {
-		fail(&j->result, ETIMEDOUT, "tund, which makes the device, does not answer");
-		return;
-	}
-	n = unix_recv(fd, buf, sizeof(buf), &device);
-	if (n <= 0 || tund_reply_decode(&reply, buf, (size_t)n) != 0 || (!reply.error && device < 0)) {
-		if (device >= 0)
-			close(device);
-		fail(&j->result, n == 0 ? EACCES : EPROTO,
-		     n == 0 ? "tund does not serve this user" : "tund gave no proper answer");
-		return;
-	}
-	if (reply.error) {
-		if (device >= 0)
-			close(device);
-		fail(&j->result, reply.error, reply.detail);
-		return;
-	}
-	j->result.fd = device;
-	memcpy(j->result.ifname, reply.ifname, sizeof(j->result.ifname));
+	/* The manager may be about to close the last descriptor of a device of this name. */
+	for (int i = 0; ask(j, &j->q, -1, &j->result.fd) != 0 && j->result.error == EBUSY && i < BUSY_TRIES; i++)
+		usleep(BUSY_WAIT_US);
 }
 
 static void done(void *arg, bool cancelled)
@@ -77,8 +198,8 @@ static void done(void *arg, bool cancelled)
 }
 
 int tun_request(struct loop *l, const char *socket_path, const char *ifname, uint16_t mtu,
-		const struct tunnel_addresses *a, void (*fn)(const struct tun_result *r, void *arg),
-		void *arg)
+		const struct tunnel_addresses *a, int device,
+		void (*fn)(const struct tun_result *r, void *arg), void *arg)
 {
 	_cleanup_free_ struct job *j = calloc(1, sizeof(*j));
 	int r;
@@ -95,6 +216,9 @@ int tun_request(struct loop *l, const char *socket_path, const char *ifname, uin
 	j->q.v4_prefix = a->v4_prefix;
 	memcpy(j->q.v6_local, a->v6_local, 16);
 	j->q.v6_prefix = a->v6_prefix;
+	j->device = device;
+	if (device >= 0 && !get_name(device, j->device_name))
+		return -EINVAL;
 	j->done = fn;
 	j->arg = arg;
 	r = worker_start(NULL, l, work, done, j);

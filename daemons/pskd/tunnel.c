@@ -15,6 +15,7 @@
 #include "crypto/kdf.h"
 #include "crypto/secret.h"
 #include "pskd/identity_client.h"
+#include "pskd/kept.h"
 #include "pskd/store.h"
 #include "pskd/tun.h"
 #include "pskd/tunnel_internal.h"
@@ -100,6 +101,9 @@ static void take_down(struct tunnel *t)
 	t->path = path_free(t->path);
 	udp_close(&t->udp);
 	t->keys = keys_close(t->keys);
+	if (t->kept)
+		kept_drop(t->ctx.kept, t->spec->name);
+	t->kept = false;
 	t->ifname[0] = '\0';
 	t->unanswered_ms = 0;
 }
@@ -443,6 +447,55 @@ static int listen_address(const struct tunnel *t, struct sockaddr_in6 *at)
 }
 
 static void on_device(const struct tun_result *result, void *arg);
+static void use_device(struct tunnel *t, int fd, bool is_kept);
+
+/* ---- what an earlier life left ---- */
+
+static void refuse_kept(struct tunnel *t, int fd, const char *what)
+{
+	log_event(LOG_NOTICE, &MSG_FD_REFUSED,
+		  LOG_FIELDS({ FIELD_TUNNEL, t->spec->name }, { FIELD_PEER, tunnel_peer(t) }),
+		  "tunnel %s: the %s that was kept is not the one it needs now; it is closed", t->spec->name, what);
+	close(fd);
+}
+
+static bool take_socket(struct tunnel *t, const struct sockaddr_in6 *at)
+{
+	int fd = kept_take_udp(t->ctx.kept, t->spec->name);
+
+	if (fd < 0)
+		return false;
+	t->kept = true;
+	if (udp_adopt(&t->udp, fd, at) == 0)
+		return true;
+	refuse_kept(t, fd, "socket");
+	kept_drop_udp(t->ctx.kept, t->spec->name);
+	return false;
+}
+
+/* The device that was kept, or -1. *is_same: it needs nothing. */
+static int take_device(struct tunnel *t, bool *is_same)
+{
+	int fd = kept_take_tun(t->ctx.kept, t->spec->name);
+	enum tun_state state;
+
+	*is_same = false;
+	if (fd < 0)
+		return -1;
+	t->kept = true;
+	state = tun_look(fd, t->spec->f.interface, (uint16_t)t->spec->f.mtu, &t->addresses, t->ifname);
+	if (state == TUN_OTHER) {
+		refuse_kept(t, fd, "device");
+		kept_drop_tun(t->ctx.kept, t->spec->name);
+		return -1;
+	}
+	log_event(LOG_INFO, &MSG_TUNNEL_KEPT,
+		  LOG_FIELDS({ FIELD_TUNNEL, t->spec->name }, { FIELD_PEER, tunnel_peer(t) },
+			     { FIELD_DEVICE, t->ifname }),
+		  "tunnel %s goes on with %s", t->spec->name, t->ifname);
+	*is_same = state == TUN_SAME;
+	return fd;
+}
 
 static void choose_addresses(struct tunnel *t)
 {
@@ -465,11 +518,16 @@ static void listen_now(struct tunnel *t)
 	struct tunnel_error e = { 0 };
 	struct tunnel_link *link;
 	char text[UDP_TEXT_MAX];
-	int r;
+	int device, r;
+	bool is_same;
 
 	r = listen_address(t, &at);
-	if (!r)
+	if (!r && !take_socket(t, &at)) {
 		r = udp_open(&t->udp, &at);
+		if (!r)
+			kept_store_udp(t->ctx.kept, t->spec->name, t->udp.fd);
+		t->kept = true;
+	}
 	if (r) {
 		udp_format(text, &at);
 		tunnel_error_set(&e, E(ListenFailed), "Choose another port with “listen”.",
@@ -479,11 +537,18 @@ static void listen_now(struct tunnel *t)
 	}
 	tunnel_tell(t, "listening");
 	choose_addresses(t);
+	device = take_device(t, &is_same);
+	if (is_same) {
+		use_device(t, device, true);
+		return;
+	}
 	link = calloc(1, sizeof(*link));
 	r = link ? tun_request(t->ctx.loop, t->ctx.tund_socket, t->spec->f.interface,
-			       (uint16_t)t->spec->f.mtu, &t->addresses, on_device, link) :
+			       (uint16_t)t->spec->f.mtu, &t->addresses, device, on_device, link) :
 		   -ENOMEM;
 	if (r) {
+		if (device >= 0)
+			close(device);
 		free(link);
 		fail_errno(t, E(DeviceFailed), r, "device");
 		return;
@@ -562,12 +627,33 @@ static int make_path(struct tunnel *t, int tun_fd)
 	return hello_new(&t->hello, &ho);
 }
 
+static void use_device(struct tunnel *t, int fd, bool is_kept)
+{
+	int r;
+
+	if (!is_kept) {
+		/* One that could not be configured again may be there still. */
+		kept_drop_tun(t->ctx.kept, t->spec->name);
+		kept_store_tun(t->ctx.kept, t->spec->name, fd);
+	}
+	t->kept = true;
+	r = make_path(t, fd);
+	if (!r) {
+		t->state = TUNNEL_WAITING;
+		tunnel_clear_problem(t);
+		t->retry_ms = 0;
+		tunnel_tell(t, "device");
+		r = tunnel_begin(t);
+	}
+	if (r)
+		fail_errno(t, E(DeviceFailed), r, "packet path");
+}
+
 static void on_device(const struct tun_result *result, void *arg)
 {
 	struct tunnel_link *link = arg;
 	struct tunnel *t = link->t;
 	struct tunnel_error e = { 0 };
-	int r;
 
 	free(link);
 	if (!t) {
@@ -582,16 +668,7 @@ static void on_device(const struct tun_result *result, void *arg)
 		return;
 	}
 	memcpy(t->ifname, result->ifname, sizeof(t->ifname));
-	r = make_path(t, result->fd);
-	if (!r) {
-		t->state = TUNNEL_WAITING;
-		tunnel_clear_problem(t);
-		t->retry_ms = 0;
-		tunnel_tell(t, "device");
-		r = tunnel_begin(t);
-	}
-	if (r)
-		fail_errno(t, E(DeviceFailed), r, "packet path");
+	use_device(t, result->fd, result->is_old);
 }
 
 /* ---- life ---- */
@@ -640,7 +717,7 @@ void tunnel_start(struct tunnel *t)
 	begin(t, false);
 }
 
-void tunnel_stop(struct tunnel *t)
+static void stop(struct tunnel *t)
 {
 	bool was = t->state != TUNNEL_DOWN;
 
@@ -651,11 +728,25 @@ void tunnel_stop(struct tunnel *t)
 	t->retry_ms = 0;
 	tunnel_clear_problem(t);
 	if (was) {
-		log_event(LOG_INFO, &MSG_TUNNEL_STOPPED,
-			  LOG_FIELDS({ FIELD_TUNNEL, t->spec->name }, { FIELD_PEER, tunnel_peer(t) }),
+		log_event(LOG_INFO, &MSG_TUNNEL_STOPPED, LOG_FIELDS({ FIELD_TUNNEL, t->spec->name }),
 			  "tunnel %s is down", t->spec->name);
 		tunnel_tell(t, "down");
 	}
+}
+
+void tunnel_stop(struct tunnel *t)
+{
+	/* Also what was left for it and not taken yet. */
+	t->kept = true;
+	stop(t);
+}
+
+void tunnel_stop_replaced(struct tunnel *t)
+{
+	if (t->path)
+		kept_hand_over(t->ctx.kept, t->spec->name, path_tun_fd(t->path), path_udp(t->path)->fd);
+	t->kept = false;
+	stop(t);
 }
 
 void tunnel_on_identity(struct tunnel *t)
@@ -676,6 +767,12 @@ void tunnel_on_identity_new(struct tunnel *t)
 {
 	t->peer_told = false;
 	t->mark = TUNNEL_UNLISTED;
+}
+
+void tunnel_on_renamed(struct tunnel *t, const char *before)
+{
+	kept_rename(t->ctx.kept, before, t->spec->name, t->path ? path_tun_fd(t->path) : -1,
+		    t->path ? path_udp(t->path)->fd : -1);
 }
 
 void tunnel_on_seen(struct tunnel *t)

@@ -16,6 +16,7 @@ struct drops;
 struct drop_log;
 struct identity_client;
 struct json_t;
+struct kept;
 struct loop;
 struct tunnel;
 struct tunnel_store;
@@ -39,6 +40,7 @@ struct tunnel_context {
 	struct identity_client *identity;
 	const struct tunnel_store *store;
 	const char *tund_socket;
+	struct kept *kept;
 	/*
 	 * A step: "keys", "listening", "device", "hello", "up", "prepared", "down";
 	 * or e says why it failed. The tunnel may not be freed from inside.
@@ -72,12 +74,16 @@ void tunnel_prepare(struct tunnel *t);
 void tunnel_start(struct tunnel *t);
 /* Exact marks are durable when it returns. */
 void tunnel_stop(struct tunnel *t);
+/* The same, and the device and the socket are left for another tunnel of its name. */
+void tunnel_stop_replaced(struct tunnel *t);
 bool tunnel_is_running(const struct tunnel *t);
 bool tunnel_is_up(const struct tunnel *t);
 /* pairingd is there: what waits for a signature, or for its word, need not wait for its timer. */
 void tunnel_on_identity(struct tunnel *t);
 /* A new connection to pairingd: what the last one was told may be lost. */
 void tunnel_on_identity_new(struct tunnel *t);
+/* Its spec has another name than before. */
+void tunnel_on_renamed(struct tunnel *t, const char *before);
 /* pairingd knows that the peer was seen. */
 void tunnel_on_seen(struct tunnel *t);
 enum tunnel_mark tunnel_mark(const struct tunnel *t);

@@ -46,6 +46,7 @@ struct tunnel {
 	struct hello *hello;
 	struct tunnel_addresses addresses;
 	char ifname[16];
+	bool kept; /* the manager has our device and socket, or one of them */
 	struct resolve_names names;
 
 	struct drops drops_told;   /* of the path's, what the log has */

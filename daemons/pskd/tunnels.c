@@ -19,6 +19,7 @@
 #include "event/loop.h"
 #include "pskd/drop_log.h"
 #include "pskd/identity_client.h"
+#include "pskd/kept.h"
 #include "pskd/keys.h"
 #include "pskd/store.h"
 
@@ -33,6 +34,7 @@ struct tunnels {
 	char *tund_socket;
 	struct tunnel_context ctx;
 	struct identity_client *identity;
+	struct kept *kept;
 	struct drop_log *drop_log;
 	struct list list;
 	size_t n;
@@ -72,6 +74,14 @@ static int add_spec(struct tunnels *s, struct spec **spec, struct tunnel **out)
 static void drop_tunnel(struct tunnels *s, struct tunnel *t)
 {
 	tunnel_stop(t);
+	s->n--;
+	tunnel_free(t);
+}
+
+/* Another of its name comes. */
+static void replace_tunnel(struct tunnels *s, struct tunnel *t)
+{
+	tunnel_stop_replaced(t);
 	s->n--;
 	tunnel_free(t);
 }
@@ -219,6 +229,8 @@ static void set_names(struct tunnels *s, struct tunnel *t, const char *name, con
 	snprintf(old, sizeof(old), "%s", spec->name);
 	snprintf(spec->peer_name, sizeof(spec->peer_name), "%s", peer_name);
 	snprintf(spec->name, sizeof(spec->name), "%s", name);
+	if (strcmp(old, name) != 0)
+		tunnel_on_renamed(t, old);
 	if (tunnel_store_save(&s->store, spec) == 0 && strcmp(old, name) != 0)
 		tunnel_store_remove(&s->store, old);
 }
@@ -470,11 +482,13 @@ int tunnels_new(struct tunnels **out, const struct tunnels_options *o)
 	s->tund_socket = strdup(o->tund_socket);
 	if (!s->tund_socket)
 		return -ENOMEM;
-	r = tunnel_store_init(&s->store, o->state_dir);
+	r = kept_new(&s->kept, o->fds);
+	if (!r)
+		r = tunnel_store_init(&s->store, o->state_dir);
 	if (r)
 		return r;
 	s->ctx = (struct tunnel_context){ .loop = o->loop, .store = &s->store,
-					  .tund_socket = s->tund_socket, .on_event = on_tunnel_event,
+					  .tund_socket = s->tund_socket, .kept = s->kept, .on_event = on_tunnel_event,
 					  .arg = s };
 	r = drop_log_new(&s->drop_log, o->loop, &s->list);
 	if (r)
@@ -500,8 +514,10 @@ struct tunnels *tunnels_free(struct tunnels *s)
 	if (!s)
 		return NULL;
 	drop_log_free(s->drop_log);
+	kept_leave(s->kept);
 	list_for_each (it, &s->list)
 		tunnel_free(tunnel_of_node(it));
+	kept_free(s->kept);
 	identity_client_free(s->identity);
 	tunnel_store_done(&s->store);
 	free(s->tund_socket);
@@ -523,15 +539,24 @@ void tunnels_set_start_paired(struct tunnels *s, bool yes)
 	s->start_paired = yes;
 }
 
+static bool is_enabled(const char *name, void *arg)
+{
+	const struct tunnel *t = find_exact(arg, name);
+
+	return t && tunnel_spec(t)->enabled;
+}
+
 void tunnels_start_enabled(struct tunnels *s)
 {
 	list_for_each (it, &s->list)
 		if (tunnel_spec(tunnel_of_node(it))->enabled)
 			tunnel_start(tunnel_of_node(it));
+	kept_prune(s->kept, is_enabled, s);
 }
 
 void tunnels_stop_all(struct tunnels *s)
 {
+	kept_leave(s->kept);
 	list_for_each (it, &s->list)
 		tunnel_stop(tunnel_of_node(it));
 }
@@ -693,6 +718,8 @@ static void apply(struct tunnels *s, struct declared *d)
 			continue;
 		if (next && spec_same(tunnel_spec(t), *next) && tunnel_spec(t)->enabled == (*next)->enabled)
 			*next = spec_free(*next);
+		else if (next)
+			replace_tunnel(s, t);
 		else
 			drop_tunnel(s, t);
 	}

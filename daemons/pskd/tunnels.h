@@ -12,6 +12,7 @@
 
 struct json_t;
 struct loop;
+struct service_fds;
 struct tunnels;
 
 struct tunnels_options {
@@ -19,6 +20,7 @@ struct tunnels_options {
 	const char *state_dir, *tund_socket, *identity_socket;
 	uint64_t max_tunnels;
 	bool start_paired;
+	struct service_fds *fds; /* what an earlier life left in them is taken; may be NULL */
 };
 
 /* Opens the state. 0 or a negative errno. */

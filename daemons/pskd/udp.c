@@ -77,6 +77,43 @@ int udp_open(struct udp *out, const struct sockaddr_in6 *at)
 	return 0;
 }
 
+static bool option_is(int fd, int level, int option, int wanted)
+{
+	int value = -1;
+	socklen_t len = sizeof(value);
+
+	return getsockopt(fd, level, option, &value, &len) == 0 && value == wanted;
+}
+
+int udp_adopt(struct udp *out, int fd, const struct sockaddr_in6 *at)
+{
+	struct udp u = { .fd = fd, .v4_only = option_is(fd, SOL_SOCKET, SO_DOMAIN, AF_INET) };
+	struct sockaddr_storage ss = { 0 }, peer;
+	socklen_t len = sizeof(ss), peer_len = sizeof(peer);
+	struct sockaddr_in6 bound, wanted = *at;
+
+	if (!option_is(fd, SOL_SOCKET, SO_TYPE, SOCK_DGRAM) || !option_is(fd, SOL_SOCKET, SO_PROTOCOL, IPPROTO_UDP))
+		return -EINVAL;
+	if (!u.v4_only && (!option_is(fd, SOL_SOCKET, SO_DOMAIN, AF_INET6) ||
+			   !option_is(fd, IPPROTO_IPV6, IPV6_V6ONLY, 0)))
+		return -EINVAL;
+	if (getpeername(fd, (struct sockaddr *)&peer, &peer_len) == 0 ||
+	    getsockname(fd, (struct sockaddr *)&ss, &len) < 0)
+		return -EINVAL;
+	udp_from_socket(&bound, &ss);
+	if (bound.sin6_port == 0)
+		return -EINVAL;
+	/* Any port will do: then this one, which the peer knows. */
+	if (wanted.sin6_port == 0)
+		wanted.sin6_port = bound.sin6_port;
+	if (u.v4_only && IN6_IS_ADDR_UNSPECIFIED(&wanted.sin6_addr))
+		memcpy(wanted.sin6_addr.s6_addr, mapped_prefix, 12);
+	if (!udp_same(&bound, &wanted))
+		return -EINVAL;
+	*out = u;
+	return 0;
+}
+
 void udp_close(struct udp *u)
 {
 	if (u->fd >= 0)

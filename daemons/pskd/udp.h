@@ -20,6 +20,11 @@ struct udp {
 
 /* Bind to at (port 0: any). 0 or a negative errno; *out holds a non-blocking fd that udp_close() closes. */
 int udp_open(struct udp *out, const struct sockaddr_in6 *at);
+/*
+ * Take fd, which may have been opened by udp_open() in an earlier life: 0, or
+ * -EINVAL when it is not what udp_open(at) would give; then it is left alone.
+ */
+int udp_adopt(struct udp *out, int fd, const struct sockaddr_in6 *at);
 void udp_close(struct udp *u);
 /* The port that it is bound to. */
 uint16_t udp_port(const struct udp *u);

@@ -14,6 +14,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 
 #include "base/cleanup.h"
 #include "tund/netlink.h"
@@ -53,6 +54,18 @@ static int make(const struct tund_request *q, struct tund_reply *reply)
 	return steal_fd(&fd);
 }
 
+bool device_is(int fd, const char *name)
+{
+	_cleanup_close_ int ns = ioctl(fd, TUNGETDEVNETNS, NULL);
+	struct ifreq ifr = { 0 };
+	struct stat theirs, ours;
+
+	if (ns < 0 || fstat(ns, &theirs) < 0 || stat("/proc/self/ns/net", &ours) < 0 ||
+	    theirs.st_ino != ours.st_ino || theirs.st_dev != ours.st_dev)
+		return false;
+	return ioctl(fd, TUNGETIFF, &ifr) == 0 && strncmp(ifr.ifr_name, name, sizeof(ifr.ifr_name)) == 0;
+}
+
 static int check_free(int nl, int ifindex, int family, const uint8_t *address, uint8_t prefix,
 		      struct tund_reply *reply)
 {
@@ -75,6 +88,9 @@ static int add_v4(int nl, int ifindex, const struct tund_request *q, struct tund
 	if (check_free(nl, ifindex, AF_INET, p2p ? q->v4_peer : q->v4_local, q->v4_prefix, reply))
 		return -1;
 	r = netlink_add_address(nl, ifindex, AF_INET, q->v4_local, p2p ? q->v4_peer : NULL, q->v4_prefix);
+	/* Configured again, it may have it still. */
+	if (r == -EEXIST)
+		return 0;
 	if (r)
 		refuse(reply, -r, "cannot set the IPv4 address: %s", strerror(-r));
 	return r;
@@ -87,6 +103,8 @@ static int add_v6(int nl, int ifindex, const struct tund_request *q, struct tund
 	if (check_free(nl, ifindex, AF_INET6, q->v6_local, q->v6_prefix, reply))
 		return -1;
 	r = netlink_add_address(nl, ifindex, AF_INET6, q->v6_local, NULL, q->v6_prefix);
+	if (r == -EEXIST)
+		return 0;
 	/* A machine without IPv6 still gets its IPv4 tunnel. */
 	if (r == -EOPNOTSUPP || r == -EACCES || r == -EAFNOSUPPORT)
 		return q->has_v4 ? 0 : r;

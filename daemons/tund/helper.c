@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/cleanup.h"
 #include "base/list.h"
 #include "base/log.h"
 #include "event/loop.h"
@@ -56,13 +57,15 @@ static bool has_device(const struct connection *c, const char *name)
 	return false;
 }
 
-/* Decoding has seen to its form; here is what this caller may ask for. */
-static void handle(struct connection *c, const struct tund_request *q, struct tund_reply *reply, int *device)
+/* Decoding has seen to its form; here is what this caller may ask for. passed: a device that it shows, or -1. */
+static void handle(struct connection *c, const struct tund_request *q, int passed, struct tund_reply *reply,
+		   int *device)
 {
 	const char *complaint = tund_request_complaint(q, c->h->any_address);
 
-	if (!complaint && q->type == TUND_CONFIGURE && !has_device(c, q->ifname))
-		complaint = "the device was not made over this connection";
+	if (!complaint && q->type == TUND_CONFIGURE && !has_device(c, q->ifname) &&
+	    (passed < 0 || !device_is(passed, q->ifname)))
+		complaint = "the device was not made over this connection, nor was it shown";
 	if (complaint) {
 		*device = -1;
 		*reply = (struct tund_reply){ .error = EPERM };
@@ -80,18 +83,19 @@ static void on_readable(int fd, unsigned int events, void *arg)
 	uint8_t buf[TUND_MSG_MAX];
 	struct tund_request q;
 	struct tund_reply reply;
+	_cleanup_close_ int passed = -1;
 	ssize_t n;
 	int device;
 
 	(void)events;
-	n = unix_recv(fd, buf, sizeof(buf), NULL);
+	n = unix_recv(fd, buf, sizeof(buf), &passed);
 	if (n == -EAGAIN)
 		return;
 	if (n <= 0 || tund_request_decode(&q, buf, (size_t)n) != 0) {
 		connection_free(c);
 		return;
 	}
-	handle(c, &q, &reply, &device);
+	handle(c, &q, passed, &reply, &device);
 	if (reply.error)
 		log_event(LOG_NOTICE, &MSG_TUND_REFUSED, LOG_FIELDS({ FIELD_DEVICE, q.ifname }),
 			  "no device %s: %s", q.ifname, reply.detail);

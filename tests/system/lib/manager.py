@@ -6,6 +6,7 @@ keeps descriptors for them (FDSTORE=1) and gives them back at the next start.
     m.store                            # {name: [fd, ...]} as the daemon wants it kept
 """
 import array
+import ctypes
 import os
 import socket
 import subprocess
@@ -28,10 +29,17 @@ os.execvp(sys.argv[3], sys.argv[3:])
 """
 
 
+def same_file(a, b):
+    """Whether two descriptors are of one open file, as kcmp(2) says."""
+    number = {"x86_64": 312, "aarch64": 272}[os.uname().machine]
+    return ctypes.CDLL(None).syscall(number, os.getpid(), os.getpid(), 0, a, b) == 0
+
+
 class Manager:
     def __init__(self, host, name, sockets=(), args=(), config=""):
         self.host, self.name, self.sockets = host, name, list(sockets)
         self.store, self.told, self.proc = {}, [], None
+        self.stored = 0  # how often it was asked to
         self.log_path = os.path.join(host.dir, f"{name}.log")
         self.argv = [f"{lab.BUILD}/bin/{name}", "--runtime-dir", host.runtime,
                      "--config", host.config(name, config)]
@@ -63,8 +71,13 @@ class Manager:
         self.told += lines
         name = next((x[7:] for x in lines if x.startswith("FDNAME=")), "stored")
         if "FDSTORE=1" in lines:
-            self.store.setdefault(name, []).extend(fds)
-            fds = []
+            # One open file is kept once, whatever its name.
+            had = [fd for kept in self.store.values() for fd in kept]
+            new = [fd for fd in fds if not any(same_file(fd, x) for x in had)]
+            self.stored += len(fds)
+            if new:
+                self.store.setdefault(name, []).extend(new)
+            fds = [fd for fd in fds if fd not in new]
         elif "FDSTOREREMOVE=1" in lines:
             fds += self.store.pop(name, [])
         for fd in fds:
