@@ -129,10 +129,10 @@ static bool is_right(const json_t *m)
 	return true;
 }
 
-/* Takes m. A whole number goes on as one: counts are told to the last digit. */
-static void collect(struct collected *all, json_t *m)
+/* Takes its argument. A whole number goes on as one: counts are told to the last digit. */
+static void collect(struct collected *all, json_t *taken)
 {
-	_cleanup_json_ json_t *owned = m;
+	_cleanup_json_ json_t *m = taken;
 	_cleanup_free_ char *series = NULL;
 	double v = json_number_value(json_object_get(m, "value"));
 	const char *name = json_get_str(m, "name");
