@@ -271,6 +271,8 @@ static int collect_all(struct collection *l, const struct ctl *c, struct failure
 		r = collect_config(l, tunnels, "config/tunnels/", f);
 	if (!r)
 		r = collect_daemon(l, c, PAIRINGD, f);
+	if (!r)
+		r = collect_daemon(l, c, PSKD, f);
 	return r;
 }
 
