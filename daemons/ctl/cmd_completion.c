@@ -523,14 +523,13 @@ static void words_text(const struct ctl *c, const json_t *result)
 /* Interfaces that a cable may be in. */
 static void add_interfaces(json_t *words)
 {
-	_cleanup_free_ struct link_state *all = NULL;
-	size_t n = 0;
+	_cleanup_(link_list_done) struct link_list list = { 0 };
 
-	if (link_read_all(&all, &n) != 0)
+	if (link_read_all(&list) != 0)
 		return;
-	for (size_t i = 0; i < n; i++)
-		if (link_is_wired(&all[i]) && link_is_plain_name(all[i].name))
-			json_array_append_new(words, json_string(all[i].name));
+	for (size_t i = 0; i < list.n; i++)
+		if (link_is_wired(&list.all[i]) && link_is_plain_name(list.all[i].name))
+			json_array_append_new(words, json_string(list.all[i].name));
 }
 
 /* Words for the scripts above: nothing, when the daemon cannot be asked. */

@@ -35,8 +35,7 @@ static const enum link_manager writable[] = { LINK_NETWORKMANAGER, LINK_NETWORKD
 struct setup {
 	struct ctl *c;
 	struct link_wish wish;
-	struct link_state *all;
-	size_t n_all;
+	struct link_list all;
 	const struct link_state *link; /* in all */
 	struct link_bus *bus;
 	struct link_found found;
@@ -50,7 +49,7 @@ struct setup {
 
 static void setup_done(struct setup *s)
 {
-	free(steal(&s->all));
+	link_list_done(&s->all);
 	free(steal(&s->text));
 	link_profile_done(&s->before);
 	link_bus_closep(&s->bus);
@@ -72,34 +71,26 @@ __attribute__((format(printf, 2, 3))) static void add_note(struct setup *s, cons
 /* ---- which interface ---- */
 
 /* "eth0, enp3s0": what a person may have meant. */
-static void wired_names(char *out, size_t cap, const struct link_state *all, size_t n)
+static void wired_names(char *out, size_t cap, const struct link_list *all)
 {
 	size_t len = 0;
 
 	*out = '\0';
-	for (size_t i = 0; i < n && len < cap; i++)
-		if (link_is_wired(&all[i]))
+	for (size_t i = 0; i < all->n && len < cap; i++)
+		if (link_is_wired(&all->all[i]))
 			len += (size_t)snprintf(out + len, cap - len, "%s%s", len ? ", " : "",
-						clean_text(all[i].name));
+						clean_text(all->all[i].name));
 }
 
-static int no_such(struct ctl *c, const char *name, const struct link_state *all, size_t n)
+static int no_such(struct ctl *c, const char *name, const struct link_list *all)
 {
 	char names[256], hint[320];
 
-	wired_names(names, sizeof(names), all, n);
+	wired_names(names, sizeof(names), all);
 	snprintf(hint, sizeof(hint), *names ? "Wired ones here: %s." : "There is no wired one here.",
 		 names);
 	return ctl_fail(c, EXIT_NO_SUCH, ERROR_NO_SUCH_INTERFACE, hint, "there is no interface %s",
 			clean_text(name));
-}
-
-static const struct link_state *find(const struct link_state *all, size_t n, const char *name)
-{
-	for (size_t i = 0; i < n; i++)
-		if (strcmp(all[i].name, name) == 0)
-			return &all[i];
-	return NULL;
 }
 
 static int kernel_failure(struct ctl *c, int r)
@@ -133,9 +124,9 @@ static int check_kind(struct setup *s)
 		return ctl_fail(s->c, EXIT_USAGE, ERROR_BAD_INTERFACE, NULL,
 				"%s is no Ethernet interface%s%s", l->name, *l->kind ? " but of the kind " : "",
 				clean_text(l->kind));
-	for (size_t i = 0; i < s->n_all; i++)
-		if (s->all[i].index == l->master && l->master)
-			master = &s->all[i];
+	for (size_t i = 0; i < s->all.n; i++)
+		if (s->all.all[i].index == l->master && l->master)
+			master = &s->all.all[i];
 	if (l->master)
 		return ctl_fail(s->c, EXIT_FAILED, ERROR_BAD_INTERFACE,
 				"Take it out of there first, or use another one.", "%s belongs to %s",
@@ -159,7 +150,7 @@ static int check_surroundings(struct setup *s)
 	for (size_t i = 0; i < s->wish.n_own; i++) {
 		char own[LINK_CIDR_TEXT];
 
-		if (!link_find_conflict(what, sizeof(what), s->all, s->n_all, l, &s->wish.own[i]))
+		if (!link_find_conflict(what, sizeof(what), &s->all, l, &s->wish.own[i]))
 			continue;
 		link_cidr_format(own, &s->wish.own[i], true);
 		if (!ctl_flag(s->c, "force"))
@@ -426,6 +417,7 @@ static int wait_for_addresses(const struct link_wish *w, struct link_state *l)
 	while (r == 0 && l->carrier && !has_all(l, w) && clock_now_ms() - since < ADDRESS_WAIT_MS &&
 	       !interrupt_seen()) {
 		usleep(ADDRESS_POLL_MS * 1000);
+		link_state_done(l);
 		r = link_read(l, w->name);
 	}
 	return r;
@@ -449,25 +441,27 @@ static int finish(struct setup *s, bool written, bool applied)
 {
 	struct link_answers answers = { .n = 0 };
 	struct link_profile profile = { 0 };
-	struct link_state now = *s->link;
+	_cleanup_(link_state_done) struct link_state fresh = { 0 };
+	const struct link_state *now = s->link;
 	bool asked = false;
 	json_t *result;
 	int r;
 
 	if (applied) {
-		r = wait_for_addresses(&s->wish, &now);
+		r = wait_for_addresses(&s->wish, &fresh);
 		if (r)
 			return kernel_failure(s->c, r);
-		asked = now.carrier && link_ask(&answers, &now, s->wish.peer, s->wish.n_peer) == 0;
-		link_find_manager(&s->found, s->bus, &now);
+		now = &fresh;
+		asked = now->carrier && link_ask(&answers, now, s->wish.peer, s->wish.n_peer) == 0;
+		link_find_manager(&s->found, s->bus, now);
 	}
 	r = link_profile_load(&profile, s->manager, s->wish.name);
 	result = json_pack("{s:o, s:s, s:s, s:b, s:b, s:O}", "link",
-			   link_json(&now, &s->found, r ? NULL : &profile, asked ? &answers : NULL), "file",
+			   link_json(now, &s->found, r ? NULL : &profile, asked ? &answers : NULL), "file",
 			   s->path, "text", s->text, "written", (int)written, "applied", (int)applied,
 			   "notes", s->notes);
 	link_profile_done(&profile);
-	if (applied && now.carrier && !has_all(&now, &s->wish)) {
+	if (applied && now->carrier && !has_all(now, &s->wish)) {
 		struct failure f;
 
 		failure_set(&f, EXIT_FAILED, ERROR_ADDRESS_CONFLICT,
@@ -526,12 +520,12 @@ static int setup_run(struct setup *s)
 	if (!ctl_option(s->c, "role"))
 		return ctl_fail(s->c, EXIT_USAGE, ERROR_USAGE, "One machine is the laptop, the other the pi.",
 				"--role is missing");
-	r = link_read_all(&s->all, &s->n_all);
+	r = link_read_all(&s->all);
 	if (r)
 		return kernel_failure(s->c, r);
-	s->link = find(s->all, s->n_all, name);
+	s->link = link_find(&s->all, name);
 	if (!s->link)
-		return no_such(s->c, name, s->all, s->n_all);
+		return no_such(s->c, name, &s->all);
 	if (!link_is_plain_name(name))
 		return odd_name(s->c, name);
 	snprintf(s->wish.name, sizeof(s->wish.name), "%s", name);
@@ -589,9 +583,9 @@ static void undo_text(const struct ctl *c, const json_t *result)
 static int undo_one(struct ctl *c, const struct link_profile *p, const char *name)
 {
 	_cleanup_(link_bus_closep) struct link_bus *bus = NULL;
-	struct link_state l;
-	char why[512] = "";
+	_cleanup_(link_state_done) struct link_state l = { 0 };
 	bool is_there = link_read(&l, name) == 0;
+	char why[512] = "";
 
 	if (link_bus_open(&bus) != 0)
 		return ctl_fail(c, EXIT_FAILED, ERROR_INTERNAL, NULL, "no memory");
@@ -689,21 +683,20 @@ static void show_one_text(const struct ctl *c, const json_t *result)
 int cmd_link_show(struct ctl *c)
 {
 	_cleanup_(link_bus_closep) struct link_bus *bus = NULL;
-	_cleanup_free_ struct link_state *all = NULL;
+	_cleanup_(link_list_done) struct link_list list = { 0 };
 	const char *name = ctl_argument(c, 0);
 	json_t *links;
-	size_t n;
-	int r = link_read_all(&all, &n);
+	int r = link_read_all(&list);
 
 	if (r)
 		return kernel_failure(c, r);
-	if (name && !find(all, n, name))
-		return no_such(c, name, all, n);
+	if (name && !link_find(&list, name))
+		return no_such(c, name, &list);
 	if (link_bus_open(&bus) != 0)
 		return ctl_fail(c, EXIT_FAILED, ERROR_INTERNAL, NULL, "no memory");
 	links = json_array();
-	for (size_t i = 0; i < n; i++)
-		if (name ? strcmp(all[i].name, name) == 0 : link_is_wired(&all[i]))
-			json_array_append_new(links, one_link(bus, &all[i], name != NULL));
+	for (size_t i = 0; i < list.n; i++)
+		if (name ? strcmp(list.all[i].name, name) == 0 : link_is_wired(&list.all[i]))
+			json_array_append_new(links, one_link(bus, &list.all[i], name != NULL));
 	return ctl_result(c, json_pack("{s:o}", "links", links), name ? show_one_text : link_table_text);
 }

@@ -253,23 +253,30 @@ static struct link_state *by_index(const struct links *s, int index)
 static void on_address(const struct nlmsghdr *h, void *arg)
 {
 	const struct ifaddrmsg *m = NLMSG_DATA(h);
+	struct links *s = arg;
+	struct link_cidr *a;
 	struct link_state *l;
 	const void *p;
 
 	if (h->nlmsg_type != RTM_NEWADDR || h->nlmsg_len < NLMSG_LENGTH(sizeof(*m)) ||
 	    (m->ifa_family != AF_INET && m->ifa_family != AF_INET6))
 		return;
-	l = by_index(arg, (int)m->ifa_index);
+	l = by_index(s, (int)m->ifa_index);
 	p = find(h, sizeof(*m), IFA_LOCAL, address_len(m->ifa_family), NULL);
 	if (!p)
 		p = find(h, sizeof(*m), IFA_ADDRESS, address_len(m->ifa_family), NULL);
 	/* One that is being checked for duplicates, or was found to be one, is not ours to use. */
-	if (!l || !p || l->n_addresses == LINK_ADDRESSES_MAX ||
-	    (m->ifa_flags & (IFA_F_TENTATIVE | IFA_F_DADFAILED)))
+	if (!l || !p || (m->ifa_flags & (IFA_F_TENTATIVE | IFA_F_DADFAILED)))
 		return;
-	l->addresses[l->n_addresses].family = m->ifa_family;
-	l->addresses[l->n_addresses].prefix = m->ifa_prefixlen;
-	memcpy(l->addresses[l->n_addresses++].address, p, address_len(m->ifa_family));
+	a = reallocarray(l->addresses, l->n_addresses + 1, sizeof(*a));
+	if (!a) {
+		s->no_memory = true;
+		return;
+	}
+	l->addresses = a;
+	a += l->n_addresses++;
+	*a = (struct link_cidr){ .family = m->ifa_family, .prefix = m->ifa_prefixlen };
+	memcpy(a->address, p, address_len(m->ifa_family));
 }
 
 static void mark_default(const struct links *s, int index)
@@ -375,7 +382,21 @@ static int compare_index(const void *a, const void *b)
 	return (x->index > y->index) - (x->index < y->index);
 }
 
-int link_read_all(struct link_state **out, size_t *n)
+void link_state_done(struct link_state *l)
+{
+	free(steal(&l->addresses));
+	l->n_addresses = 0;
+}
+
+void link_list_done(struct link_list *l)
+{
+	for (size_t i = 0; i < l->n; i++)
+		link_state_done(&l->all[i]);
+	free(steal(&l->all));
+	l->n = 0;
+}
+
+int link_read_all(struct link_list *out)
 {
 	_cleanup_close_ int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 	struct links s = { 0 };
@@ -385,36 +406,42 @@ int link_read_all(struct link_state **out, size_t *n)
 		r = dump(RTM_GETADDR, on_address, &s);
 	if (!r)
 		r = dump(RTM_GETROUTE, on_route, &s);
+	out->all = s.all;
+	out->n = s.n;
 	if (!r && s.no_memory)
 		r = -ENOMEM;
-	if (r) {
-		free(s.all);
+	if (r)
 		return r;
-	}
 	for (size_t i = 0; i < s.n; i++)
 		read_details(fd, &s.all[i]);
 	if (s.n)
 		qsort(s.all, s.n, sizeof(*s.all), compare_index);
-	*out = s.all;
-	*n = s.n;
 	return 0;
+}
+
+const struct link_state *link_find(const struct link_list *l, const char *name)
+{
+	for (size_t i = 0; i < l->n; i++)
+		if (strcmp(l->all[i].name, name) == 0)
+			return &l->all[i];
+	return NULL;
 }
 
 int link_read(struct link_state *out, const char *name)
 {
-	_cleanup_free_ struct link_state *all = NULL;
-	size_t n;
-	int r = link_read_all(&all, &n);
+	_cleanup_(link_list_done) struct link_list list = { 0 };
+	struct link_state *found;
+	int r = link_read_all(&list);
 
 	if (r)
 		return r;
-	for (size_t i = 0; i < n; i++) {
-		if (strcmp(all[i].name, name) == 0) {
-			*out = all[i];
-			return 0;
-		}
-	}
-	return -ENODEV;
+	/* The list is ours: so is what it points to. */
+	found = (struct link_state *)(uintptr_t)link_find(&list, name);
+	if (!found)
+		return -ENODEV;
+	*out = *found;
+	found->addresses = NULL;
+	return 0;
 }
 
 bool link_is_wired(const struct link_state *l)
@@ -423,20 +450,22 @@ bool link_is_wired(const struct link_state *l)
 	       (*l->kind == '\0' || strcmp(l->kind, "veth") == 0);
 }
 
-bool link_find_conflict(char *what, size_t cap, const struct link_state *all, size_t n,
+bool link_find_conflict(char *what, size_t cap, const struct link_list *all,
 			const struct link_state *self, const struct link_cidr *wanted)
 {
-	for (size_t i = 0; i < n; i++) {
-		if (all[i].index == self->index)
+	for (size_t i = 0; i < all->n; i++) {
+		const struct link_state *l = &all->all[i];
+
+		if (l->index == self->index)
 			continue;
-		for (size_t k = 0; k < all[i].n_addresses; k++) {
-			const struct link_cidr *have = &all[i].addresses[k];
+		for (size_t k = 0; k < l->n_addresses; k++) {
+			const struct link_cidr *have = &l->addresses[k];
 			char text[LINK_CIDR_TEXT];
 
 			if (!link_cidr_holds(wanted, have) && !link_cidr_holds(have, wanted))
 				continue;
 			link_cidr_format(text, have, true);
-			snprintf(what, cap, "%s has %s", all[i].name, text);
+			snprintf(what, cap, "%s has %s", l->name, text);
 			return true;
 		}
 	}

@@ -11,7 +11,7 @@
 #include <stdint.h>
 #include <sys/socket.h>
 
-enum { LINK_ADDRESSES_MAX = 16, LINK_CIDR_TEXT = 64 };
+enum { LINK_CIDR_TEXT = 64 };
 
 /* An address with the length of its network's prefix. */
 struct link_cidr {
@@ -38,18 +38,27 @@ struct link_state {
 	uint32_t speed_mbit;		/* 0: unknown */
 	bool full_duplex;
 	enum link_feature gro, lro, gso, tso;
-	struct link_cidr addresses[LINK_ADDRESSES_MAX];
+	struct link_cidr *addresses;
 	size_t n_addresses;
 };
 
-/* 0, -ENODEV when there is no such interface, or another negative errno. */
-int link_read(struct link_state *out, const char *name);
-
 /*
- * All interfaces, by index, in a new array (the caller frees it). 0 or a
- * negative errno.
+ * 0, -ENODEV when there is no such interface, or another negative errno. The
+ * caller's link_state_done() releases what it holds.
  */
-int link_read_all(struct link_state **out, size_t *n);
+int link_read(struct link_state *out, const char *name);
+void link_state_done(struct link_state *l);
+
+/* All interfaces, by index. */
+struct link_list {
+	struct link_state *all;
+	size_t n;
+};
+/* 0 or a negative errno; *out is to be given to link_list_done() in any case. */
+int link_read_all(struct link_list *out);
+void link_list_done(struct link_list *l);
+/* The one of that name, or NULL. */
+const struct link_state *link_find(const struct link_list *l, const char *name);
 
 /* Whether a cable could be plugged into it: Ethernet, no radio, no bridge or other assembly. */
 bool link_is_wired(const struct link_state *l);
@@ -58,7 +67,7 @@ bool link_is_wired(const struct link_state *l);
  * Whether another interface has an address whose network overlaps with wanted's.
  * Then what ("eth1 has 169.254.10.9/24") is filled.
  */
-bool link_find_conflict(char *what, size_t cap, const struct link_state *all, size_t n,
+bool link_find_conflict(char *what, size_t cap, const struct link_list *all,
 			const struct link_state *self, const struct link_cidr *wanted);
 
 /*

@@ -203,19 +203,22 @@ TEST(the_manager_gets_what_was_wished)
 
 TEST(networks_that_overlap_are_found)
 {
-	struct link_state all[2] = { { .name = "eth0", .index = 2 }, { .name = "eth1", .index = 3 } };
-	struct link_cidr wanted;
+	struct link_cidr wanted, have;
+	struct link_state links[2] = {
+		{ .name = "eth0", .index = 2 },
+		{ .name = "eth1", .index = 3, .addresses = &have, .n_addresses = 1 },
+	};
+	const struct link_list all = { links, 2 };
 	char what[128];
 
-	all[1].n_addresses = 1;
-	CHECK(link_cidr_parse(&all[1].addresses[0], "169.254.0.9/16") == 0);
+	CHECK(link_cidr_parse(&have, "169.254.0.9/16") == 0);
 	CHECK(link_cidr_parse(&wanted, "169.254.10.2/24") == 0);
-	CHECK(link_find_conflict(what, sizeof(what), all, 2, &all[0], &wanted));
+	CHECK(link_find_conflict(what, sizeof(what), &all, &links[0], &wanted));
 	CHECK(strcmp(what, "eth1 has 169.254.0.9/16") == 0);
 	/* Its own addresses are replaced. */
-	CHECK(!link_find_conflict(what, sizeof(what), all, 2, &all[1], &wanted));
+	CHECK(!link_find_conflict(what, sizeof(what), &all, &links[1], &wanted));
 	CHECK(link_cidr_parse(&wanted, "10.0.0.1/8") == 0);
-	CHECK(!link_find_conflict(what, sizeof(what), all, 2, &all[0], &wanted));
+	CHECK(!link_find_conflict(what, sizeof(what), &all, &links[0], &wanted));
 	CHECK(link_cidr_parse(&wanted, "168.0.0.1/7") == 0);
-	CHECK(link_find_conflict(what, sizeof(what), all, 2, &all[0], &wanted));
+	CHECK(link_find_conflict(what, sizeof(what), &all, &links[0], &wanted));
 }
