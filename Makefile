@@ -136,10 +136,11 @@ install: all
 	for c in conf/*.yaml; do install -m 644 $$c $(DESTDIR)$(SYSCONFDIR)/handfast/; done
 	install -d $(DESTDIR)$(UNITDIR)
 	install -m 644 $(wildcard systemd/*.service systemd/*.socket systemd/*.target) $(DESTDIR)$(UNITDIR)/
-	# RestartSteps= is of systemd 254, and an earlier one complains about it.
+	# What systemd 254 brought; an earlier one complains about it.
 	if $(PKG_CONFIG) --atleast-version=254 libsystemd; then for u in systemd/*.service; do \
-		install -D -m 644 systemd/254/50-handfast-restart.conf \
-			$(DESTDIR)$(UNITDIR)/$${u##*/}.d/50-handfast-restart.conf || exit 1; done; fi
+		install -D -m 644 -t $(DESTDIR)$(UNITDIR)/$${u##*/}.d systemd/254/50-handfast-restart.conf && \
+		{ ! grep -q ^LoadCredentialEncrypted= $$u || \
+		install -m 644 -t $(DESTDIR)$(UNITDIR)/$${u##*/}.d systemd/254/50-handfast-credential.conf; } || exit 1; done; fi
 	install -D -m 644 systemd/handfast.sysusers $(DESTDIR)$(PREFIX)/lib/sysusers.d/handfast.conf
 	install -D -m 644 systemd/handfast.tmpfiles $(DESTDIR)$(PREFIX)/lib/tmpfiles.d/handfast.conf
 	for d in sysctl.d modules-load.d; do for f in conf/$$d/*.conf; do \
