@@ -70,6 +70,26 @@ static void on_step(struct ctl *c, struct progress *p, const json_t *params)
 			      step_words(clean_member(params, "event")), *problem ? ": " : "", problem);
 }
 
+/* A peer from a backup has no tunnel, and pskd knows nothing of it: pairingd does. */
+static int explain_missing(struct ctl *c, struct failure *f)
+{
+	const char *name = ctl_argument(c, 0);
+	json_t *reply = NULL;
+	struct failure other;
+
+	if (strcmp(f->code, "io.handfast.Tunnel.NoSuchTunnel") == 0 &&
+	    daemon_try(c, PAIRINGD, "Pairing.Peer", json_pack("{s:s}", "name", name), NULL, NULL, &reply, &other) == 0) {
+		const char *root = json_get_str(json_object_get(reply, "peer"), "tunnel_root");
+
+		if (root && strcmp(root, "none") == 0)
+			failure_set(f, EXIT_NO_SUCH, "io.handfast.Tunnel.NoSuchTunnel",
+				    "Pair again: “handfast pair”. The keys of its tunnel are in no backup.",
+				    "%s came from a backup, without a tunnel", name);
+	}
+	json_decref(reply);
+	return ctl_fail_with(c, f);
+}
+
 static int wait_for_it(struct ctl *c, struct stream *s, uint64_t until_ms)
 {
 	struct progress progress;
@@ -103,7 +123,7 @@ static int wait_for_it(struct ctl *c, struct stream *s, uint64_t until_ms)
 			return ctl_result(c, params, up_text);
 		case STREAM_FAILED:
 			progress_clear(&progress);
-			return ctl_fail_with(c, &f);
+			return explain_missing(c, &f);
 		case STREAM_NOTHING:
 			break;
 		}
@@ -127,8 +147,8 @@ int cmd_tunnel_up(struct ctl *c)
 				"--no-wait and --timeout exclude each other");
 	params = json_pack("{s:s}", "name", ctl_argument(c, 0));
 	if (ctl_flag(c, "no-wait")) {
-		r = daemon_call(c, PSKD, "Tunnel.Up", params, &reply);
-		return r ? r : ctl_result(c, reply, up_text);
+		r = daemon_try(c, PSKD, "Tunnel.Up", params, NULL, NULL, &reply, &f);
+		return r ? explain_missing(c, &f) : ctl_result(c, reply, up_text);
 	}
 	interrupt_arm();
 	json_object_set_new(params, "wait_ms", json_integer((json_int_t)wait_ms));
