@@ -298,14 +298,11 @@ static void tell_pieces(struct doctor *d, const struct way *w, const char *endpo
 	bool v6 = false;
 	int mtu = route_mtu(endpoint, &v6), over = WIRE + UDP_HEADER + (v6 ? 40 : 20);
 
-	if (mtu < 0)
-		doctor_tell(d, DOCTOR_FAILURE, w->tunnel, "See “ip route get” with that address.",
-			    "this machine has no route to %s: %s", endpoint, strerror(-mtu));
-	else if (mtu && (unsigned int)mtu < w->mtu + (unsigned int)over && mtu - over >= MTU_MIN)
+	if (mtu > 0 && (unsigned int)mtu < w->mtu + (unsigned int)over && mtu - over >= MTU_MIN)
 		doctor_tell(d, DOCTOR_WARNING, w->tunnel, set_mtu(w, (unsigned int)(mtu - over)),
 			    "the way to %s carries packets of %d bytes, and full ones of the tunnel have %u: they go in pieces, which is slow and often lost",
 			    endpoint, mtu, w->mtu + (unsigned int)over);
-	else if (mtu && (unsigned int)mtu < w->mtu + (unsigned int)over)
+	else if (mtu > 0 && (unsigned int)mtu < w->mtu + (unsigned int)over)
 		doctor_tell(d, DOCTOR_WARNING, w->tunnel, set_mtu(w, MTU_MIN),
 			    "the way to %s carries packets of %d bytes only: those of the tunnel go in pieces, which is slow and often lost",
 			    endpoint, mtu);
@@ -315,8 +312,15 @@ static void tell_pieces(struct doctor *d, const struct way *w, const char *endpo
 
 static void tell_way(struct doctor *d, const struct way *w, const char *endpoint)
 {
+	bool v6;
 	size_t best = 0;
+	int mtu = route_mtu(endpoint, &v6);
 
+	if (mtu < 0) {
+		doctor_tell(d, DOCTOR_FAILURE, w->tunnel, "See “ip route get” with that address.",
+			    "this machine has no route to %s: %s", endpoint, strerror(-mtu));
+		return;
+	}
 	if (w->fd < 0) {
 		doctor_tell(d, DOCTOR_NOTE, w->tunnel, w->error == -EACCES || w->error == -EPERM ? "Look as root, or see net.ipv4.ping_group_range." : NULL,
 			    "whether full packets come through cannot be tried: %s", strerror(-w->error));
