@@ -1,6 +1,10 @@
-/* handfast tunnel add: the daemon has another working folder, so paths become absolute here. */
+/*
+ * handfast tunnel add: the daemon has another working folder, so paths become
+ * absolute here; and it reads the key file whole, so it says how far it is.
+ */
 #include <errno.h>
 #include <jansson.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,6 +16,9 @@
 #include "ctl/commands.h"
 #include "ctl/ctl.h"
 #include "ctl/daemon.h"
+#include "ctl/file_progress.h"
+#include "ctl/stream.h"
+#include "ctl/terminal.h"
 
 static void add_text(const struct ctl *c, const json_t *result)
 {
@@ -51,6 +58,53 @@ static int add_pin(struct ctl *c, json_t *params)
 	return EXIT_DONE;
 }
 
+static int interrupted(struct ctl *c)
+{
+	const char *name = clean_text(ctl_argument(c, 0));
+	char hint[200];
+
+	snprintf(hint, sizeof(hint), "pskd goes on reading; “handfast tunnel remove %s” ends that.", name);
+	return ctl_fail(c, interrupt_exit(), ERROR_INTERRUPTED, hint, "no longer waiting for %s", name);
+}
+
+static void on_progress(struct file_progress *p, const json_t *params)
+{
+	int64_t done = json_get_int(params, "done", -1), total = json_get_int(params, "total", -1);
+
+	if (done >= 0 && total >= done)
+		file_progress_tell(p, (uint64_t)done, (uint64_t)total);
+}
+
+static int wait_for_it(struct ctl *c, struct stream *s, struct file_progress *p)
+{
+	for (;;) {
+		struct pollfd fds[2] = { { .fd = stream_fd(s), .events = POLLIN },
+					 { .fd = interrupt_fd(), .events = POLLIN } };
+		_cleanup_json_ json_t *params = NULL;
+		struct failure f = { 0 };
+
+		if (poll(fds, 2, -1) < 0 && errno != EINTR)
+			return ctl_fail(c, EXIT_FAILED, ERROR_INTERNAL, NULL, "poll: %s", strerror(errno));
+		if (interrupt_seen()) {
+			file_progress_end(p);
+			return interrupted(c);
+		}
+		switch (stream_next(s, &params, &f)) {
+		case STREAM_MESSAGE:
+			on_progress(p, params);
+			break;
+		case STREAM_LAST:
+			file_progress_end(p);
+			return ctl_result(c, steal(&params), add_text);
+		case STREAM_FAILED:
+			file_progress_end(p);
+			return ctl_fail_with(c, &f);
+		case STREAM_NOTHING:
+			break;
+		}
+	}
+}
+
 int cmd_tunnel_add(struct ctl *c)
 {
 	/* Options that go to the daemon as they are, under its own names. */
@@ -60,8 +114,11 @@ int cmd_tunnel_add(struct ctl *c)
 		{ "peer-address", "peer_address" }, { "erase", "erase" },
 	};
 	const char *key_file = ctl_option(c, "key-file"), *role = ctl_option(c, "role");
+	_cleanup_(stream_closep) struct stream *stream = NULL;
 	_cleanup_free_ char *path = NULL;
-	json_t *params, *reply = NULL;
+	struct file_progress progress;
+	struct failure f = { 0 };
+	json_t *params;
 	int r;
 
 	if (!key_file || !role)
@@ -89,6 +146,9 @@ int cmd_tunnel_add(struct ctl *c)
 		json_decref(params);
 		return r;
 	}
-	r = daemon_call(c, PSKD, "Tunnel.Add", params, &reply);
-	return r ? r : ctl_result(c, reply, add_text);
+	interrupt_arm();
+	file_progress_begin(&progress, c, "reading");
+	if (stream_open(&stream, c, PSKD, "Tunnel.Add", params, &f))
+		return ctl_fail_with(c, &f);
+	return wait_for_it(c, stream, &progress);
 }

@@ -5,7 +5,6 @@
 #include <string.h>
 
 #include "base/bytes.h"
-#include "base/clock.h"
 #include "base/json.h"
 #include "base/text.h"
 #include "crypto/keyfile_io.h"
@@ -13,62 +12,15 @@
 
 #include "ctl/commands.h"
 #include "ctl/ctl.h"
+#include "ctl/file_progress.h"
 #include "ctl/terminal.h"
-
-enum { BAR_CELLS = 30, TICK_MS = 100, EVENT_MS = 1000 };
-
-struct work {
-	struct ctl *c;
-	const char *doing;
-	struct progress progress;
-	uint64_t begun_ms, shown_ms;
-};
-
-static void show(struct work *w, uint64_t done, uint64_t total)
-{
-	double fraction = total ? (double)done / (double)total : 1;
-	uint64_t spent = clock_now_ms() - w->begun_ms;
-	char bar[4 * BAR_CELLS + 8], have[32], all[32], left[48] = "";
-
-	bar_format(bar, sizeof(bar), &w->progress.style, fraction, BAR_CELLS);
-	text_format_size(have, sizeof(have), done);
-	text_format_size(all, sizeof(all), total);
-	if (spent > 2000 && done > 0) {
-		char span[32];
-
-		text_format_duration(span, sizeof(span),
-				     (uint64_t)((double)spent * (1 / fraction - 1)));
-		snprintf(left, sizeof(left), ", %s left", span);
-	}
-	progress_tick(&w->progress, "%s %s %3.0f %%  %s of %s%s", w->doing, bar, fraction * 100, have,
-		      all, left);
-}
 
 static int on_progress(uint64_t done, uint64_t total, void *arg)
 {
-	struct work *w = arg;
-	uint64_t now = clock_now_ms();
-
 	if (interrupt_seen())
 		return 1;
-	if (now - w->shown_ms >= (w->c->json ? EVENT_MS : TICK_MS)) {
-		w->shown_ms = now;
-		if (w->c->json)
-			ctl_event(w->c, "progress",
-				  json_pack("{s:I, s:I}", "done", (json_int_t)done, "total",
-					    (json_int_t)total));
-		else
-			show(w, done, total);
-	}
+	file_progress_tell(arg, done, total);
 	return 0;
-}
-
-static void work_begin(struct work *w, struct ctl *c, const char *doing)
-{
-	*w = (struct work){ .c = c, .doing = doing, .begun_ms = clock_now_ms() };
-	w->shown_ms = w->begun_ms;
-	progress_init(&w->progress, c->want_color);
-	interrupt_arm();
 }
 
 static json_t *result_of(const char *path, const uint8_t hash[static KEYFILE_HASH_LEN],
@@ -152,7 +104,7 @@ int cmd_tunnel_generate(struct ctl *c)
 	uint8_t hash[KEYFILE_HASH_LEN];
 	struct keyfile_capacity cap;
 	char detail[512] = "";
-	struct work w;
+	struct file_progress p;
 	uint64_t size;
 	int r;
 
@@ -162,9 +114,10 @@ int cmd_tunnel_generate(struct ctl *c)
 	if (crypto_init() != 0)
 		return ctl_fail(c, EXIT_FAILED, ERROR_INTERNAL, NULL,
 				"the cryptographic library does not start");
-	work_begin(&w, c, "making");
-	r = keyfile_make(path, size, on_progress, &w, hash, &cap, detail, sizeof(detail));
-	progress_clear(&w.progress);
+	interrupt_arm();
+	file_progress_begin(&p, c, "making");
+	r = keyfile_make(path, size, on_progress, &p, hash, &cap, detail, sizeof(detail));
+	file_progress_end(&p);
 	if (r)
 		return file_failure(c, r, detail);
 	return ctl_result(c, result_of(path, hash, &cap), generate_text);
@@ -176,15 +129,16 @@ int cmd_tunnel_verify(struct ctl *c)
 	uint8_t hash[KEYFILE_HASH_LEN];
 	struct keyfile_capacity cap;
 	char detail[512] = "";
-	struct work w;
+	struct file_progress p;
 	int r;
 
 	if (crypto_init() != 0)
 		return ctl_fail(c, EXIT_FAILED, ERROR_INTERNAL, NULL,
 				"the cryptographic library does not start");
-	work_begin(&w, c, "checking");
-	r = keyfile_verify(path, on_progress, &w, hash, &cap, detail, sizeof(detail));
-	progress_clear(&w.progress);
+	interrupt_arm();
+	file_progress_begin(&p, c, "checking");
+	r = keyfile_verify(path, on_progress, &p, hash, &cap, detail, sizeof(detail));
+	file_progress_end(&p);
 	if (r)
 		return file_failure(c, r, detail);
 	return ctl_result(c, result_of(path, hash, &cap), verify_text);

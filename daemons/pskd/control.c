@@ -21,6 +21,7 @@
 #define E(name) "io.handfast.Tunnel." #name
 #define WAIT_DEFAULT_MS 30000
 #define WAIT_MAX_MS (24 * 3600 * 1000)
+#define PROGRESS_MS 500
 
 struct control {
 	struct service *svc;
@@ -118,6 +119,16 @@ static void on_event_for(struct waiter *w, struct tunnel *t, const char *event)
 	}
 }
 
+static void tell_status(struct control *c)
+{
+	size_t up = 0;
+
+	list_for_each (it, tunnels_list(c->tunnels))
+		up += tunnel_is_up(tunnel_of_node(it));
+	service_set_status(c->svc, "%zu %s, %zu up", tunnels_count(c->tunnels),
+			   tunnels_count(c->tunnels) == 1 ? "tunnel" : "tunnels", up);
+}
+
 static void on_event(struct tunnel *t, const char *event, const struct tunnel_error *e, void *arg)
 {
 	struct control *c = arg;
@@ -134,15 +145,9 @@ static void on_event(struct tunnel *t, const char *event, const struct tunnel_er
 		else
 			on_event_for(w, t, event);
 	}
-	any = strcmp(event, "up") == 0 || strcmp(event, "down") == 0 || e;
-	if (any) {
-		size_t up = 0;
-
-		list_for_each (it, tunnels_list(c->tunnels))
-			up += tunnel_is_up(tunnel_of_node(it));
-		service_set_status(c->svc, "%zu %s, %zu up", tunnels_count(c->tunnels),
-				   tunnels_count(c->tunnels) == 1 ? "tunnel" : "tunnels", up);
-	}
+	any = strcmp(event, "up") == 0 || strcmp(event, "down") == 0 || strcmp(event, "prepared") == 0 || e;
+	if (any)
+		tell_status(c);
 }
 
 /* Who waits for the earlier tunnel waits for the one that takes its place. */
@@ -172,14 +177,27 @@ static void on_wait_over(void *arg)
 	finish(w, NULL, &e);
 }
 
-static struct waiter *waiter_new(struct control *c, struct varlink_call *call, struct tunnel *t)
+/* Add reads a key file, which may take minutes: who wants to know is told how far it is. */
+static void on_progress(void *arg)
+{
+	struct waiter *w = arg;
+	uint64_t done, total;
+
+	(void)loop_timer_start(w->timer, PROGRESS_MS);
+	/* The last thing: a caller that cannot be told is gone, and w with it. */
+	if (tunnel_progress(w->t, &done, &total))
+		varlink_notify(w->call, json_pack("{s:s, s:I, s:I}", "event", "progress", "done", (json_int_t)done,
+						  "total", (json_int_t)total));
+}
+
+static struct waiter *waiter_new(struct control *c, struct varlink_call *call, struct tunnel *t, bool adds)
 {
 	struct waiter *w = calloc(1, sizeof(*w));
 
 	if (!w)
 		return NULL;
-	*w = (struct waiter){ .c = c, .call = call, .t = t };
-	if (loop_timer_new(&w->timer, c->loop, on_wait_over, w) != 0) {
+	*w = (struct waiter){ .c = c, .call = call, .t = t, .adds = adds };
+	if (loop_timer_new(&w->timer, c->loop, adds ? on_progress : on_wait_over, w) != 0) {
 		free(w);
 		return NULL;
 	}
@@ -243,7 +261,7 @@ static void method_up(struct varlink_call *call, const json_t *params, void *arg
 		varlink_reply(call, step(t, "up"));
 		return;
 	}
-	w = waiter_new(c, call, t);
+	w = waiter_new(c, call, t, false);
 	if (!w) {
 		varlink_error(call, "io.handfast.Daemon.Internal", "no memory", NULL);
 		return;
@@ -287,18 +305,21 @@ static void method_add(struct varlink_call *call, const json_t *params, void *ar
 {
 	struct control *c = arg;
 	struct tunnel_error e = { 0 };
+	struct waiter *w;
 	struct tunnel *t;
 
 	if (tunnels_add(c->tunnels, &t, json_get_str(params, "name"), params, &e)) {
 		reply_error(call, &e);
 		return;
 	}
-	if (!waiter_new(c, call, t)) {
+	w = waiter_new(c, call, t, true);
+	if (!w) {
 		tunnels_forget(c->tunnels, t);
 		varlink_error(call, "io.handfast.Daemon.Internal", "no memory", NULL);
 		return;
 	}
-	container_of(c->waiting.prev, struct waiter, node)->adds = true;
+	if (varlink_call_wants_more(call))
+		(void)loop_timer_start(w->timer, PROGRESS_MS);
 	tunnel_prepare(t);
 }
 
@@ -310,10 +331,12 @@ static void method_remove(struct varlink_call *call, const json_t *params, void 
 
 	if (!t)
 		return;
-	if (tunnels_remove(c->tunnels, t, &e))
+	if (tunnels_remove(c->tunnels, t, &e)) {
 		reply_error(call, &e);
-	else
-		varlink_reply(call, NULL);
+		return;
+	}
+	tell_status(c);
+	varlink_reply(call, NULL);
 }
 
 static void method_burn(struct varlink_call *call, const json_t *params, void *arg)

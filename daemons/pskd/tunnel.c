@@ -258,6 +258,8 @@ struct create_job {
 	char *ledger_path, *ledgers_dir, *key_file;
 	char detail[200];
 	int r;
+	/* Of the key file, in bytes; written by the worker, read by the loop. */
+	_Atomic uint64_t done, total;
 };
 
 static void create_job_free(struct create_job *j)
@@ -290,11 +292,31 @@ static void ledger_name(const struct tunnel *t, char out[static 80])
 		snprintf(out, 80, "%s.%u.ledger", t->spec->name, t->ledger_try);
 }
 
+static void on_progress(uint64_t done, uint64_t total, void *arg)
+{
+	struct create_job *j = arg;
+
+	j->total = total;
+	j->done = done;
+}
+
+bool tunnel_progress(const struct tunnel *t, uint64_t *done, uint64_t *total)
+{
+	const struct create_job *j;
+
+	if (!t->job || !t->job->creates)
+		return false;
+	j = container_of(t->job, struct create_job, link);
+	*done = j->done;
+	*total = j->total;
+	return *total > 0;
+}
+
 static void create_work(void *arg)
 {
 	struct create_job *j = arg;
 
-	j->r = keys_create_file(&j->o, NULL, NULL, j->detail, sizeof(j->detail));
+	j->r = keys_create_file(&j->o, on_progress, j, j->detail, sizeof(j->detail));
 }
 
 static void create_done(void *arg, bool cancelled)
@@ -340,7 +362,7 @@ static void create_ledger(struct tunnel *t)
 	/* The worker's copies: the tunnel may be gone before it is done. */
 	j->o.ledgers_dir = j->ledgers_dir;
 	j->o.key_file = j->key_file;
-	j->link.t = t;
+	j->link = (struct tunnel_link){ .t = t, .creates = true };
 	t->job = &j->link;
 	r = worker_start(NULL, t->ctx.loop, create_work, create_done, j);
 	if (r) {

@@ -70,6 +70,8 @@ struct tunnel *tunnel_of_node(struct list *node);
 
 /* Only make its ledger (reads the key file whole, in a worker thread); "prepared" or an error follows. */
 void tunnel_prepare(struct tunnel *t);
+/* How far that is, in bytes of the key file; false when nothing is being read. */
+bool tunnel_progress(const struct tunnel *t, uint64_t *done, uint64_t *total);
 /* Bring it up; on failure, again and again when it is enabled. Steps follow. One that runs is left alone. */
 void tunnel_start(struct tunnel *t);
 /* Exact marks are durable when it returns. */

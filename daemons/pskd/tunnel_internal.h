@@ -24,6 +24,7 @@ enum tunnel_state {
 /* What an asynchronous job holds instead of the tunnel, which may go first. */
 struct tunnel_link {
 	struct tunnel *t;
+	bool creates; /* a ledger: tunnel.c's create_job */
 };
 
 struct tunnel {
