@@ -162,6 +162,23 @@ static int check_surroundings(struct setup *s)
 	return 0;
 }
 
+/* Two machines in one role: better said before anything changes. */
+static int check_taken(struct setup *s)
+{
+	char text[LINK_CIDR_TEXT];
+
+	for (size_t i = 0; i < s->wish.n_own; i++) {
+		if (!link_is_taken(s->link, &s->wish.own[i]))
+			continue;
+		link_cidr_format(text, &s->wish.own[i], false);
+		return ctl_fail(s->c, EXIT_FAILED, ERROR_ADDRESS_CONFLICT,
+				"Is the other machine set up with the same role? One is the laptop, the other "
+				"the pi.",
+				"somebody on the cable has %s already", text);
+	}
+	return 0;
+}
+
 static int check_mtu(struct setup *s)
 {
 	const char *text = ctl_option(s->c, "mtu");
@@ -390,6 +407,10 @@ static int apply_failure(struct setup *s, int outcome, const char *why, const st
 	if (outcome == LINK_E_INTERRUPTED)
 		return ctl_fail(s->c, interrupt_exit(), ERROR_INTERRUPTED, NULL,
 				"interrupted; everything is as it was");
+	if (outcome == LINK_E_NO_ADDRESS)
+		return ctl_fail(s->c, EXIT_FAILED, ERROR_ADDRESS_CONFLICT,
+				"Everything is as it was. Is the other machine set up with the same role?",
+				"%s: somebody on the cable seems to have it already", why);
 	return ctl_fail(s->c, outcome == LINK_E_TIMED_OUT ? EXIT_TIMED_OUT : EXIT_FAILED,
 			outcome == LINK_E_OTHER_WINS ? ERROR_OTHER_PROFILE : ERROR_NOT_APPLIED,
 			"Everything is as it was.", "%s", why);
@@ -408,19 +429,30 @@ static bool has_all(const struct link_state *l, const struct link_wish *w)
 	return true;
 }
 
-/* An address counts when nobody else has it, which takes the manager a moment to find out. */
-static int wait_for_addresses(const struct link_wish *w, struct link_state *l)
+/*
+ * An address counts when nobody else has it, which takes the manager a moment to find out.
+ * 0, or an outcome of link_apply() with a sentence in why.
+ */
+static int wait_for_addresses(struct setup *s, struct link_state *now, char *why, size_t cap)
 {
 	uint64_t since = clock_now_ms();
-	int r = link_read(l, w->name);
+	int r = link_read(now, s->wish.name);
 
-	while (r == 0 && l->carrier && !has_all(l, w) && clock_now_ms() - since < ADDRESS_WAIT_MS &&
-	       !interrupt_seen()) {
+	while (r == 0 && now->carrier && !has_all(now, &s->wish)) {
+		if (interrupt_seen())
+			return LINK_E_INTERRUPTED;
+		if (clock_now_ms() - since >= ADDRESS_WAIT_MS) {
+			snprintf(why, cap, "%s does not get its address", s->wish.name);
+			return LINK_E_NO_ADDRESS;
+		}
 		usleep(ADDRESS_POLL_MS * 1000);
-		link_state_done(l);
-		r = link_read(l, w->name);
+		link_state_done(now);
+		r = link_read(now, s->wish.name);
 	}
-	return r;
+	if (r == 0)
+		return 0;
+	snprintf(why, cap, "%s is no longer to be found: %s", s->wish.name, strerror(-r));
+	return LINK_E_REFUSED;
 }
 
 static void setup_text(const struct ctl *c, const json_t *result)
@@ -437,21 +469,16 @@ static void setup_text(const struct ctl *c, const json_t *result)
 	link_one_text(c, link);
 }
 
-static int finish(struct setup *s, bool written, bool applied)
+/* now is the interface as it is at the end. */
+static int finish(struct setup *s, const struct link_state *now, bool written, bool applied)
 {
 	struct link_answers answers = { .n = 0 };
 	struct link_profile profile = { 0 };
-	_cleanup_(link_state_done) struct link_state fresh = { 0 };
-	const struct link_state *now = s->link;
 	bool asked = false;
 	json_t *result;
 	int r;
 
 	if (applied) {
-		r = wait_for_addresses(&s->wish, &fresh);
-		if (r)
-			return kernel_failure(s->c, r);
-		now = &fresh;
 		asked = now->carrier && link_ask(&answers, now, s->wish.peer, s->wish.n_peer) == 0;
 		link_find_manager(&s->found, s->bus, now);
 	}
@@ -461,21 +488,12 @@ static int finish(struct setup *s, bool written, bool applied)
 			   s->path, "text", s->text, "written", (int)written, "applied", (int)applied,
 			   "notes", s->notes);
 	link_profile_done(&profile);
-	if (applied && now->carrier && !has_all(now, &s->wish)) {
-		struct failure f;
-
-		failure_set(&f, EXIT_FAILED, ERROR_ADDRESS_CONFLICT,
-			    "Were both machines set up with the same role? Then undo one.",
-			    "the file is in place, but %s does not get its address: somebody on the cable "
-			    "has it already",
-			    s->wish.name);
-		return ctl_result_failed(s->c, result, setup_text, &f);
-	}
 	return ctl_result(s->c, result, setup_text);
 }
 
 static int write_and_apply(struct setup *s)
 {
+	_cleanup_(link_state_done) struct link_state now = { 0 };
 	struct link_before before;
 	char why[512] = "";
 	int r;
@@ -488,11 +506,11 @@ static int write_and_apply(struct setup *s)
 		return write_failure(s, r);
 	}
 	if (!s->runs)
-		return finish(s, true, false);
+		return finish(s, s->link, true, false);
 	r = link_apply(s->bus, s->manager, s->link, s->path, why, sizeof(why));
-	if (r)
-		return apply_failure(s, r, why, &before);
-	return finish(s, true, true);
+	if (r == 0)
+		r = wait_for_addresses(s, &now, why, sizeof(why));
+	return r ? apply_failure(s, r, why, &before) : finish(s, &now, true, true);
 }
 
 static int ask_person(struct setup *s)
@@ -539,6 +557,7 @@ static int setup_run(struct setup *s)
 	r = check_kind(s);
 	r = r ? r : check_mtu(s);
 	r = r ? r : check_surroundings(s);
+	r = r ? r : check_taken(s);
 	if (r)
 		return r;
 	if (link_bus_open(&s->bus) != 0)
@@ -556,7 +575,7 @@ static int setup_run(struct setup *s)
 		return ctl_fail(s->c, EXIT_FAILED, ERROR_INTERNAL, NULL, "no memory");
 	show_file(s);
 	if (ctl_flag(s->c, "dry-run"))
-		return finish(s, false, false);
+		return finish(s, s->link, false, false);
 	if (geteuid() != 0)
 		return ctl_fail(s->c, EXIT_PERMISSION, ERROR_NO_PERMISSION, "Use sudo.",
 				"only root may set up an interface");

@@ -8,6 +8,9 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <linux/if_ether.h>
+#include <linux/if_packet.h>
+#include <net/if_arp.h>
 #include <netinet/icmp6.h>
 #include <netinet/ip.h>
 #include <netinet/ip_icmp.h>
@@ -179,4 +182,67 @@ int link_ask(struct link_answers *out, const struct link_state *l, const struct 
 		close(askers[i].fd);
 	*out = heard;
 	return 0;
+}
+
+/* ---- ARP ---- */
+
+enum { PROBES = 3, PROBE_MS = 250 };
+
+/* RFC 826 over Ethernet. */
+struct arp {
+	uint16_t hardware, protocol;
+	uint8_t hardware_len, protocol_len;
+	uint16_t operation;
+	uint8_t sender_mac[6], sender[4], target_mac[6], target[4];
+};
+_Static_assert(sizeof(struct arp) == 28, "no gaps");
+
+/* Whoever says that it is the sender of that address has it: in an answer, or a request. */
+static bool hear_arp(int fd, const struct link_cidr *address, const uint8_t own[static 6])
+{
+	struct arp a;
+
+	while (recv(fd, &a, sizeof(a), 0) >= (ssize_t)sizeof(a))
+		if (a.protocol == htons(ETH_P_IP) && memcmp(a.sender, address->address, 4) == 0 &&
+		    memcmp(a.sender_mac, own, 6) != 0)
+			return true;
+	return false;
+}
+
+bool link_is_taken(const struct link_state *l, const struct link_cidr *address)
+{
+	struct sockaddr_ll everybody = { .sll_family = AF_PACKET,
+					 .sll_protocol = htons(ETH_P_ARP),
+					 .sll_ifindex = l->index,
+					 .sll_halen = 6,
+					 .sll_addr = { 0xff, 0xff, 0xff, 0xff, 0xff, 0xff } };
+	struct arp probe = { .hardware = htons(ARPHRD_ETHER),
+			     .protocol = htons(ETH_P_IP),
+			     .hardware_len = 6,
+			     .protocol_len = 4,
+			     .operation = htons(ARPOP_REQUEST) };
+	_cleanup_close_ int fd = -1;
+	bool taken = false;
+
+	if (address->family != AF_INET || !l->up || !l->carrier ||
+	    sscanf(l->mac, "%2hhx:%2hhx:%2hhx:%2hhx:%2hhx:%2hhx", &probe.sender_mac[0],
+		   &probe.sender_mac[1], &probe.sender_mac[2], &probe.sender_mac[3],
+		   &probe.sender_mac[4], &probe.sender_mac[5]) != 6)
+		return false;
+	fd = socket(AF_PACKET, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (fd < 0 || bind(fd, (struct sockaddr *)&everybody, sizeof(everybody)) < 0)
+		return false;
+	memcpy(probe.target, address->address, 4);
+	for (int i = 0; i < PROBES && !taken; i++) {
+		struct pollfd p = { .fd = fd, .events = POLLIN };
+		uint64_t since = clock_now_ms(), now = since;
+
+		sendto(fd, &probe, sizeof(probe), 0, (struct sockaddr *)&everybody, sizeof(everybody));
+		while (!taken && now - since < PROBE_MS &&
+		       poll(&p, 1, (int)(PROBE_MS - (now - since))) > 0) {
+			taken = hear_arp(fd, address, probe.sender_mac);
+			now = clock_now_ms();
+		}
+	}
+	return taken;
 }

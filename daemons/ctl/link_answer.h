@@ -1,6 +1,7 @@
-/* Does the other end answer: ICMP echo to all nodes on the cable and to known addresses. */
+/* Does the other end answer: ICMP echo to all nodes on the cable and to known addresses; ARP. */
 #pragma once
 
+#include <stdbool.h>
 #include <stddef.h>
 
 #include "ctl/link_kernel.h"
@@ -18,3 +19,9 @@ struct link_answers {
  */
 int link_ask(struct link_answers *out, const struct link_state *l, const struct link_cidr *peers,
 	     size_t n);
+
+/*
+ * Whether somebody on the cable has this IPv4 address already: an ARP probe (RFC 5227
+ * section 2.1.1). False also when nobody may be asked: no right, not switched on.
+ */
+bool link_is_taken(const struct link_state *l, const struct link_cidr *address);

@@ -48,6 +48,7 @@ void link_remember(struct link_before *out, struct link_bus *b, enum link_manage
 enum {
 	LINK_E_REFUSED = 1, /* the manager does not take it, or could not bring it up */
 	LINK_E_OTHER_WINS,  /* it took another profile */
+	LINK_E_NO_ADDRESS, /* it is up, but without its address: a duplicate */
 	LINK_E_TIMED_OUT,
 	LINK_E_INTERRUPTED,
 };
