@@ -175,6 +175,7 @@ static int receive(struct path *p, struct packet *k, size_t len)
 	new_slot = k->h.sequence / PSK2_SLOT_PACKETS > slot_of_last(replay_next(p->replay));
 	replay_accept(p->replay, k->h.sequence);
 	s->packets++;
+	s->heard_from = *k->from;
 	if (s == p->previous)
 		p->heard_previous = true;
 	if (s == p->pending)

@@ -29,6 +29,7 @@ struct session {
 	struct session_id id;
 	bool plain; /* prototype peer */
 	struct sockaddr_in6 address; /* the peer's, proven by the handshake */
+	struct sockaddr_in6 heard_from; /* source of the last authenticated packet; zero before the first */
 	uint64_t created_ms;
 	uint64_t packets; /* both directions */
 	struct session_keys *keys;

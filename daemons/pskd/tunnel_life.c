@@ -165,14 +165,15 @@ static void on_bind_again(void *arg)
 /*
  * A call can be recorded and sent again by anyone, from anywhere, and who then
  * passes on what is said would be where the peer seems to be. So while the peer
- * is heard, it calls from where it is; when it is not, we ask ourselves.
+ * is heard, it calls from where it is, also when it has just come there; when it is not heard, we
+ * ask ourselves.
  */
 static bool may_call(const struct sockaddr_in6 *from, void *arg)
 {
 	struct tunnel *t = arg;
 	const struct session *s = path_current(t->path);
 
-	return !s || udp_same(from, &s->address) || hello_is_running(t->hello) ||
+	return !s || udp_same(from, &s->address) || udp_same(from, &s->heard_from) || hello_is_running(t->hello) ||
 	       clock_now_ms() - path_counters(t->path)->received_ms >= QUIET_MS;
 }
 

@@ -280,6 +280,27 @@ TEST(a_right_packet_is_taken_once)
 	CHECK_EQ(drops_of(&x->b).n[DROP_REPLAY], 1);
 }
 
+TEST(only_right_packets_say_where_the_peer_sends_from)
+{
+	_cleanup_(both_freep) struct both *x = both_new(SLOTS);
+	struct sockaddr_in6 raw;
+	socklen_t n = sizeof(raw);
+	uint8_t ip[40], msg[200];
+	size_t len;
+
+	fill_ip(ip, sizeof(ip), 3);
+	len = forge(x, msg, 7, ip, sizeof(ip));
+	msg[60] ^= 1;
+	inject(x, msg, len);
+	CHECK_EQ(path_current(x->b.path)->heard_from.sin6_port, 0);
+	msg[60] ^= 1;
+	inject(x, msg, len);
+	CHECK_EQ(getsockname(x->raw, (struct sockaddr *)&raw, &n), 0);
+	CHECK_EQ(path_current(x->b.path)->heard_from.sin6_port, raw.sin6_port);
+	/* But nothing is sent there yet. */
+	CHECK_EQ(path_current(x->b.path)->address.sin6_port, x->a.address.sin6_port);
+}
+
 TEST(i4_each_wrong_thing_is_dropped_for_what_it_is)
 {
 	_cleanup_(both_freep) struct both *x = both_new(SLOTS);
