@@ -31,6 +31,7 @@
 #include "event/loop.h"
 #include "event/unixsock.h"
 #include "event/varlink.h"
+#include "service/credential.h"
 #include "service/metrics.h"
 #include "service/fds.h"
 #include "service/options.h"
@@ -260,6 +261,14 @@ static void on_hup(int signo, void *arg)
 
 /* ---- io.handfast.Daemon --------------------------------------------------------------------- */
 
+/* systemd fixes the credentials at start: what is there now was used, or the daemon had refused to start. */
+static bool has_state_key(void)
+{
+	_cleanup_free_ char *path = credential_path(CREDENTIAL_STATE_KEY);
+
+	return path && access(path, F_OK) == 0;
+}
+
 static void method_status(struct varlink_call *call, const struct json_t *params, void *arg)
 {
 	struct service *svc = arg;
@@ -271,6 +280,8 @@ static void method_status(struct varlink_call *call, const struct json_t *params
 		json_object_set_new(details, "config", json_string(svc->config_path));
 	if (details && !svc->info->no_state)
 		json_object_set_new(details, "state_dir", json_string(svc->state_dir));
+	if (details && !svc->info->no_state)
+		json_object_set_new(details, "state_key", json_string(has_state_key() ? "credential" : "none"));
 	if (details && svc->on_status)
 		svc->on_status(details, svc->on_status_arg);
 	varlink_reply(call, json_pack("{s:s, s:s, s:i, s:I, s:s, s:o}", "name", svc->info->name, "version",

@@ -278,18 +278,45 @@ void doctor_keys(struct doctor *d)
 
 /* ---- the credential ---- */
 
+#define STATE_KEY "handfast.state-key"
+
+/* Where systemd takes it from, as root sees it: sealed itself, or in the clear. */
+static void tell_stores(struct doctor *d)
+{
+	static const char *const sealed[] = { "/etc/credstore.encrypted", "/run/credstore.encrypted",
+					      "/usr/lib/credstore.encrypted" };
+	static const char *const plain[] = { "/etc/credstore", "/run/credstore", "/usr/lib/credstore" };
+	char path[128];
+
+	for (size_t i = 0; i < ARRAY_SIZE(plain); i++) {
+		snprintf(path, sizeof(path), "%s/%s", sealed[i], STATE_KEY);
+		if (access(path, F_OK) == 0)
+			doctor_tell(d, DOCTOR_OK, path, NULL, "the key itself is sealed by this machine");
+		snprintf(path, sizeof(path), "%s/%s", plain[i], STATE_KEY);
+		if (access(path, F_OK) < 0 || !tell_mode(d, path, 077, "others can read the key of all secrets"))
+			continue;
+		doctor_tell(d, DOCTOR_NOTE, path, "“systemd-creds encrypt” can seal it under this machine's TPM or host key: handfast-security(7).",
+			    "the key itself lies there in the clear: who has this disk has it");
+	}
+}
+
 void doctor_credential(struct doctor *d)
 {
-	for (size_t i = AWAKE_PAIRINGD; i <= AWAKE_PSKD; i++) {
-		const char *kind = doctor_detail(d, i, "state_key");
+	bool sealed = false;
 
+	for (size_t i = AWAKE_PAIRINGD; i <= AWAKE_PSKD; i++) {
+		bool has = strcmp(doctor_detail(d, i, "state_key"), "credential") == 0;
+
+		sealed = sealed || has;
 		if (!d->status[i])
 			doctor_tell(d, DOCTOR_NOTE, awake_names[i], NULL, "cannot be asked");
-		else if (!*kind || strcmp(kind, "none") == 0)
+		else if (!has)
 			doctor_tell(d, DOCTOR_NOTE, awake_names[i],
-				    "“systemd-creds encrypt --name=handfast.state-key - /etc/credstore.encrypted/handfast.state-key” seals them: handfast-security(7).",
+				    "handfast-security(7) has the command that makes the credential " STATE_KEY ", which seals them.",
 				    "its secrets lie on disk as they are, protected by their mode alone");
 		else
-			doctor_tell(d, DOCTOR_OK, awake_names[i], NULL, "its secrets are sealed under a key from %s", kind);
+			doctor_tell(d, DOCTOR_OK, awake_names[i], NULL, "its secrets are sealed under the credential %s", STATE_KEY);
 	}
+	if (sealed && d->root)
+		tell_stores(d);
 }
