@@ -750,7 +750,8 @@ static void stop(struct tunnel *t)
 	t->retry_ms = 0;
 	tunnel_clear_problem(t);
 	if (was) {
-		log_event(LOG_INFO, &MSG_TUNNEL_STOPPED, LOG_FIELDS({ FIELD_TUNNEL, t->spec->name }),
+		log_event(LOG_INFO, &MSG_TUNNEL_STOPPED,
+			  LOG_FIELDS({ FIELD_TUNNEL, t->spec->name }, { FIELD_PEER, tunnel_peer(t) }),
 			  "tunnel %s is down", t->spec->name);
 		tunnel_tell(t, "down");
 	}
