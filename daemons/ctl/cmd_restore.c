@@ -470,7 +470,7 @@ static int confirm(const struct restore *s, const json_t *contents, struct failu
 	return EXIT_DONE;
 }
 
-/* Key files that a restored tunnel asks for and that are not there. */
+/* What tunnels still need: key files that are not there, and words of the administrator. */
 static void note_tunnels(struct restore *s, const json_t *contents)
 {
 	const json_t *one;
@@ -482,11 +482,13 @@ static void note_tunnels(struct restore *s, const json_t *contents)
 		if (file && *file && access(file, F_OK) != 0)
 			json_array_append_new(s->notes, json_sprintf("Tunnel %s needs its key file, %s: carry it there.",
 								     name, clean_text(file)));
-		if (strcmp(clean_member(one, "peer"), "prototype") == 0)
-			json_array_append_new(
-				s->notes,
-				json_sprintf("Tunnel %s to a prototype peer stays down: say “handfast tunnel burn %s "
-					     "--to-slot N” with an N that neither side has reached.", name, name));
+	}
+	json_array_foreach(json_object_get(json_object_get(s->imported, PSKD), "needs_burn"), i, one) {
+		const char *name = clean_text(json_string_value(one));
+
+		json_array_append_new(s->notes,
+				      json_sprintf("Tunnel %s to a prototype peer stays down: say “handfast tunnel burn %s "
+						   "--to-slot N” with an N that neither side has reached.", name, name));
 	}
 }
 

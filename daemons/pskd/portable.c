@@ -320,7 +320,7 @@ struct import {
 	char *stage, *stage_tunnels, *stage_ledgers;
 	int lock_fd;
 	bool running;
-	json_t *names;
+	json_t *names, *needs_burn;
 	size_t replaced;
 	char why[WHY_MAX];
 };
@@ -336,6 +336,7 @@ static void import_done(struct import *im)
 	free(im->stage_ledgers);
 	closep(&im->lock_fd);
 	json_decref(im->names);
+	json_decref(im->needs_burn);
 }
 
 /* Never back: the marks of both. What the two have in common is the backup's, whose secrets are readable. */
@@ -452,6 +453,9 @@ static int stage_spec(struct import *im, const struct bundle_piece *p, const cha
 		if (!bundle_find(im->bundle.p, im->bundle.len, piece, &of) || stage_ledger(im, &of, ledger))
 			return im->why[0] ? -1 : complain(im->why, sizeof(im->why), "%s is missing", piece);
 		json_object_set_new(j, "ledger", json_string(ledger));
+		/* The mark is ahead only where no handshake tells what was used since. */
+		if (im->w->record.rx_limit > 0 && !im->w->record.handshaken)
+			json_array_append_new(im->needs_burn, json_string(spec->name));
 	}
 	text = json_dumps(j, JSON_INDENT(2) | JSON_SORT_KEYS);
 	if (!text)
@@ -588,12 +592,13 @@ static int prepare_paths(struct import *im)
 	uint8_t *bytes;
 
 	im->names = json_array();
+	im->needs_burn = json_array();
 	im->tunnels = path_join(dir, TUNNELS);
 	im->ledgers = path_join(dir, LEDGERS);
 	im->stage = path_join(dir, STAGE);
 	im->stage_tunnels = path_join(dir, STAGE "/" TUNNELS);
 	im->stage_ledgers = path_join(dir, STAGE "/" LEDGERS);
-	if (!im->names || !im->tunnels || !im->ledgers || !im->stage || !im->stage_tunnels || !im->stage_ledgers ||
+	if (!im->names || !im->needs_burn || !im->tunnels || !im->ledgers || !im->stage || !im->stage_tunnels || !im->stage_ledgers ||
 	    secret_new(&im->mem, sizeof(*im->w), &bytes))
 		return complain(im->why, sizeof(im->why), "no memory");
 	im->w = (void *)bytes;
@@ -660,7 +665,7 @@ int portable_import(struct service *svc)
 		fprintf(stderr, "%s\n", im.why);
 		return im.running ? IMPORT_RUNNING : 1;
 	}
-	j = json_pack("{s:O, s:I}", "tunnels", im.names, "replaced", (json_int_t)im.replaced);
+	j = json_pack("{s:O, s:O, s:I}", "tunnels", im.names, "needs_burn", im.needs_burn, "replaced", (json_int_t)im.replaced);
 	text = json_text(j);
 	printf("%s\n", text ? text : "{}");
 	return 0;
