@@ -43,7 +43,7 @@ enum {
 
 /* How far the ratchet jumps for a handshake, and how far for an administrator, in packets. */
 #define RATCHET_JUMP ((UINT64_C(1) << 20) * SLOT_PACKETS)
-#define RATCHET_BURN ((UINT64_C(1) << 24) * SLOT_PACKETS)
+#define RATCHET_BURN (KEYS_RATCHET_BURN_SLOTS * SLOT_PACKETS)
 
 static void kick(struct keys *k);
 

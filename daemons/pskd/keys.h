@@ -30,6 +30,9 @@ struct slot_key {
 	uint8_t key[SLOT_KEY_LEN];
 };
 
+/* What a person may give up of a pairing's keys at once; a key file has its end. */
+#define KEYS_RATCHET_BURN_SLOTS (UINT64_C(1) << 24)
+
 enum keys_role { KEYS_INITIATOR = 0, KEYS_RESPONDER = 1 };
 enum keys_erase { KEYS_ERASE_NONE, KEYS_ERASE_ZERO, KEYS_ERASE_PUNCH };
 

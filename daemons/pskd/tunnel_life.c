@@ -580,6 +580,29 @@ static int burn_restored(struct tunnel *t, uint64_t to_slot, uint64_t *burned, s
 	return 0;
 }
 
+/* Why a burn to this slot cannot be, or would give up nothing. */
+static int check_burn(const struct tunnel *t, uint64_t to_slot, struct tunnel_error *e)
+{
+	uint64_t at = keys_tx_next(t->keys) / SLOT_PACKETS;
+	struct keys_info info;
+
+	keys_info(t->keys, &info);
+	if (info.slots_total && to_slot >= info.slots_total)
+		tunnel_error_set(e, "io.handfast.Daemon.BadRequest", "“handfast tunnel show NAME” tells what is left.",
+				 "%s ends with slot %llu; nothing was given up", name_of(t),
+				 (unsigned long long)info.slots_total - 1);
+	else if (to_slot <= at)
+		tunnel_error_set(e, "io.handfast.Daemon.BadRequest", "Name a later slot.",
+				 "%s is at slot %llu already; nothing was given up", name_of(t), (unsigned long long)at);
+	else if (!info.slots_total && to_slot - at > KEYS_RATCHET_BURN_SLOTS)
+		tunnel_error_set(e, "io.handfast.Daemon.BadRequest", NULL,
+				 "%s is at slot %llu, and at most %llu slots are given up at a time; nothing was given up",
+				 name_of(t), (unsigned long long)at, (unsigned long long)KEYS_RATCHET_BURN_SLOTS);
+	else
+		return 0;
+	return -1;
+}
+
 int tunnel_burn(struct tunnel *t, uint64_t to_slot, uint64_t *burned, struct tunnel_error *e)
 {
 	uint64_t tx = to_slot, rx = 0, before;
@@ -596,9 +619,17 @@ int tunnel_burn(struct tunnel *t, uint64_t to_slot, uint64_t *burned, struct tun
 		if (t->hello)
 			hello_burn_targets(t->hello, &tx, &rx);
 	} else {
-		tx = to_slot > UINT64_MAX / SLOT_PACKETS ? UINT64_MAX : to_slot * SLOT_PACKETS;
+		if (check_burn(t, to_slot, e))
+			return -1;
+		tx = to_slot * SLOT_PACKETS;
 	}
 	before = keys_tx_next(t->keys);
+	if (tx <= before && rx == 0) {
+		tunnel_error_set(e, "io.handfast.Daemon.BadRequest", "With --to-slot it is given up all the same.",
+				 "%s needs no burn: the peer and we agree, or have not spoken yet; nothing was given up",
+				 name_of(t));
+		return -1;
+	}
 	r = tx > before ? keys_tx_forward(t->keys, tx, true) : 0;
 	if ((r == 0 || r == KEYS_E_NOT_READY) && rx > 0)
 		r = keys_rx_forward(t->keys, rx, true);
