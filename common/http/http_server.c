@@ -58,6 +58,8 @@ struct listener {
 	struct loop_io *io;
 	struct loop_timer *again; /* libmicrohttpd has work that no descriptor announces */
 	int fd;
+	size_t n_conns;
+	bool retired; /* accepts no more; goes with its last connection */
 };
 
 /* A TCP connection, from accept to close, upgraded or not. */
@@ -109,9 +111,16 @@ static void on_epoll(int fd, unsigned int events, void *arg)
 	run_mhd(arg);
 }
 
+static void listener_free(struct listener *ln);
+
 static void on_again(void *arg)
 {
-	run_mhd(arg);
+	struct listener *ln = arg;
+
+	if (ln->retired && ln->n_conns == 0)
+		listener_free(ln);
+	else
+		run_mhd(ln);
 }
 
 /* ---- connections ---- */
@@ -216,6 +225,7 @@ static void connection_open(struct listener *ln, struct MHD_Connection *mhd, voi
 	if (!c)
 		return; /* its first request is refused */
 	c->listener = ln;
+	ln->n_conns++;
 	c->mhd = mhd;
 	count_address(c, peer_address(mhd));
 	s->counters.connections++;
@@ -227,6 +237,11 @@ static void connection_open(struct listener *ln, struct MHD_Connection *mhd, voi
 
 static void connection_close(struct connection *c)
 {
+	struct listener *ln = c->listener;
+
+	/* Not from here, which is inside of it. */
+	if (--ln->n_conns == 0 && ln->retired)
+		(void)loop_timer_start(ln->again, 0);
 	uncount_address(c);
 	c->listener->server->counters.open--;
 	set_unanswered(c, false);
@@ -613,6 +628,91 @@ int http_server_listen(struct http_server *s, int fd)
 	return http_server_listen_handle(s, fd, NULL);
 }
 
+/* Accept no more; whoever is connected stays, with the certificate that they saw. */
+static void retire(struct listener *ln)
+{
+	MHD_socket fd = MHD_quiesce_daemon(ln->mhd);
+
+	if (fd != MHD_INVALID_SOCKET)
+		close(fd);
+	ln->retired = true;
+	if (ln->n_conns == 0)
+		(void)loop_timer_start(ln->again, 0);
+}
+
+static void set_pem(struct http_server *s, char *cert, char *key)
+{
+	free(s->cert);
+	if (s->key)
+		explicit_bzero(s->key, strlen(s->key));
+	free(s->key);
+	s->cert = cert;
+	s->key = key;
+}
+
+/* A second listener on the same socket for each of the n first ones. */
+static int listen_beside(struct http_server *s, size_t n)
+{
+	size_t i = 0;
+	int r = 0;
+
+	list_for_each(it, &s->listeners) {
+		struct listener *ln = container_of(it, struct listener, node);
+		int fd;
+
+		if (r || i++ == n)
+			break;
+		if (ln->retired)
+			continue;
+		fd = fcntl(ln->fd, F_DUPFD_CLOEXEC, 3);
+		r = fd < 0 ? -errno : http_server_listen(s, fd);
+	}
+	return r;
+}
+
+/* Of the first n, or of those after them. */
+static void end_listeners(struct http_server *s, size_t n, bool first)
+{
+	size_t i = 0;
+
+	list_for_each(it, &s->listeners) {
+		struct listener *ln = container_of(it, struct listener, node);
+		bool is_first = i++ < n;
+
+		if (is_first != first || ln->retired)
+			continue;
+		if (first)
+			retire(ln);
+		else
+			listener_free(ln);
+	}
+}
+
+int http_server_set_certificate(struct http_server *s, const char *cert_pem, const char *key_pem)
+{
+	char *old_cert = s->cert, *old_key = s->key;
+	size_t n = 0;
+	int r = -ENOMEM;
+
+	assert(old_cert && cert_pem && key_pem);
+	list_for_each(it, &s->listeners)
+		n++;
+	s->cert = strdup(cert_pem);
+	s->key = strdup(key_pem);
+	if (s->cert && s->key)
+		r = listen_beside(s, n);
+	if (r) {
+		end_listeners(s, n, false);
+		set_pem(s, old_cert, old_key);
+		return r;
+	}
+	end_listeners(s, n, true);
+	free(old_cert);
+	explicit_bzero(old_key, strlen(old_key));
+	free(old_key);
+	return 0;
+}
+
 static int resolve_listen(struct addrinfo **out, const char *address)
 {
 	const struct addrinfo hints = { .ai_flags = AI_PASSIVE | AI_NUMERICHOST | AI_NUMERICSERV,
@@ -958,7 +1058,7 @@ void http_server_close_listeners(struct http_server *s)
 {
 	list_for_each(it, &s->listeners) {
 		struct listener *ln = container_of(it, struct listener, node);
-		MHD_socket fd = MHD_quiesce_daemon(ln->mhd);
+		MHD_socket fd = ln->retired ? MHD_INVALID_SOCKET : MHD_quiesce_daemon(ln->mhd);
 
 		if (fd != MHD_INVALID_SOCKET)
 			close(fd);
@@ -986,10 +1086,7 @@ struct http_server *http_server_free(struct http_server *s)
 	list_for_each(it, &s->listeners)
 		listener_free(container_of(it, struct listener, node));
 	address_table_free(s->per_address);
-	free(s->cert);
-	if (s->key)
-		explicit_bzero(s->key, strlen(s->key));
-	free(s->key);
+	set_pem(s, NULL, NULL);
 	free(s);
 	return NULL;
 }

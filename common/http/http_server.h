@@ -47,6 +47,12 @@ struct http_listener;
 int http_server_listen_handle(struct http_server *s, int fd, struct http_listener **out);
 /* Close a listener and every connection that came through it. Not from inside one of its callbacks. */
 void http_server_unlisten(struct http_server *s, struct http_listener *which);
+/*
+ * For a server with TLS: another certificate for connections that come from now on; those that are
+ * there keep theirs. Listeners from http_server_listen_handle() must not be among its own. 0; on
+ * -EKEYREJECTED (no PEM certificate and its key) or another negative errno all stays as it was.
+ */
+int http_server_set_certificate(struct http_server *s, const char *cert_pem, const char *key_pem);
 /* New limits, for what comes from now on. */
 void http_server_set_limits(struct http_server *s, const struct http_limits *limits);
 /*

@@ -13,7 +13,7 @@
 #include "base/cleanup.h"
 #include "base/file.h"
 
-static bool name_is_good(const char *name)
+bool credential_name_is_good(const char *name)
 {
 	static const char good[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-";
 
@@ -24,7 +24,7 @@ char *credential_path(const char *name)
 {
 	const char *dir = getenv("CREDENTIALS_DIRECTORY");
 
-	return dir && *dir && name_is_good(name) ? path_join(dir, name) : NULL;
+	return dir && *dir && credential_name_is_good(name) ? path_join(dir, name) : NULL;
 }
 
 static int complain(int r, const char *name, const char *path, char *why, size_t cap)

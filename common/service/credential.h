@@ -5,6 +5,7 @@
  */
 #pragma once
 
+#include <stdbool.h>
 #include <stddef.h>
 
 #include "crypto/seal.h"
@@ -16,10 +17,13 @@
 /* What a path in a configuration file begins with that names a credential. */
 #define CREDENTIAL_PREFIX "credential:"
 
+/* Letters, digits, ".", "_", "-", not beginning with a dot. */
+bool credential_name_is_good(const char *name);
+
 /*
  * The path of a credential, which need not be there; the caller frees it. NULL
- * when there is no $CREDENTIALS_DIRECTORY, when the name is none (letters, digits,
- * ".", "_", "-"), or without memory.
+ * when there is no $CREDENTIALS_DIRECTORY, when the name is none, or without
+ * memory.
  */
 char *credential_path(const char *name);
 

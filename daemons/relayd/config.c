@@ -15,6 +15,7 @@
 #include "crypto/secret.h"
 #include "http/http_server.h"
 #include "http/proxies.h"
+#include "service/credential.h"
 
 enum { TOKEN_MIN = 16, TOKEN_MAX = 128, FILE_MAX = 256 * 1024 };
 
@@ -60,6 +61,15 @@ static const char *check_origin(const char *value)
 	{ .key = key_, .type = CONFIG_DURATION, .offset = AT(member), .def = def_,             \
 	  .min = min_, .max = max_, .help = help_ }
 
+static const char *check_pem(const char *value)
+{
+	size_t n = strlen(CREDENTIAL_PREFIX);
+
+	if (value[0] == '/' || (strncmp(value, CREDENTIAL_PREFIX, n) == 0 && credential_name_is_good(value + n)))
+		return NULL;
+	return "a path from the root on, or credential:NAME";
+}
+
 static const struct config_option options[] = {
 	{ .key = "listen", .type = CONFIG_LIST, .offset = AT(listen), .def = "[\"127.0.0.1:7117\"]",
 	  .check = check_listen, .help = "addresses and ports to serve" },
@@ -70,9 +80,10 @@ static const struct config_option options[] = {
 	       "first port to try for a session opened on the local network"),
 	{ .key = "lan_users", .type = CONFIG_LIST, .offset = AT(lan_users), .def = "[\"handfast-pairing\"]",
 	  .help = "users that may open a session on the local network without being in the admin group" },
-	{ .key = "tls.certificate", .type = CONFIG_PATH, .offset = AT(tls_certificate),
-	  .help = "PEM file with the certificate and its chain" },
-	{ .key = "tls.key", .type = CONFIG_PATH, .offset = AT(tls_key), .help = "PEM file with its key" },
+	{ .key = "tls.certificate", .type = CONFIG_STRING, .offset = AT(tls_certificate), .check = check_pem,
+	  .help = "PEM file with the certificate and its chain, or credential:NAME" },
+	{ .key = "tls.key", .type = CONFIG_STRING, .offset = AT(tls_key), .check = check_pem,
+	  .help = "PEM file with its key, or credential:NAME" },
 	{ .key = "tokens_file", .type = CONFIG_PATH, .offset = AT(tokens_file),
 	  .help = "file of relay tokens, one a line, for the higher message rate" },
 	DURATION("session_ttl", session_ttl_ms, "30min", 1000, 24 * 3600 * 1000, "life of a session"),
@@ -144,6 +155,32 @@ static int read_named(char **out, const char *path, struct config_error *err)
 	return 0;
 }
 
+/* A file, or what systemd passed; outside of the service nothing is passed, and that is no mistake of the file. */
+static int read_pem(char **out, const char *from, struct config_error *err)
+{
+	_cleanup_free_ char *path = NULL;
+	int r;
+
+	if (strncmp(from, CREDENTIAL_PREFIX, strlen(CREDENTIAL_PREFIX)) != 0)
+		return read_named(out, from, err);
+	if (!getenv("CREDENTIALS_DIRECTORY"))
+		return 0;
+	path = credential_path(from + strlen(CREDENTIAL_PREFIX));
+	if (!path)
+		return refuse(err, -ENOMEM, "%s: no memory", from);
+	r = read_named(out, path, err);
+	if (r == -ENOENT)
+		return refuse(err, r, "%s: relayd.service passes no such credential (LoadCredential=)", from);
+	return r;
+}
+
+const char *relayd_config_missing(const struct relayd_config *c)
+{
+	if (c->tls_certificate && !c->certificate_pem)
+		return c->tls_certificate;
+	return c->tls_key && !c->key_pem ? c->tls_key : NULL;
+}
+
 static int load_tls(struct relayd_config *c, const char *path, struct config_error *err)
 {
 	int r;
@@ -152,8 +189,8 @@ static int load_tls(struct relayd_config *c, const char *path, struct config_err
 		return refuse(err, -EINVAL, "%s: tls needs both certificate and key", path);
 	if (!c->tls_certificate)
 		return 0;
-	r = read_named(&c->certificate_pem, c->tls_certificate, err);
-	return r ? r : read_named(&c->key_pem, c->tls_key, err);
+	r = read_pem(&c->certificate_pem, c->tls_certificate, err);
+	return r ? r : read_pem(&c->key_pem, c->tls_key, err);
 }
 
 /* One token a line; empty lines and those that begin with # do not count. */

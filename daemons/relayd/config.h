@@ -48,6 +48,9 @@ int relayd_config_load(struct relayd_config **out, const char *path, bool missin
 struct relayd_config *relayd_config_free(struct relayd_config *c);
 DEFINE_CLEANUP(struct relayd_config *, relayd_config_free);
 
+/* The tls key whose credential:NAME was not read, since there are no credentials; NULL: none. */
+const char *relayd_config_missing(const struct relayd_config *c);
+
 void relayd_config_http_limits(const struct relayd_config *c, struct http_limits *out);
 /* True when token is one of the configured ones; in time that depends on lengths alone. */
 bool relayd_config_knows_token(const struct relayd_config *c, const char *token);

@@ -31,7 +31,7 @@ static bool same_text(const char *a, const char *b)
 	return a && b ? strcmp(a, b) == 0 : a == b;
 }
 
-/* Sockets and the certificate stay what they were at the start; to say so beats to ignore the change. */
+/* Sockets stay what they were at the start, and so does whether they speak TLS; to say so beats to ignore the change. */
 static const char *what_needs_restart(const struct relayd_config *now, const struct relayd_config *next)
 {
 	if (now->listen.n != next->listen.n)
@@ -39,11 +39,36 @@ static const char *what_needs_restart(const struct relayd_config *now, const str
 	for (size_t i = 0; i < now->listen.n; i++)
 		if (!same_text(now->listen.v[i], next->listen.v[i]))
 			return "listen";
-	if (!same_text(now->certificate_pem, next->certificate_pem))
-		return "tls.certificate";
-	if (!same_text(now->key_pem, next->key_pem))
-		return "tls.key";
-	return NULL;
+	return !now->certificate_pem == !next->certificate_pem ? NULL : "tls";
+}
+
+/* A renewed certificate: whoever is connected keeps the one that they saw. */
+static int renew(struct running *now, const struct relayd_config *next, struct config_error *err)
+{
+	int r;
+
+	if (!next->certificate_pem || (same_text(now->cfg->certificate_pem, next->certificate_pem) &&
+				       same_text(now->cfg->key_pem, next->key_pem)))
+		return 0;
+	r = relay_set_certificate(now->relay, next);
+	if (r == -EKEYREJECTED)
+		snprintf(err->text, sizeof(err->text),
+			 "%s and %s are no PEM certificate and its key; the old ones stay in use", next->tls_certificate,
+			 next->tls_key);
+	else if (r)
+		snprintf(err->text, sizeof(err->text), "the new certificate cannot be used: %s", strerror(-r));
+	return r;
+}
+
+static int refuse_missing(struct config_error *err, const struct relayd_config *c)
+{
+	const char *what = relayd_config_missing(c);
+
+	if (!what)
+		return 0;
+	snprintf(err->text, sizeof(err->text), "%s: no credentials are passed to relayd (LoadCredential= in relayd.service)",
+		 what);
+	return -1;
 }
 
 /* On any error the running configuration stays in force, whole. */
@@ -56,12 +81,16 @@ static int reload(struct service *svc, void *arg, struct config_error *err)
 
 	if (relayd_config_load(&next, service_config_path(svc), service_config_is_default(svc), err))
 		return -1;
+	if (refuse_missing(err, next))
+		return -1;
 	key = what_needs_restart(now->cfg, next);
 	if (key) {
 		snprintf(err->text, sizeof(err->text), "%s: a change of %s takes a restart of relayd",
 			 service_config_path(svc), key);
 		return -1;
 	}
+	if (renew(now, next, err))
+		return -1;
 	if (relay_reconfigure(now->relay, next)) {
 		snprintf(err->text, sizeof(err->text), "out of memory");
 		return -1;
@@ -124,6 +153,8 @@ static int run(struct service *svc)
 		return service_fail_config(svc, err.text);
 	if (service_check_only(svc))
 		return 0;
+	if (refuse_missing(&err, cfg))
+		return service_fail_config(svc, err.text);
 
 	raise_descriptors(cfg);
 	r = relay_new(&relay, service_loop(svc), cfg);

@@ -660,6 +660,11 @@ const struct listening *relay_listening(const struct relay *r)
 	return r->listening;
 }
 
+int relay_set_certificate(struct relay *r, const struct relayd_config *cfg)
+{
+	return http_server_set_certificate(r->http, cfg->certificate_pem, cfg->key_pem);
+}
+
 int relay_reconfigure(struct relay *r, const struct relayd_config *cfg)
 {
 	struct http_limits limits;

@@ -55,6 +55,8 @@ int relay_new(struct relay **out, struct loop *l, const struct relayd_config *cf
 /* Listen on what was passed and on what cfg names; *failed (borrowed from cfg, or constant) could not be had. */
 int relay_listen(struct relay *r, struct service_fds *fds, const char **failed);
 const struct listening *relay_listening(const struct relay *r);
+/* cfg's certificate for connections that come from now on; as http_server_set_certificate(). */
+int relay_set_certificate(struct relay *r, const struct relayd_config *cfg);
 /* New limits, origins, tokens; listeners and TLS stay as they are. 0, or -ENOMEM with nothing changed. */
 int relay_reconfigure(struct relay *r, const struct relayd_config *cfg);
 /* Accept nobody, answer those who are accepted, close every WebSocket with 1001; they are gone within 2 s. */
