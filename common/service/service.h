@@ -56,7 +56,7 @@ const char *service_admin_group(const struct service *svc); /* who may change: f
 int service_fail(struct service *svc, int r, const char *what);
 /* The same with a finished sentence (a config_error's text, say). */
 int service_fail_text(struct service *svc, const char *text);
-/* The same for what only an edited configuration mends: a unit is not started again by itself. */
+/* The same for what only the administrator mends, in the configuration or the state: a unit is not started again by itself. */
 int service_fail_config(struct service *svc, const char *text);
 
 /* Add an interface to the control socket, before service_run(). 0 or negative errno. */

@@ -144,15 +144,15 @@ static int load_identity(struct service *svc, struct pairingd *d)
 
 	r = identity_load(&d->key, service_state_dir(svc), d->seal, &news);
 	if (r == IDENTITY_E_SEALED)
-		return service_fail_text(svc, "identity.key is sealed under the credential handfast.state-key, which is "
-					      "missing: put it back (handfast-security(7)); nothing was changed");
+		return service_fail_config(svc, "identity.key is sealed under the credential handfast.state-key, which is "
+						"missing: put it back (handfast-security(7)); nothing was changed");
 	if (r == IDENTITY_E_OTHER_KEY)
-		return service_fail_text(svc, "identity.key is sealed under another credential handfast.state-key than "
-					      "this one: put the right one back (handfast-security(7)); nothing was changed");
+		return service_fail_config(svc, "identity.key is sealed under another credential handfast.state-key than "
+						"this one: put the right one back (handfast-security(7)); nothing was changed");
 	if (r == -EBADMSG)
-		return service_fail_text(svc, "identity.key is damaged: it must hold 32 bytes, or 84 when it is sealed");
+		return service_fail_config(svc, "identity.key is damaged: it must hold 32 bytes, or 84 when it is sealed");
 	if (r == -EPERM)
-		return service_fail_text(svc, "identity.key can be read by others: it must have mode 0600");
+		return service_fail_config(svc, "identity.key can be read by others: it must have mode 0600");
 	if (r)
 		return service_fail(svc, r, "cannot load the device identity");
 	if (news == IDENTITY_MADE)
@@ -166,7 +166,7 @@ static int load_state_key(struct service *svc, struct pairingd *d)
 {
 	char why[256] = "";
 
-	return credential_state_key(&d->seal, "pairingd", why, sizeof(why)) ? service_fail_text(svc, why) : 0;
+	return credential_state_key(&d->seal, "pairingd", why, sizeof(why)) ? service_fail_config(svc, why) : 0;
 }
 
 static int export(struct export *e, void *arg)
@@ -193,7 +193,7 @@ static int open_peers(struct service *svc, struct pairingd *d)
 
 	r = peers_open_sealed(&d->peers, service_state_dir(svc), d->seal, &n_sealed, why, sizeof(why));
 	if (r > 0)
-		return service_fail_text(svc, why);
+		return service_fail_config(svc, why);
 	if (!r && n_sealed > 0)
 		tell_sealed("roots that wait for pskd are");
 	if (!r)

@@ -140,7 +140,7 @@ static int export(struct export *e, void *arg)
 
 static int refuse_state(struct service *svc, int r, const char *why)
 {
-	return r > 0 ? service_fail_text(svc, why) : service_fail(svc, r, "cannot open the state");
+	return r > 0 ? service_fail_config(svc, why) : service_fail(svc, r, "cannot open the state");
 }
 
 /* Before anything of it is used: what is newer, or sealed for others, is left alone. Returns an exit code. */
@@ -152,11 +152,12 @@ static int prepare_state(struct service *svc, struct settings *s)
 	int r;
 
 	s->lock_fd = state_lock(service_state_dir(svc), false);
+	if (s->lock_fd == -EWOULDBLOCK)
+		return service_fail_text(svc, "a backup is being restored into the state folder");
 	if (s->lock_fd < 0)
-		return refuse_state(svc, s->lock_fd == -EWOULDBLOCK ? 1 : s->lock_fd,
-				    "a backup is being restored into the state folder");
+		return service_fail(svc, s->lock_fd, "cannot open the state");
 	if (credential_state_key(&s->key, "pskd", why, sizeof(why)))
-		return service_fail_text(svc, why);
+		return service_fail_config(svc, why);
 	ledger_use_key(s->key);
 	r = portable_finish_import(service_state_dir(svc));
 	if (!r)
