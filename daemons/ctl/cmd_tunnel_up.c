@@ -82,7 +82,7 @@ static int explain_missing(struct ctl *c, struct failure *f)
 		const char *root = json_get_str(json_object_get(reply, "peer"), "tunnel_root");
 
 		if (root && strcmp(root, "none") == 0)
-			failure_set(f, EXIT_NO_SUCH, "io.handfast.Tunnel.NoSuchTunnel",
+			failure_set(f, EXIT_NO_SUCH, "io.handfast.Tunnel.NoRoot",
 				    "Pair again: “handfast pair”. The keys of its tunnel are in no backup.",
 				    "%s came from a backup, without a tunnel", name);
 	}

@@ -1,6 +1,6 @@
 /*
  * What of pairingd goes into a backup: the identity and the pairings, without
- * their roots; and how it comes back, all or nothing.
+ * their roots; and how it comes back, all or nothing. It leaves through pairingd.export.
  *
  * Pieces: "identity.key", 32 bytes, the seed of the Ed25519 key; "pairings.json",
  * {"version": 1, "public_key", "peers": [...]}.

@@ -1,7 +1,7 @@
 /*
  * What of pskd goes into a backup: tunnels from key files, and of their
  * ledgers which slots are spent; nothing of pairings, and no key file. How it
- * comes back: all or nothing, and only forward.
+ * comes back: all or nothing, and only forward. It leaves through pskd.export.
  *
  * Pieces: "ledgers/FILE.ledger", one record (handfast-ledger(5)), marked as restored and with the marks
  * that a crash would leave; "ledgers/FILE.ledger.chunks", its table; "tunnels/NAME.json".
