@@ -203,6 +203,7 @@ TEST(i4_strangers_cause_fewer_than_ten_lines_a_minute)
 		if (second % 15 == 0)
 			lines_at[second] = lines();
 	}
+	CHECK(lines_at[45] < 10);
 	for (uint64_t second = 60; second < 1800; second += 15)
 		CHECK(lines_at[second] - lines_at[second - 60] < 10);
 	log_tell(true);
