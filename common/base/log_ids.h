@@ -73,6 +73,7 @@ DEFINE_PROVOKED_ID(MSG_RELAY_REFUSED, "relay-refused", "d18bca234b4c46e8b466eae0
 DEFINE_LOG_ID(MSG_RELAY_LAN_OPENED, "relay-lan-opened", "ed52f92431cb4ba880b007701f3c5f7b");
 DEFINE_LOG_ID(MSG_RELAY_LAN_CLOSED, "relay-lan-closed", "97c5e44b3fd9402c8c9a40247654fd87");
 DEFINE_LOG_ID(MSG_RELAY_SESSION_DROPPED, "relay-session-dropped", "9ad2ddbdabab4bfab7ccf3ef8fd90cac");
+DEFINE_LOG_ID(MSG_RELAY_CERTIFICATE, "relay-certificate", "97b96c1b9db8473d97f52e23c001334f");
 
 /* pairing */
 DEFINE_LOG_ID(MSG_IDENTITY_MADE, "identity-made", "f2d1490c03ca43768f275bed99261187");

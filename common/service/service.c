@@ -145,6 +145,14 @@ int service_fail_text(struct service *svc, const char *text)
 	return EXIT_FAILED;
 }
 
+void service_warn(struct service *svc, const struct log_id *id, const char *file, const char *text)
+{
+	if (svc->options.check)
+		printf("warning: %s: %s\n", file, text);
+	else
+		log_event(LOG_WARNING, id, LOG_FIELDS({ FIELD_FILE, file }), "%s: %s", file, text);
+}
+
 int service_fail_config(struct service *svc, const char *text)
 {
 	(void)service_fail_text(svc, text);

@@ -58,6 +58,9 @@ int service_fail(struct service *svc, int r, const char *what);
 int service_fail_text(struct service *svc, const char *text);
 /* The same for what only the administrator mends, in the configuration or the state: a unit is not started again by itself. */
 int service_fail_config(struct service *svc, const char *text);
+/* What works and is still worth a look: logged once, with file; printed by --check. */
+struct log_id;
+void service_warn(struct service *svc, const struct log_id *id, const char *file, const char *text);
 
 /* Add an interface to the control socket, before service_run(). 0 or negative errno. */
 int service_add_interface(struct service *svc, const struct varlink_interface *i, void *arg);

@@ -25,7 +25,7 @@ enum { COMPLAINT_MAX = 4096 };
 
 static const char *const daemons[] = { RELAYD, PAIRINGD, PSKD, AUTHD };
 
-/* Its exit status, or negative errno; what it said in complaint. */
+/* Its exit status, or negative errno; what it said against the file in complaint. */
 static int ask(const char *program, const char *file, char *complaint, size_t cap)
 {
 	char *argv[] = { (char *)(uintptr_t)program, (char *)"--check",
@@ -55,6 +55,9 @@ static int ask(const char *program, const char *file, char *complaint, size_t ca
 		;
 	snprintf(complaint, cap, "%s", r == 0 ? text : "");
 	complaint[strcspn(complaint, "\n")] = '\0';
+	/* That it is fine is said by its status; there may be a warning before. */
+	if (WIFEXITED(status) && WEXITSTATUS(status) == 0 && strncmp(complaint, "warning: ", 9) != 0)
+		*complaint = '\0';
 	return WIFEXITED(status) ? WEXITSTATUS(status) : 128;
 }
 
@@ -127,7 +130,7 @@ static int check_one(struct verdict *v, const char *daemon, const char *file, st
 	v->refused += r != 0;
 	json_array_append_new(v->files, json_pack("{s:s, s:s%, s:b, s:s}", "daemon", daemon, "file",
 						  shown, strlen(shown), "ok", r == 0, "message",
-						  r == 0 ? "" : clean_text(complaint)));
+						  clean_text(complaint)));
 	return EXIT_DONE;
 }
 
@@ -154,8 +157,8 @@ static void check_text(const struct ctl *c, const json_t *result)
 
 	json_array_foreach(json_object_get(result, "files"), i, one) {
 		bool fine = json_is_true(json_object_get(one, "ok"));
-		enum paint p = fine ? PAINT_GREEN : PAINT_RED;
 		const char *message = clean_member(one, "message");
+		enum paint p = !fine ? PAINT_RED : *message ? PAINT_YELLOW : PAINT_GREEN;
 
 		printf("%s%-6s%s %s (%s)%s%s\n", paint_begin(&c->style, p), fine ? "ok" : "FAILED",
 		       paint_end(&c->style, p), clean_member(one, "file"),

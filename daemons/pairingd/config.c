@@ -10,6 +10,7 @@
 
 #include "base/file.h"
 #include "base/text.h"
+#include "http/certificate.h"
 #include "pairingd/pairing.h"
 #include "proto/relay_frame.h"
 
@@ -45,7 +46,8 @@ static const char *check_user(const char *v)
 	{ .key = key_, .type = CONFIG_DURATION, .offset = AT(member), .def = def_,             \
 	  .min = 1000, .max = max_, .help = help_ }
 
-enum { HOUR_MS = 3600 * 1000, TOKEN_MIN = 16, TOKEN_MAX = 128, FILE_MAX = 4096 };
+enum { HOUR_MS = 3600 * 1000, TOKEN_MIN = 16, TOKEN_MAX = 128, FILE_MAX = 4096,
+       CA_MAX = 4 * 1024 * 1024 };
 
 static const struct config_option options[] = {
 	{ .key = "device_name", .type = CONFIG_STRING, .offset = AT(device_name), .check = check_name,
@@ -93,6 +95,25 @@ static bool is_private(const char *url)
 {
 	return strncmp(url, "wss://", 6) == 0 || strncmp(url, "ws://127.", 9) == 0 ||
 	       strncmp(url, "ws://[::1]:", 11) == 0 || strncmp(url, "ws://localhost:", 15) == 0;
+}
+
+static int check_ca(const struct pairingd_config *c, struct config_error *err)
+{
+	_cleanup_free_ char *pem = NULL;
+	char text[120];
+	size_t len;
+	int r;
+
+	if (!c->relay_ca)
+		return 0;
+	r = file_read(&pem, &len, c->relay_ca, CA_MAX);
+	if (!r)
+		r = certificate_check_authorities(pem, text, sizeof(text));
+	if (r > 0)
+		return refuse(err, "%s %s", c->relay_ca, text);
+	if (r < 0)
+		(void)refuse(err, "%s: %s", c->relay_ca, strerror(-r));
+	return r;
 }
 
 /* One line; those that are empty or begin with # do not count. */
@@ -156,6 +177,8 @@ int pairingd_config_load(struct pairingd_config **out, const char *path, bool mi
 	if (!c)
 		return -ENOMEM;
 	r = config_load(&pairingd_config_schema, c, path, missing_ok, err);
+	if (!r)
+		r = check_ca(c, err);
 	if (!r)
 		r = read_token(c, path, err);
 	if (r)

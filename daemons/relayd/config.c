@@ -13,6 +13,7 @@
 #include "base/log.h"
 #include "base/text.h"
 #include "crypto/secret.h"
+#include "http/certificate.h"
 #include "http/http_server.h"
 #include "http/proxies.h"
 #include "service/credential.h"
@@ -181,6 +182,20 @@ const char *relayd_config_missing(const struct relayd_config *c)
 	return c->tls_key && !c->key_pem ? c->tls_key : NULL;
 }
 
+static int check_tls(struct relayd_config *c, struct config_error *err)
+{
+	char text[120];
+	int r = certificate_check(c->certificate_pem, c->key_pem, text, sizeof(text));
+
+	if (r < 0)
+		return refuse(err, r, "%s: %s", c->tls_certificate, strerror(-r));
+	if (r == CERTIFICATE_E_TIME)
+		snprintf(c->certificate_warning, sizeof(c->certificate_warning), "the relay's certificate %s", text);
+	else if (r)
+		return refuse(err, -EINVAL, "%s %s", r == CERTIFICATE_E_KEY ? c->tls_key : c->tls_certificate, text);
+	return 0;
+}
+
 static int load_tls(struct relayd_config *c, const char *path, struct config_error *err)
 {
 	int r;
@@ -190,7 +205,9 @@ static int load_tls(struct relayd_config *c, const char *path, struct config_err
 	if (!c->tls_certificate)
 		return 0;
 	r = read_pem(&c->certificate_pem, c->tls_certificate, err);
-	return r ? r : read_pem(&c->key_pem, c->tls_key, err);
+	if (!r)
+		r = read_pem(&c->key_pem, c->tls_key, err);
+	return r || relayd_config_missing(c) ? r : check_tls(c, err);
 }
 
 /* One token a line; empty lines and those that begin with # do not count. */

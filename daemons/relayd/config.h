@@ -34,6 +34,7 @@ struct relayd_config {
 
 	/* Read from the files above: contents, NULL when there is none. */
 	char *certificate_pem, *key_pem;
+	char certificate_warning[160]; /* what is wrong with its time; empty: nothing */
 	char **tokens; /* NULL-terminated */
 	struct http_proxies *trusted_proxies; /* proxies, parsed */
 	uid_t *lan_uids; /* of lan_users, those that exist */

@@ -72,6 +72,12 @@ static int refuse_missing(struct config_error *err, const struct relayd_config *
 }
 
 /* On any error the running configuration stays in force, whole. */
+static void warn(struct service *svc, const struct relayd_config *cfg)
+{
+	if (cfg->certificate_warning[0])
+		service_warn(svc, &MSG_RELAY_CERTIFICATE, cfg->tls_certificate, cfg->certificate_warning);
+}
+
 static int reload(struct service *svc, void *arg, struct config_error *err)
 {
 	_cleanup_(relayd_config_freep) struct relayd_config *next = NULL;
@@ -98,6 +104,7 @@ static int reload(struct service *svc, void *arg, struct config_error *err)
 	old = now->cfg;
 	now->cfg = steal(&next);
 	relayd_config_free(old);
+	warn(svc, now->cfg);
 	return 0;
 }
 
@@ -151,6 +158,7 @@ static int run(struct service *svc)
 	r = relayd_config_load(&cfg, service_config_path(svc), service_config_is_default(svc), &err);
 	if (r)
 		return service_fail_config(svc, err.text);
+	warn(svc, cfg);
 	if (service_check_only(svc))
 		return 0;
 	if (refuse_missing(&err, cfg))

@@ -69,6 +69,22 @@ TEST(wrong_values_are_refused_with_their_place)
 	}
 }
 
+TEST(authorities_that_are_none_are_refused)
+{
+	_cleanup_free_ char *config = path_join(test_tmpdir(), "pairingd.yaml"), *ca = path_join(test_tmpdir(), "ca.pem");
+	struct pairingd_config *c = NULL;
+	struct config_error e = { "" };
+	char text[4200];
+
+	snprintf(text, sizeof(text), "relay_ca: %s\n", ca);
+	CHECK_EQ(file_write_atomic(config, text, strlen(text), 0600), 0);
+	CHECK(pairingd_config_load(&c, config, false, &e) < 0);
+	CHECK(strstr(e.text, "ca.pem: No such file"));
+	CHECK_EQ(file_write_atomic(ca, "hello\n", 6, 0600), 0);
+	CHECK(pairingd_config_load(&c, config, false, &e) < 0);
+	CHECK(strstr(e.text, "ca.pem holds no certificate"));
+}
+
 /* ---- the relay's token ---- */
 
 static int load_with_token(struct pairingd_config **out, const char *relay, const char *token, struct config_error *e)

@@ -75,6 +75,17 @@ TEST(tls_needs_both_files)
 	refused("tls:\n  certificate: /nonexistent/a\n  key: /nonexistent/b\n", "/nonexistent/a");
 }
 
+TEST(tls_files_are_looked_into)
+{
+	char *cert = write_file("cert.pem", "hello\n"), *key = write_file("key.pem", "hello\n");
+	char text[8400];
+
+	snprintf(text, sizeof(text), "tls:\n  certificate: %s\n  key: %s\n", cert, key);
+	refused(text, "cert.pem holds no certificate");
+	free(cert);
+	free(key);
+}
+
 TEST(tokens_are_read_one_a_line)
 {
 	char *tokens = write_file("tokens", "# who\n0123456789abcdef\n\nfedcba9876543210\n");
