@@ -24,7 +24,7 @@
 /* ---- units ---- */
 
 /* How much it matters that one is there. */
-enum wanted { ALWAYS, RUNNING, ON_DEMAND };
+enum wanted { ALWAYS, RUNNING, ON_DEMAND, OPTIONAL };
 
 static const struct wish {
 	const char *unit;
@@ -32,7 +32,7 @@ static const struct wish {
 } wishes[] = {
 	{ "pairingd.socket", ALWAYS },  { "pskd.socket", ALWAYS },      { "tund.socket", ALWAYS },
 	{ "relayd.socket", ALWAYS },    { "pairingd.service", RUNNING }, { "pskd.service", RUNNING },
-	{ "tund.service", ON_DEMAND },  { "relayd.service", ON_DEMAND }, { "authd.service", ON_DEMAND },
+	{ "tund.service", ON_DEMAND },  { "relayd.service", ON_DEMAND }, { "authd.service", OPTIONAL },
 };
 
 /* The last thing that a unit's processes said; false where the journal cannot be read. */
@@ -98,13 +98,13 @@ static void tell_unit(struct doctor *d, const struct unit *u, enum wanted wanted
 		       strcmp(u->file, "indirect") == 0;
 
 	if (strcmp(u->load, "not-found") == 0) {
-		if (wanted != ON_DEMAND)
+		if (wanted < ON_DEMAND)
 			doctor_tell(d, DOCTOR_WARNING, u->name, "Install the package handfast again.",
 				    "is not installed");
 		return;
 	}
 	if (strcmp(u->load, "masked") == 0) {
-		doctor_tell(d, wanted == ON_DEMAND ? DOCTOR_NOTE : DOCTOR_WARNING, u->name,
+		doctor_tell(d, wanted >= ON_DEMAND ? DOCTOR_NOTE : DOCTOR_WARNING, u->name,
 			    doctor_text("“sudo systemctl unmask %s”, if that is not what you want.", u->name),
 			    "is masked: it can never start");
 		return;
@@ -126,8 +126,8 @@ static void tell_unit(struct doctor *d, const struct unit *u, enum wanted wanted
 	}
 	if (tell_oddities(d, u))
 		return;
-	if (!active && wanted == ON_DEMAND) {
-		doctor_tell(d, DOCTOR_OK, u->name, NULL, "starts when it is needed");
+	if (!active && wanted >= ON_DEMAND) {
+		doctor_tell(d, DOCTOR_OK, u->name, NULL, wanted == OPTIONAL ? "does not run, and need not" : "starts when it is needed");
 		return;
 	}
 	if (!active) {
@@ -135,12 +135,12 @@ static void tell_unit(struct doctor *d, const struct unit *u, enum wanted wanted
 			    doctor_text("“sudo systemctl enable --now %s”.", u->name), "does not run");
 		return;
 	}
-	if (!enabled && wanted != ON_DEMAND) {
+	if (!enabled && wanted < ON_DEMAND) {
 		doctor_tell(d, DOCTOR_NOTE, u->name, doctor_text("“sudo systemctl enable %s”.", u->name),
 			    "runs, but does not come back after the next boot");
 		return;
 	}
-	doctor_tell(d, DOCTOR_OK, u->name, NULL, "%s", u->sub);
+	doctor_tell(d, DOCTOR_OK, u->name, NULL, "is %s (%s)", u->active, u->sub);
 }
 
 void doctor_units(struct doctor *d)
@@ -183,13 +183,13 @@ void doctor_daemons(struct doctor *d)
 			int64_t ms = json_get_int(d->status[i], "uptime_ms", 0);
 
 			text_format_duration(since, sizeof(since), ms < 0 ? 0 : (uint64_t)ms);
-			doctor_tell(d, DOCTOR_OK, name, NULL, "answers, and runs since %s: %s", since,
+			doctor_tell(d, DOCTOR_OK, name, NULL, "answers, and has run for %s: %s", since,
 				    clean_member(d->status[i], "status"));
 		} else if (f->exit == EXIT_NOT_RUNNING) {
 			if (needed || d->awake.asleep[i])
 				doctor_tell(d, needed ? DOCTOR_FAILURE : DOCTOR_OK, name,
 					    needed ? doctor_text("“sudo systemctl start %s”.", name) : NULL,
-					    "does not run");
+					    needed ? "does not run" : "does not run; it starts when it is needed");
 			else
 				doctor_tell(d, DOCTOR_NOTE, name, NULL, "does not run");
 		} else if (f->exit == EXIT_PERMISSION) {
@@ -239,6 +239,14 @@ static int knock(const char *path, int type)
 	return r;
 }
 
+/* systemd makes them as root, a daemon as its own user. */
+static bool may_own(uid_t uid)
+{
+	const struct passwd *p = uid ? getpwuid(uid) : NULL;
+
+	return uid == 0 || (p && strncmp(p->pw_name, "handfast-", strlen("handfast-")) == 0);
+}
+
 static const char *owner_name(uid_t uid)
 {
 	const struct passwd *p = getpwuid(uid);
@@ -273,6 +281,11 @@ static void tell_socket(struct doctor *d, const struct endpoint *e)
 			    doctor_text("“sudo systemctl restart %s” makes it anew; who may do what is decided by group, not by its mode.",
 					daemon),
 			    "has mode %04o instead of %04o", (unsigned int)(st.st_mode & 0777), (unsigned int)e->mode);
+		return;
+	}
+	if (d->own && !may_own(st.st_uid)) {
+		doctor_tell(d, DOCTOR_FAILURE, path, doctor_text("Find out who made it; then “sudo systemctl restart %s”.", daemon),
+			    "belongs to %s: what answers there is no daemon of handfast", owner_name(st.st_uid));
 		return;
 	}
 	/* Knocking at systemd's would start who sleeps. */
