@@ -42,12 +42,16 @@ const char *pairing_kind_name(uint8_t kind)
 	return NULL;
 }
 
-/* Where no other device is: unspecified, loopback, link-local, multicast, broadcast (RFC 6890). */
+/*
+ * Where no other device is: unspecified, loopback, multicast, broadcast (RFC 6890). IPv4's
+ * link-local addresses are those of a direct cable, and mean the same on both ends; IPv6's
+ * mean nothing without an interface.
+ */
 static bool is_elsewhere_v4(struct in_addr a)
 {
 	uint32_t v = ntohl(a.s_addr);
 
-	return v >> 24 != 0 && v >> 24 != 127 && v >> 16 != 0xa9fe && v >> 28 < 0xe;
+	return v >> 24 != 0 && v >> 24 != 127 && v >> 28 < 0xe;
 }
 
 static bool is_elsewhere_v6(const struct in6_addr *a)

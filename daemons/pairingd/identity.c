@@ -198,9 +198,6 @@ static bool format_candidate(char out[static IDENTITY_CANDIDATE_LEN], const stru
 	if (a->sa_family == AF_INET) {
 		const struct in_addr *v4 = &((const struct sockaddr_in *)(const void *)a)->sin_addr;
 
-		/* 169.254.0.0/16 is link-local (RFC 3927). */
-		if ((ntohl(v4->s_addr) & 0xffff0000) == 0xa9fe0000)
-			return false;
 		inet_ntop(AF_INET, v4, text, sizeof(text));
 		snprintf(out, IDENTITY_CANDIDATE_LEN, "%s", text);
 		return true;

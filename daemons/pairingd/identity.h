@@ -42,7 +42,7 @@ void identity_name(char out[static IDENTITY_NAME_MAX + 1], const char *host_name
 
 /*
  * Addresses under which a peer may reach this machine: of interfaces that are
- * up, without loopback, link-local and multicast ones and without our own
- * tunnels ("hf" and a number). Returns how many, at most IDENTITY_CANDIDATES_MAX.
+ * up, without loopback, multicast and IPv6 link-local ones (IPv4's are those of a
+ * direct cable) and without our own tunnels ("hf" and a number). Returns how many, at most IDENTITY_CANDIDATES_MAX.
  */
 size_t identity_candidates(char (*out)[IDENTITY_CANDIDATE_LEN]);

@@ -176,7 +176,7 @@ TEST(identities_are_checked)
 	CHECK_EQ(decode_identity(long_v4), -EBADMSG);
 	CHECK_EQ(decode_identity(key_type), -EBADMSG);
 	CHECK(is_candidate_of_no_other("0.0.0.0") && is_candidate_of_no_other("127.0.0.1"));
-	CHECK(is_candidate_of_no_other("169.254.1.1") && is_candidate_of_no_other("224.0.0.1"));
+	CHECK(is_candidate_of_no_other("224.0.0.1") && pairing_is_candidate("169.254.10.2"));
 	CHECK(is_candidate_of_no_other("255.255.255.255") && is_candidate_of_no_other("[::]"));
 	CHECK(is_candidate_of_no_other("[::1]") && is_candidate_of_no_other("[fe80::1]"));
 	CHECK(is_candidate_of_no_other("[ff02::1]") && is_candidate_of_no_other("[::ffff:127.0.0.1]"));
