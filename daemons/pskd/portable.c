@@ -477,7 +477,6 @@ static int stage_spec(struct import *im, const struct bundle_piece *p, const cha
 /* Ledgers of tunnels that are gone remember that their key files are not new. */
 static int stage_orphan(struct import *im, const struct bundle_piece *p)
 {
-	_cleanup_(names_done) struct names l = { 0 };
 	char name[FILE_NAME_MAX];
 
 	/* One that a tunnel brought is there already, perhaps by another name. */
