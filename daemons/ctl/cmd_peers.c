@@ -18,9 +18,17 @@ static void date_format(char *out, size_t cap, int64_t at)
 		snprintf(out, cap, "-");
 }
 
-static enum paint state_paint(const char *state)
+static void state_cell(struct table *t, const json_t *p)
 {
-	return strcmp(state, "active") == 0 ? PAINT_GREEN : PAINT_YELLOW;
+	const char *state = clean_member(p, "state");
+	const char *root = json_get_str(p, "tunnel_root");
+
+	if (root && strcmp(root, "none") == 0)
+		table_cell(t, PAINT_RED, "%s, pair again", state);
+	else if (json_is_true(json_object_get(p, "newer_unconfirmed")))
+		table_cell(t, PAINT_YELLOW, "%s, newer pairing unconfirmed", state);
+	else
+		table_cell(t, strcmp(state, "active") == 0 ? PAINT_GREEN : PAINT_YELLOW, "%s", state);
 }
 
 static void peers_text(const struct ctl *c, const json_t *result)
@@ -37,12 +45,11 @@ static void peers_text(const struct ctl *c, const json_t *result)
 	}
 	t = table_new(headings);
 	json_array_foreach(peers, i, p) {
-		const char *state = clean_member(p, "state");
 		char date[32];
 
 		date_format(date, sizeof(date), json_get_int(p, "paired_at", 0));
 		table_cell(t, PAINT_BOLD, "%s", clean_member(p, "name"));
-		table_cell(t, state_paint(state), "%s", state);
+		state_cell(t, p);
 		table_cell(t, PAINT_PLAIN, "%s", date);
 		table_cell(t, PAINT_PLAIN, "%s",
 			   json_is_true(json_object_get(p, "sas_compared")) ? "compared" :
