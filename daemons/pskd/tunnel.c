@@ -229,7 +229,7 @@ void tunnel_keys_error(struct tunnel_error *e, const struct tunnel *t, int r, co
 		{ KEYS_E_IN_USE, E(KeyFileInUse), "the key file is in use already",
 		  "Each key file is good for one tunnel, and for one only." },
 		{ KEYS_E_UNREADABLE, E(KeyFileUnreadable), "the key file cannot be read",
-		  "pskd's user must be able to read it." },
+		  "pskd runs as handfast-psk, who must be able to read it (chown it), and sees no home folders." },
 		{ KEYS_E_EXHAUSTED, E(Exhausted), "the key material is used up",
 		  "Make a new key file, carry it to both sides, and add it." },
 		{ KEYS_E_LEDGER, E(StorageFailed), "the ledger cannot be used", NULL },
