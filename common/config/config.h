@@ -66,3 +66,10 @@ int config_parse(const struct config_schema *s, void *out, const char *name, con
 /* The same from options already known: only the defaults. */
 int config_defaults(const struct config_schema *s, void *out);
 void config_done(const struct config_schema *s, void *out);
+
+/*
+ * The first value of a key in any mapping of a file whose options are another
+ * program's; nothing is checked. Into out, cut to cap bytes with its NUL. False when there is none, or
+ * the file cannot be read.
+ */
+bool config_find(const char *path, const char *key, char *out, size_t cap);

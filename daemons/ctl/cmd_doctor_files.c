@@ -16,10 +16,9 @@
 #include <sys/vfs.h>
 #include <unistd.h>
 
-#include <yaml.h>
-
 #include "base/json.h"
 #include "base/text.h"
+#include "config/config.h"
 
 /* ---- disk ---- */
 
@@ -98,45 +97,15 @@ static int tell_modes(struct doctor *d, const char *dir, const char *pattern, mo
 	return fine;
 }
 
-/* One value of a YAML mapping, wherever it stands; false when there is none. */
-static bool yaml_value(FILE *f, const char *key, char *out, size_t cap)
-{
-	yaml_parser_t parser;
-	yaml_event_t e;
-	bool follows = false, found = false, end = false;
-
-	if (!yaml_parser_initialize(&parser))
-		return false;
-	yaml_parser_set_input_file(&parser, f);
-	while (!end && !found && yaml_parser_parse(&parser, &e)) {
-		const char *text = e.type == YAML_SCALAR_EVENT ? (const char *)e.data.scalar.value : NULL;
-
-		if (follows && text) {
-			snprintf(out, cap, "%s", text);
-			found = true;
-		}
-		follows = text && strcmp(text, key) == 0;
-		end = e.type == YAML_STREAM_END_EVENT;
-		yaml_event_delete(&e);
-	}
-	yaml_parser_delete(&parser);
-	return found;
-}
-
 /* A group of its own may read the relay's TLS key; others may not. */
 static void tell_tls_key(struct doctor *d)
 {
 	char config[4096], key[4096];
-	FILE *f;
 
 	doctor_config_file(d, AWAKE_RELAYD, config, sizeof(config));
-	f = fopen(config, "re");
-	if (!f)
-		return;
-	if (yaml_value(f, "key", key, sizeof(key)) && *key == '/' &&
+	if (config_find(config, "key", key, sizeof(key)) && *key == '/' &&
 	    tell_mode(d, key, 007, "others can read the relay's private key") && access(key, F_OK) == 0)
 		doctor_tell(d, DOCTOR_OK, key, NULL, "nobody else can read the relay's private key");
-	fclose(f);
 }
 
 /* The folder of a file. */

@@ -13,8 +13,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#include <systemd/sd-journal.h>
-
+#include "base/journal.h"
 #include "base/json.h"
 #include "base/text.h"
 
@@ -35,32 +34,11 @@ static const struct wish {
 	{ "tund.service", ON_DEMAND },  { "relayd.service", ON_DEMAND }, { "authd.service", OPTIONAL },
 };
 
-/* The last thing that a unit's processes said; false where the journal cannot be read. */
-static bool last_words(const char *unit, char *out, size_t cap)
-{
-	sd_journal *j = NULL;
-	const void *data;
-	char match[128];
-	size_t len;
-	bool found = false;
-
-	snprintf(match, sizeof(match), "_SYSTEMD_UNIT=%.64s", unit);
-	if (sd_journal_open(&j, SD_JOURNAL_LOCAL_ONLY) < 0)
-		return false;
-	if (sd_journal_add_match(j, match, 0) >= 0 && sd_journal_seek_tail(j) >= 0 && sd_journal_previous(j) > 0 &&
-	    sd_journal_get_data(j, "MESSAGE", &data, &len) >= 0 && len > 8) {
-		text_clean(out, cap, (const char *)data + 8, len - 8);
-		found = true;
-	}
-	sd_journal_close(j);
-	return found;
-}
-
 static void tell_failed(struct doctor *d, const struct unit *u)
 {
 	char words[400];
 
-	if (last_words(u->name, words, sizeof(words)))
+	if (journal_last_message(u->name, words, sizeof(words)))
 		doctor_tell(d, DOCTOR_FAILURE, u->name,
 			    doctor_text("Mend what it says, then “sudo systemctl restart %s”; all of its log: “journalctl -e -u %s”.",
 					u->name, u->name),

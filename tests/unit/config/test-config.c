@@ -332,3 +332,52 @@ TEST(broken_files_are_answered)
 		}
 	}
 }
+
+/* What config_find() says of a file of this text; NULL: nothing. */
+static const char *found_in(const char *text, const char *key)
+{
+	static char out[64];
+	char path[256];
+	FILE *f;
+
+	snprintf(path, sizeof(path), "%s/strange.yaml", test_tmpdir());
+	f = fopen(path, "w");
+	CHECK(f);
+	fputs(text, f);
+	fclose(f);
+	return config_find(path, key, out, sizeof(out)) ? out : NULL;
+}
+
+TEST(value_is_found_in_a_strangers_file)
+{
+	static const char text[] = "# key: no\nlisten: [a, key, {b: key}]\nname: key\ntls:\n  certificate: /c\n"
+				   "  key: \"/k e y\"\nother: {key: /second}\nlist: [1]\nlast: 7\n";
+
+	CHECK_STR(found_in(text, "key"), "/k e y");
+	CHECK_STR(found_in(text, "certificate"), "/c");
+	CHECK_STR(found_in(text, "last"), "7");
+	CHECK(!found_in(text, "list"));
+	CHECK(!found_in(text, "a"));
+	CHECK(!found_in(text, "nonsense"));
+	CHECK(!found_in("", "key"));
+	CHECK(!found_in("key", "key"));
+	CHECK(!found_in("- key\n- x\n", "key"));
+	CHECK(!found_in("x: &a y\nz: *a\nkey: v\n", "key"));
+	CHECK(!found_in("x: [\nkey\n", "key"));
+	CHECK(!found_in("[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[", "key"));
+	CHECK(!config_find("/nonexistent", "key", (char[8]){ "" }, 8));
+}
+
+TEST(found_value_is_cut_to_its_room)
+{
+	char path[256], out[4];
+	FILE *f;
+
+	snprintf(path, sizeof(path), "%s/long.yaml", test_tmpdir());
+	f = fopen(path, "w");
+	CHECK(f);
+	fputs("key: abcdefgh\n", f);
+	fclose(f);
+	CHECK(config_find(path, "key", out, sizeof(out)));
+	CHECK_STR(out, "abc");
+}
