@@ -356,6 +356,7 @@ class Net:
         if not lab.wait_for(lambda: os.readlink(f"/proc/{self.pid}/ns/net") != own, 10, 0.005):
             raise Unable("no network namespace")
         self.path = f"/proc/{self.pid}/ns/net"
+        self.members = []   # of a switch, in the order of its ports
         self.run("ip", "link", "set", "lo", "up")
 
     def run(self, *argv, **kw):
@@ -438,6 +439,11 @@ class Machine:
         with open("/proc/sys/kernel/random/uuid") as f:
             put("/etc/machine-id", f.read().replace("-", ""))
         put("/etc/handfast-test-machine", "made by tests/system/booted\n")
+
+    def set_read_only(self, inside, read_only):
+        """A volume's file system, for everybody. Fails while somebody has a file open to write there."""
+        _run("mount", "-o", "remount,ro" if read_only else "remount,rw",
+             os.path.join(self.dir, "volume" + inside.replace("/", "-")))
 
     def _remove_disk(self):
         _unmount_below(self.root)
@@ -645,8 +651,9 @@ class Machine:
             data = f.read()
         self._put(to, data, mode)
 
-    def write(self, path, text, mode="644"):
-        self._put(path, text.encode(), mode)
+    def write(self, path, data, mode="644"):
+        """Text or bytes."""
+        self._put(path, data.encode() if isinstance(data, str) else data, mode)
 
     def _put(self, path, data, mode):
         p = subprocess.run([*self._enter(), "sh", "-c", 'mkdir -p "${1%/*}" && cat >"$1" && chmod "$2" "$1"',
@@ -739,17 +746,22 @@ class Site:
         hub.run("ip", "link", "add", "br0", "type", "bridge", "forward_delay", "0", "stp_state", "0",
                 "mcast_snooping", "0")
         hub.run("ip", "link", "set", "br0", "up")
-        for i, (m, addresses) in enumerate(members):
-            port = f"port{i}"
-            _run("ip", "link", "add", port, "netns", str(hub.pid), "type", "veth", "peer", "name", nic,
-                 "netns", str(m.net.pid))
-            hub.run("ip", "link", "set", port, "master", "br0", "up")
-            m.ports[nic] = (hub, port)
-            for a in [addresses] if isinstance(addresses, str) else addresses or []:
-                m.address(nic, a, replace=False)
-            if addresses:
-                m.net.run("ip", "link", "set", nic, "up")
+        for m, addresses in members:
+            self.join(hub, m, addresses, nic)
         return hub
+
+    def join(self, hub, m, addresses, nic="lan0"):
+        """One more machine on a switch that lan() made."""
+        port = f"port{len(hub.members)}"
+        hub.members.append(m)
+        _run("ip", "link", "add", port, "netns", str(hub.pid), "type", "veth", "peer", "name", nic,
+             "netns", str(m.net.pid))
+        hub.run("ip", "link", "set", port, "master", "br0", "up")
+        m.ports[nic] = (hub, port)
+        for a in [addresses] if isinstance(addresses, str) else addresses or []:
+            m.address(nic, a, replace=False)
+        if addresses:
+            m.net.run("ip", "link", "set", nic, "up")
 
     def cable(self, a, address_a, b, address_b, nic="lan0"):
         """Two machines alone on a wire; addresses as for lan()."""
