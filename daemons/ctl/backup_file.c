@@ -140,8 +140,8 @@ int backup_passphrase(const struct ctl *c, bool is_new, struct secret **out, str
 	r = path ? read_passphrase(path, line, cap, f) : ask_passphrase(is_new, line, cap, f);
 	if (r)
 		return r;
-	/* A wrong length is nobody's passphrase, but saying so before trying tells nothing. */
-	r = check_length(strlen(line), f);
+	/* What opens nothing is found out by trying. */
+	r = is_new || !*line || strlen(line) > PASSPHRASE_MAX ? check_length(strlen(line), f) : EXIT_DONE;
 	if (r)
 		return r;
 	if (secret_take(out, bytes, strlen(line)))
