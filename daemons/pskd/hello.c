@@ -21,6 +21,7 @@
 #include "pskd/udp.h"
 
 #define BACKOFF_MAX_S 32
+#define HURRY_MS 1000
 #define BIND_FIRST_MS 500
 #define BIND_TRIES 4
 /* A HELLO's bytes are used no longer than this, so that its numbers stay near the truth. */
@@ -351,6 +352,7 @@ static void send_round(struct hello *h)
 
 	if (h->state != HELLO_SENT || clock_now_ms() - h->begun_ms > ATTEMPT_MS)
 		new_attempt(h);
+	h->round_ms = clock_now_ms();
 	h->o.ops->on_round(h->round, h->o.arg);
 	for (size_t i = 0; i < h->n_candidates; i++)
 		send_hello(h, &h->candidates[i]);
@@ -366,6 +368,16 @@ void hello_start(struct hello *h)
 	h->running = true;
 	h->round = 0;
 	send_round(h);
+}
+
+void hello_hurry(struct hello *h)
+{
+	uint64_t since_ms = clock_now_ms() - h->round_ms;
+
+	if (!h->running || h->state != HELLO_SENT)
+		return;
+	h->round = 0;
+	loop_timer_start(h->timer, since_ms < HURRY_MS ? HURRY_MS - since_ms : 0);
 }
 
 void hello_stop(struct hello *h)

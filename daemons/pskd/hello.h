@@ -78,6 +78,8 @@ void hello_set_candidates(struct hello *h, const struct sockaddr_in6 *v, size_t 
 void hello_add_candidate(struct hello *h, const struct sockaddr_in6 *a);
 /* Begin: HELLOs to all candidates now and after 1, 2, 4 … 32 s. A running one is left alone. */
 void hello_start(struct hello *h);
+/* The network changed: what looks for its peer begins its rounds anew, at most once a second. */
+void hello_hurry(struct hello *h);
 void hello_stop(struct hello *h);
 bool hello_is_running(const struct hello *h);
 /* The pending session carried an authenticated packet: the handshake is done. */

@@ -32,7 +32,7 @@ struct hello {
 	enum hello_state state;
 	bool running;	  /* rounds go on until a session is proven */
 	unsigned int round, bind_tries;
-	uint64_t begun_ms;
+	uint64_t begun_ms, round_ms; /* of the attempt; of the last round */
 
 	/* initiator: this attempt's messages, retransmitted as they are */
 	uint8_t hello[PSKH_MAX];

@@ -792,6 +792,17 @@ void tunnel_on_identity_new(struct tunnel *t)
 	t->mark = TUNNEL_UNLISTED;
 }
 
+void tunnel_on_network(struct tunnel *t)
+{
+	if (t->state == TUNNEL_FAILED && t->spec->enabled && t->problem.code &&
+	    strcmp(t->problem.code, E(ListenFailed)) == 0) {
+		t->retry_ms = 0;
+		tunnel_start(t);
+		return;
+	}
+	tunnel_hurry(t);
+}
+
 void tunnel_on_renamed(struct tunnel *t, const char *before)
 {
 	kept_rename(t->ctx.kept, before, t->spec->name, t->path ? path_tun_fd(t->path) : -1,

@@ -86,6 +86,8 @@ void tunnel_on_identity(struct tunnel *t);
 void tunnel_on_identity_new(struct tunnel *t);
 /* Its spec has another name than before. */
 void tunnel_on_renamed(struct tunnel *t, const char *before);
+/* An interface or an address came: what failed for want of it, or looks for its peer, tries again now. */
+void tunnel_on_network(struct tunnel *t);
 /* pairingd knows that the peer was seen. */
 void tunnel_on_seen(struct tunnel *t);
 enum tunnel_mark tunnel_mark(const struct tunnel *t);

@@ -78,6 +78,8 @@ extern const struct hello_ops tunnel_hello_ops;
 /* Keys, path and names are there: begin. 0 or a negative errno. */
 int tunnel_begin(struct tunnel *t);
 void tunnel_on_timer(void *arg);
+/* Its rounds of HELLOs begin anew, with names looked up again. */
+void tunnel_hurry(struct tunnel *t);
 void tunnel_on_keys(int error, void *arg);
 
 /* outcome of keys.h to an error for people */

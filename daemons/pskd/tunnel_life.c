@@ -189,6 +189,17 @@ static void on_round(unsigned int round, void *arg)
 		resolve_again(t);
 }
 
+void tunnel_hurry(struct tunnel *t)
+{
+	struct sockaddr_in6 v[RESOLVE_MAX];
+
+	if (!t->hello || !hello_is_running(t->hello))
+		return;
+	if (resolve_numbers(v, RESOLVE_MAX, &t->names) < t->names.n)
+		resolve_again(t);
+	hello_hurry(t->hello);
+}
+
 static void note(struct tunnel *t, int level, const struct log_id *id, const char *code,
 		 const struct sockaddr_in6 *from, const char *text)
 {

@@ -21,6 +21,7 @@
 #include "pskd/identity_client.h"
 #include "pskd/kept.h"
 #include "pskd/keys.h"
+#include "pskd/netwatch.h"
 #include "pskd/store.h"
 
 #define E(name) "io.handfast.Tunnel." #name
@@ -35,6 +36,7 @@ struct tunnels {
 	struct tunnel_context ctx;
 	struct identity_client *identity;
 	struct kept *kept;
+	struct netwatch *netwatch; /* NULL: none; then timers alone find a new network */
 	struct drop_log *drop_log;
 	struct list list;
 	size_t n;
@@ -468,6 +470,14 @@ static void remove_orphans(struct tunnels *s)
 		closedir(d);
 }
 
+static void on_network(void *arg)
+{
+	struct tunnels *s = arg;
+
+	list_for_each (it, &s->list)
+		tunnel_on_network(tunnel_of_node(it));
+}
+
 int tunnels_new(struct tunnels **out, const struct tunnels_options *o)
 {
 	_cleanup_(tunnels_freep) struct tunnels *s = calloc(1, sizeof(*s));
@@ -503,6 +513,9 @@ int tunnels_new(struct tunnels **out, const struct tunnels_options *o)
 	if (r)
 		return r;
 	s->ctx.identity = s->identity;
+	r = netwatch_new(&s->netwatch, o->loop, on_network, s);
+	if (r)
+		log_debug("changes of the network are not told: %s", strerror(-r));
 	list_for_each (it, &s->list)
 		tunnel_set_identity(tunnel_of_node(it), s->identity);
 	*out = steal(&s);
@@ -518,6 +531,7 @@ struct tunnels *tunnels_free(struct tunnels *s)
 	list_for_each (it, &s->list)
 		tunnel_free(tunnel_of_node(it));
 	kept_free(s->kept);
+	netwatch_free(s->netwatch);
 	identity_client_free(s->identity);
 	tunnel_store_done(&s->store);
 	free(s->tund_socket);
