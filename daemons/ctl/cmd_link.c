@@ -416,8 +416,19 @@ static int apply_failure(struct setup *s, int outcome, const char *why, const st
 			"Everything is as it was.", "%s", why);
 }
 
+static bool has_link_local(const struct link_state *l)
+{
+	for (size_t i = 0; i < l->n_addresses; i++)
+		if (l->addresses[i].family == AF_INET6 && l->addresses[i].address[0] == 0xfe &&
+		    (l->addresses[i].address[1] & 0xc0) == 0x80)
+			return true;
+	return false;
+}
+
 static bool has_all(const struct link_state *l, const struct link_wish *w)
 {
+	if (w->n_own == 0 && !has_link_local(l))
+		return false;
 	for (size_t i = 0; i < w->n_own; i++) {
 		bool has = false;
 
@@ -442,6 +453,11 @@ static int wait_for_addresses(struct setup *s, struct link_state *now, char *why
 		if (interrupt_seen())
 			return LINK_E_INTERRUPTED;
 		if (clock_now_ms() - since >= ADDRESS_WAIT_MS) {
+			if (s->wish.n_own == 0) {
+				snprintf(why, cap, "%s has no IPv6 link-local address: is IPv6 turned off?",
+					 s->wish.name);
+				return LINK_E_REFUSED;
+			}
 			snprintf(why, cap, "%s does not get its address", s->wish.name);
 			return LINK_E_NO_ADDRESS;
 		}

@@ -111,6 +111,23 @@ bool link_cidr_same_address(const struct link_cidr *a, const struct link_cidr *b
 
 /* ---- rtnetlink ---- */
 
+/* As NLMSG_NEXT() and RTA_NEXT() do; the kernel aligns what it writes to four bytes. */
+static const struct nlmsghdr *next_message(const struct nlmsghdr *h, size_t *left)
+{
+	size_t step = NLMSG_ALIGN(h->nlmsg_len);
+
+	*left -= step < *left ? step : *left;
+	return (const struct nlmsghdr *)(const void *)((const uint8_t *)h + step);
+}
+
+static const struct rtattr *next_attribute(const struct rtattr *a, size_t *left)
+{
+	size_t step = RTA_ALIGN(a->rta_len);
+
+	*left -= step < *left ? step : *left;
+	return (const struct rtattr *)(const void *)((const uint8_t *)a + step);
+}
+
 typedef void (*message_fn)(const struct nlmsghdr *h, void *arg);
 
 static int dump(uint16_t type, message_fn fn, void *arg)
@@ -141,7 +158,7 @@ static int dump(uint16_t type, message_fn fn, void *arg)
 			continue;
 		if (n < 0)
 			return -errno;
-		for (size_t left = (size_t)n; NLMSG_OK(h, left); h = NLMSG_NEXT(h, left)) {
+		for (size_t left = (size_t)n; NLMSG_OK(h, left); h = next_message(h, &left)) {
 			if (h->nlmsg_type == NLMSG_DONE)
 				return 0;
 			if (h->nlmsg_type == NLMSG_ERROR)
@@ -162,7 +179,7 @@ static const void *find(const struct nlmsghdr *h, size_t body, unsigned short ty
 		return NULL;
 	left = h->nlmsg_len - NLMSG_LENGTH(body);
 	a = (const struct rtattr *)(const void *)((const uint8_t *)NLMSG_DATA(h) + NLMSG_ALIGN(body));
-	for (; RTA_OK(a, left); a = RTA_NEXT(a, left)) {
+	for (; RTA_OK(a, left); a = next_attribute(a, &left)) {
 		if ((a->rta_type & NLA_TYPE_MASK) != type || RTA_PAYLOAD(a) < len)
 			continue;
 		if (have)
@@ -194,7 +211,7 @@ static void read_kind(struct link_state *l, const struct nlmsghdr *h)
 	size_t left;
 	const struct rtattr *a = find(h, sizeof(struct ifinfomsg), IFLA_LINKINFO, sizeof(*a), &left);
 
-	for (; a && RTA_OK(a, left); a = RTA_NEXT(a, left))
+	for (; a && RTA_OK(a, left); a = next_attribute(a, &left))
 		if (a->rta_type == IFLA_INFO_KIND)
 			snprintf(l->kind, sizeof(l->kind), "%.*s", (int)RTA_PAYLOAD(a),
 				 (const char *)RTA_DATA(a));
@@ -331,12 +348,14 @@ static enum link_feature feature(int fd, const struct link_state *l, uint32_t co
 
 static void read_speed(int fd, struct link_state *l)
 {
-	struct {
+	/* Three masks follow, whose length in words is an int8_t. */
+	union {
 		struct ethtool_link_settings s;
-		uint32_t masks[3 * 128]; /* link_mode_masks_nwords is an int8_t */
-	} q = { .s = { .cmd = ETHTOOL_GLINKSETTINGS } };
+		uint8_t room[sizeof(struct ethtool_link_settings) + 3 * 128 * sizeof(uint32_t)];
+	} q = { .room = { 0 } };
 
 	/* The first answer says how many words a mask has, as a negative number. */
+	q.s.cmd = ETHTOOL_GLINKSETTINGS;
 	if (!ask_ethtool(fd, l, &q) || q.s.link_mode_masks_nwords >= 0)
 		return;
 	q.s.cmd = ETHTOOL_GLINKSETTINGS;
