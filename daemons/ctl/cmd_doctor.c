@@ -107,7 +107,7 @@ void doctor_config_file(const struct doctor *d, size_t which, char *out, size_t 
 /* Until the end of what it prints, or of the time. */
 static int take_output(int fd, char *out, size_t cap, uint64_t end_ms)
 {
-	char sink[512];
+	char sink[512] = "";
 	size_t len = 0;
 
 	for (;;) {

@@ -54,17 +54,31 @@ static bool firewalld_is_on(void)
 	return systemd_units(&u, 1) == 0 && strcmp(u.active, "active") == 0;
 }
 
-/* nft's own words of one chain with a hook into input: does it drop what no rule names? */
+/* A line of nft's that drops whatever comes to it: with no condition before. */
+static bool is_wall(const char *line)
+{
+	unsigned long long packets, bytes;
+	int at = 0;
+
+	line += strspn(line, " \t");
+	if (sscanf(line, "counter packets %llu bytes %llu %n", &packets, &bytes, &at) == 2)
+		line += at;
+	return strncmp(line, "drop", 4) == 0 || strncmp(line, "reject", 6) == 0;
+}
+
+/* nft's own words: does a chain with a hook into input drop what no rule of it names? */
 static bool chain_drops(const char *rules)
 {
 	for (const char *at = rules; (at = strstr(at, "hook input")); at++) {
 		const char *end = strstr(at, "\n\t}");
-		size_t len = end ? (size_t)(end - at) : strlen(at);
-		_cleanup_free_ char *chain = strndup(at, len);
+		_cleanup_free_ char *chain = strndup(at, end ? (size_t)(end - at) : strlen(at));
+		char *rest = NULL;
 
-		if (chain && (strstr(chain, "policy drop") || strstr(chain, "\tdrop\n") || strstr(chain, "\treject") ||
-			      strstr(chain, " drop") || strstr(chain, " reject")))
+		if (chain && strstr(chain, "policy drop"))
 			return true;
+		for (char *line = chain ? strtok_r(chain, "\n", &rest) : NULL; line; line = strtok_r(NULL, "\n", &rest))
+			if (is_wall(line))
+				return true;
 	}
 	return false;
 }

@@ -29,9 +29,17 @@ static const struct wish {
 	const char *unit;
 	enum wanted wanted;
 } wishes[] = {
-	{ "pairingd.socket", ALWAYS },  { "pskd.socket", ALWAYS },      { "tund.socket", ALWAYS },
-	{ "relayd.socket", ALWAYS },    { "pairingd.service", RUNNING }, { "pskd.service", RUNNING },
-	{ "tund.service", ON_DEMAND },  { "relayd.service", ON_DEMAND }, { "authd.service", OPTIONAL },
+	{ "handfast.target", ALWAYS },
+	{ "pairingd.socket", ALWAYS },
+	{ "pskd.socket", ALWAYS },
+	{ "tund.socket", ALWAYS },
+	{ "relayd.socket", ALWAYS },
+	{ "relayd-listen.socket", OPTIONAL },
+	{ "pairingd.service", RUNNING },
+	{ "pskd.service", RUNNING },
+	{ "tund.service", ON_DEMAND },
+	{ "relayd.service", ON_DEMAND },
+	{ "authd.service", OPTIONAL },
 };
 
 static void tell_failed(struct doctor *d, const struct unit *u)
