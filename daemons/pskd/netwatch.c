@@ -69,8 +69,16 @@ static void on_readable(int fd, unsigned int events, void *arg)
 			changed = true;
 		if (n <= 0)
 			break;
-		for (size_t left = (size_t)n; NLMSG_OK(h, left); h = NLMSG_NEXT(h, left))
+		/* NLMSG_NEXT() would cast away the alignment. */
+		for (size_t left = (size_t)n; NLMSG_OK(h, left);) {
+			size_t len = NLMSG_ALIGN(h->nlmsg_len);
+
 			changed = changed || matters(h);
+			if (len >= left)
+				break;
+			left -= len;
+			h = (const void *)((const uint8_t *)h + len);
+		}
 	}
 	if (changed && !w->settling && loop_timer_start(w->settle, SETTLE_MS) == 0)
 		w->settling = true;
