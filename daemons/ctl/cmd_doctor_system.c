@@ -496,3 +496,57 @@ void doctor_configuration(struct doctor *d)
 			doctor_tell(d, DOCTOR_OK, file, NULL, "is fine");
 	}
 }
+
+/* ---- the relay ---- */
+
+/*
+ * pairingd knows which it is and how to speak TLS to it, so its program is asked, also when no pairingd
+ * runs; this command need not carry a TLS library for that.
+ */
+static void tell_probed(struct doctor *d, const char *line, size_t len)
+{
+	static const struct json_limits limits = { .max_bytes = 4096, .max_depth = 2, .max_keys = 8 };
+	_cleanup_json_ json_t *one = NULL;
+	const char *verdict, *about, *message, *todo;
+
+	if (json_parse(&one, line, len, &limits) != 0)
+		return;
+	verdict = json_get_str(one, "verdict");
+	about = json_get_str(one, "about");
+	message = json_get_str(one, "message");
+	todo = json_get_str(one, "todo");
+	if (verdict && about && message)
+		doctor_tell(d, strcmp(verdict, "ok") == 0      ? DOCTOR_OK :
+			       strcmp(verdict, "warning") == 0 ? DOCTOR_WARNING :
+								 DOCTOR_FAILURE,
+			    about, todo && *todo ? todo : NULL, "%s", message);
+}
+
+void doctor_relay(struct doctor *d)
+{
+	enum { PROBE_MS = 8000 };
+	char program[4200], said[8192], file[4096];
+	char *argv[] = { program, (char *)"--check", (char *)"--probe-relay", (char *)"--config", file, NULL };
+	size_t before = json_array_size(d->findings);
+	int r;
+
+	if (!daemon_program(program, sizeof(program), PAIRINGD)) {
+		doctor_tell(d, DOCTOR_NOTE, "", NULL, "pairingd is not installed");
+		return;
+	}
+	doctor_config_file(d, AWAKE_PAIRINGD, file, sizeof(file));
+	if (access(file, F_OK) < 0)
+		argv[3] = NULL;
+	r = doctor_run(argv, said, sizeof(said), PROBE_MS);
+	for (const char *line = said; *line; line += strcspn(line, "\n"), line += *line == '\n')
+		if (*line == '{')
+			tell_probed(d, line, strcspn(line, "\n"));
+	if (json_array_size(d->findings) != before)
+		return;
+	if (r < 0)
+		doctor_tell(d, DOCTOR_WARNING, "", NULL, "it could not be tried: %s", strerror(-r));
+	else if (r)
+		doctor_tell(d, DOCTOR_NOTE, "", NULL, "which it is cannot be told: pairingd's configuration cannot be used");
+	else
+		doctor_tell(d, DOCTOR_OK, "", NULL, "none is configured: pairing uses the local network, or what --relay says");
+}

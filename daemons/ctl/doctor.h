@@ -79,6 +79,7 @@ void doctor_sockets(struct doctor *d);
 void doctor_groups(struct doctor *d);
 void doctor_versions(struct doctor *d);
 void doctor_configuration(struct doctor *d);
+void doctor_relay(struct doctor *d);
 /* cmd_doctor_kernel.c */
 void doctor_tun(struct doctor *d);
 void doctor_clock(struct doctor *d);
@@ -90,8 +91,6 @@ void doctor_disk(struct doctor *d);
 void doctor_files(struct doctor *d);
 void doctor_keys(struct doctor *d);
 void doctor_credential(struct doctor *d);
-/* cmd_doctor_relay.c */
-void doctor_relay(struct doctor *d);
 /* cmd_doctor_path.c */
 void doctor_peers(struct doctor *d);
 void doctor_path(struct doctor *d);

@@ -11,7 +11,6 @@
 #include "base/log.h"
 #include "base/text.h"
 #include "event/varlink.h"
-#include "pairingd/config.h"
 #include "pairingd/errors.h"
 #include "pairingd/metrics.h"
 #include "service/service.h"
@@ -201,8 +200,6 @@ static void on_status(struct json_t *details, void *arg)
 	json_object_set_new(details, "unconfirmed", json_integer(n.unconfirmed));
 	json_object_set_new(details, "roots_waiting", json_integer(n.roots));
 	json_object_set_new(details, "pairing", json_string(phase ? phase : "none"));
-	json_object_set_new(details, "relay", json_string((*c->config)->relay ? (*c->config)->relay : ""));
-	json_object_set_new(details, "relay_ca", json_string((*c->config)->relay_ca ? (*c->config)->relay_ca : ""));
 }
 
 int control_start(struct service *svc, struct control *c)

@@ -5,7 +5,6 @@
 #include "pairingd/peers.h"
 #include "pairingd/session.h"
 
-struct pairingd_config;
 struct service;
 
 struct control {
@@ -14,7 +13,6 @@ struct control {
 	struct identity_server *identity;
 	const struct sign_key *key;
 	const char *name; /* this device's */
-	struct pairingd_config *const *config; /* what it points to may change */
 };
 
 /* c must live as long as the service. 0 or a negative errno. */

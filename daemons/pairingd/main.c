@@ -19,6 +19,7 @@
 #include "pairingd/identity_server.h"
 #include "pairingd/peers.h"
 #include "pairingd/portable.h"
+#include "pairingd/probe.h"
 #include "pairingd/secret_server.h"
 #include "pairingd/session.h"
 
@@ -27,6 +28,7 @@
 static const struct service_option own_options[] = {
 	{ "import", NULL, "take state from a backup on standard input, and end" },
 	{ "replace", NULL, "with --import: also in place of existing pairings" },
+	{ "probe-relay", NULL, "with --check: also try the configured relay, and tell of it in JSON" },
 	{ NULL, NULL, NULL },
 };
 
@@ -262,8 +264,11 @@ static int run(struct service *svc)
 	r = pairingd_config_load(&d.cfg, service_config_path(svc), service_config_is_default(svc), &err);
 	if (r)
 		return service_fail_config(svc, err.text);
-	if (service_check_only(svc))
+	if (service_check_only(svc)) {
+		if (service_option(svc, "probe-relay") && d.cfg->relay)
+			probe_relay(d.cfg->relay, d.cfg->relay_ca);
 		return 0;
+	}
 
 	choose_name(&d);
 	r = lock_state(svc, &d);
@@ -279,7 +284,7 @@ static int run(struct service *svc)
 	if (r)
 		return service_fail(svc, r, "cannot open the sockets for daemons and secrets");
 
-	d.control = (struct control){ d.peers, d.sessions, d.identity, d.key, d.name, &d.cfg };
+	d.control = (struct control){ d.peers, d.sessions, d.identity, d.key, d.name };
 	r = control_start(svc, &d.control);
 	if (r)
 		return service_fail(svc, r, "cannot answer control calls");

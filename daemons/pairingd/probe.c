@@ -1,11 +1,14 @@
-/* The configured relay: is it there, does it speak TLS as it should, until when. Five seconds in all. */
-#include "ctl/doctor.h"
+/* Is the relay there, does it speak TLS as it should, until when. Five seconds in all. */
+#include "pairingd/probe.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <netdb.h>
 #include <poll.h>
 #include <pthread.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,13 +16,17 @@
 #include <time.h>
 #include <unistd.h>
 
+#include <jansson.h>
 #include <openssl/err.h>
 #include <openssl/ssl.h>
 #include <openssl/x509v3.h>
 
+#include "base/cleanup.h"
 #include "base/clock.h"
+#include "base/json.h"
 #include "base/text.h"
 #include "http/client.h"
+#include "proto/relay_frame.h"
 
 enum { TOTAL_MS = 5000, DAYS_LOW = 14 };
 
@@ -234,7 +241,31 @@ static ssize_t line_read(struct line *l, char *data, size_t cap)
 
 /* ---- findings ---- */
 
-static void tell_certificate(struct doctor *d, const char *relay, struct line *l)
+#define OK "ok"
+#define WARNING "warning"
+#define FAILURE "failure"
+
+/* One finding, a line. todo may be NULL. What came from the relay is cleaned. */
+__attribute__((format(printf, 4, 5))) static void tell(const char *relay, const char *verdict, const char *todo,
+						       const char *what, ...)
+{
+	_cleanup_json_ json_t *line = NULL;
+	_cleanup_free_ char *out = NULL;
+	char text[600], clean[600];
+	va_list ap;
+
+	va_start(ap, what);
+	vsnprintf(text, sizeof(text), what, ap);
+	va_end(ap);
+	text_clean(clean, sizeof(clean), text, strlen(text));
+	line = json_pack("{s:s, s:s, s:s, s:s}", "verdict", verdict, "about", relay, "message", clean, "todo",
+			 todo ? todo : "");
+	out = line ? json_text(line) : NULL;
+	if (out)
+		printf("%s\n", out);
+}
+
+static void tell_certificate(const char *relay, struct line *l)
 {
 	static const char renew[] = "Renew it on the relay, then “sudo systemctl reload relayd” (or restart) there.";
 	X509 *cert = SSL_get1_peer_certificate(l->ssl);
@@ -244,7 +275,7 @@ static void tell_certificate(struct doctor *d, const char *relay, struct line *l
 	struct tm tm;
 
 	if (!cert) {
-		doctor_tell(d, DOCTOR_FAILURE, relay, NULL, "shows no certificate");
+		tell(relay, FAILURE, NULL, "shows no certificate");
 		return;
 	}
 	if (ASN1_TIME_to_tm(X509_get0_notAfter(cert), &tm) == 1)
@@ -252,23 +283,23 @@ static void tell_certificate(struct doctor *d, const char *relay, struct line *l
 	ASN1_TIME_diff(&days, &seconds, NULL, X509_get0_notAfter(cert));
 	X509_free(cert);
 	if (verdict == X509_V_ERR_CERT_HAS_EXPIRED)
-		doctor_tell(d, DOCTOR_FAILURE, relay, renew, "its certificate was valid until %s only, or this clock is wrong",
+		tell(relay, FAILURE, renew, "its certificate was valid until %s only, or this clock is wrong",
 			    until);
 	else if (verdict == X509_V_ERR_CERT_NOT_YET_VALID)
-		doctor_tell(d, DOCTOR_FAILURE, relay, "Set this machine's clock.", "its certificate is not valid yet by this clock");
+		tell(relay, FAILURE, "Set this machine's clock.", "its certificate is not valid yet by this clock");
 	else if (verdict == X509_V_ERR_HOSTNAME_MISMATCH || verdict == X509_V_ERR_IP_ADDRESS_MISMATCH)
-		doctor_tell(d, DOCTOR_FAILURE, relay, "Use the name that the certificate is for.",
+		tell(relay, FAILURE, "Use the name that the certificate is for.",
 			    "its certificate is for another name");
 	else if (verdict != X509_V_OK)
-		doctor_tell(d, DOCTOR_FAILURE, relay, "Where it has an authority of its own, name that with relay_ca in pairingd.yaml.",
+		tell(relay, FAILURE, "Where it has an authority of its own, name that with relay_ca in pairingd.yaml.",
 			    "its certificate is not believed: %s", X509_verify_cert_error_string(verdict));
 	else if (days < DAYS_LOW)
-		doctor_tell(d, DOCTOR_WARNING, relay, renew, "its certificate is valid for %d days more, until %s", days, until);
+		tell(relay, WARNING, renew, "its certificate is valid for %d days more, until %s", days, until);
 	else
-		doctor_tell(d, DOCTOR_OK, relay, NULL, "its certificate is valid until %s", until);
+		tell(relay, OK, NULL, "its certificate is valid until %s", until);
 }
 
-static void ask_health(struct doctor *d, const char *relay, struct line *l, const struct http_url *url)
+static void ask_health(const char *relay, struct line *l, const struct http_url *url)
 {
 	char request[512], answer[1024];
 	uint64_t before = clock_now_ms();
@@ -277,64 +308,56 @@ static void ask_health(struct doctor *d, const char *relay, struct line *l, cons
 	snprintf(request, sizeof(request), "GET /healthz HTTP/1.1\r\nHost: %s\r\nConnection: close\r\n\r\n", url->authority);
 	n = line_write(l, request, strlen(request)) > 0 ? line_read(l, answer, sizeof(answer) - 1) : -1;
 	if (n <= 0) {
-		doctor_tell(d, DOCTOR_FAILURE, relay, url->tls ? "See the relay's log." : "See the relay's log; and whether it wants wss:// instead of ws://.",
+		tell(relay, FAILURE, url->tls ? "See the relay's log." : "See the relay's log; and whether it wants wss:// instead of ws://.",
 			    "takes the connection and says nothing");
 		return;
 	}
 	answer[n] = '\0';
 	if (strncmp(answer, "HTTP/1.1 200", 12) == 0)
-		doctor_tell(d, DOCTOR_OK, relay, NULL, "answers, within %llu ms",
+		tell(relay, OK, NULL, "answers, within %llu ms",
 			    (unsigned long long)(clock_now_ms() - before));
 	else
-		doctor_tell(d, DOCTOR_FAILURE, relay, "See that address and port are relayd's; a proxy must pass everything on.",
+		tell(relay, FAILURE, "See that address and port are relayd's; a proxy must pass everything on.",
 			    "answers, but not as a relay does: %.*s", (int)strcspn(answer, "\r\n"), answer);
 }
 
-static void look_at(struct doctor *d, const char *relay, const struct http_url *url, const char *ca)
+static void look_at(const char *relay, const struct http_url *url, const char *ca)
 {
 	_cleanup_(line_done) struct line l = { .fd = -1, .end_ms = clock_now_ms() + TOTAL_MS };
 	struct addrinfo *list = NULL;
 	int r = resolve(url, &list, 3);
 
 	if (r) {
-		doctor_tell(d, DOCTOR_FAILURE, relay, "See whether this machine has a network, and how the name is written.",
+		tell(relay, FAILURE, "See whether this machine has a network, and how the name is written.",
 			    "its name is not found: %s", gai_strerror(r));
 		return;
 	}
 	r = connect_any(&l, list);
 	freeaddrinfo(list);
 	if (r) {
-		doctor_tell(d, DOCTOR_FAILURE, relay, "See that relayd runs there, listens on that address (listen: in relayd.yaml), and that no firewall is between.",
+		tell(relay, FAILURE, "See that relayd runs there, listens on that address (listen: in relayd.yaml), and that no firewall is between.",
 			    "cannot be reached: %s", strerror(-r));
 		return;
 	}
 	if (url->tls && !handshake(&l, url, ca)) {
 		unsigned long e = ERR_get_error();
 
-		doctor_tell(d, DOCTOR_FAILURE, relay, "See that it serves TLS there (tls: in relayd.yaml, or a proxy in front), and relay_ca in pairingd.yaml.",
+		tell(relay, FAILURE, "See that it serves TLS there (tls: in relayd.yaml, or a proxy in front), and relay_ca in pairingd.yaml.",
 			    "the TLS handshake fails: %s", e ? ERR_reason_error_string(e) : "no answer");
 		return;
 	}
 	if (url->tls)
-		tell_certificate(d, relay, &l);
-	ask_health(d, relay, &l, url);
+		tell_certificate(relay, &l);
+	ask_health(relay, &l, url);
 }
 
-void doctor_relay(struct doctor *d)
+void probe_relay(const char *relay, const char *ca)
 {
-	const char *relay = doctor_detail(d, AWAKE_PAIRINGD, "relay"), *ca = doctor_detail(d, AWAKE_PAIRINGD, "relay_ca");
 	struct http_url url;
+	char text[300];
 
-	if (!d->status[AWAKE_PAIRINGD]) {
-		doctor_tell(d, DOCTOR_NOTE, "", NULL, "pairingd cannot be asked which relay is configured");
-		return;
-	}
-	if (!*relay) {
-		doctor_tell(d, DOCTOR_OK, "", NULL, "none is configured: pairing uses the local network, or what --relay says");
-		return;
-	}
-	if (http_url_parse(&url, relay))
-		doctor_tell(d, DOCTOR_FAILURE, relay, NULL, "is no address of a relay");
+	if (relay_url_parse(text, sizeof(text), relay) || http_url_parse(&url, text))
+		tell(relay, FAILURE, "Write it as host:port, ws://host:port or wss://host.", "is no address of a relay");
 	else
-		look_at(d, relay, &url, ca);
+		look_at(relay, &url, ca ? ca : "");
 }
