@@ -310,7 +310,7 @@ def reloads(pair):
     m = pair.laptop
     old = m.read("/etc/handfast/pskd.yaml").decode()
     pid = m.pid_of("pskd")
-    m.write("/etc/handfast/pskd.yaml", old + "\nlog_level: debug\n")
+    m.write("/etc/handfast/pskd.yaml", old + "\nstart_paired: false\n")
     r = m.systemctl("reload", "pskd")
     lab.check("reload_takes_a_good_file", r.code == 0, (r, m.journal("-u", "pskd", "-n", "5")))
     m.write("/etc/handfast/pskd.yaml", old + "\nmax_tunnels: [oops\n")
