@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -129,13 +130,36 @@ static int take_output(int fd, char *out, size_t cap, uint64_t end_ms)
 	}
 }
 
+/* Its exit status, once it has ended; killed when the time is over before, or r says that something failed. */
+static int take_end(pid_t pid, int r, uint64_t end_ms)
+{
+	const struct timespec moment = { .tv_nsec = 5 * 1000 * 1000 };
+	int status = 0;
+	pid_t ended = 0;
+
+	while (!r && (ended = waitpid(pid, &status, WNOHANG)) == 0) {
+		if (clock_now_ms() >= end_ms)
+			r = -ETIMEDOUT;
+		else
+			nanosleep(&moment, NULL);
+	}
+	if (r) {
+		kill(pid, SIGKILL);
+		while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
+			;
+		return r;
+	}
+	return ended > 0 && WIFEXITED(status) ? WEXITSTATUS(status) : -ECHILD;
+}
+
 int doctor_run(char *const argv[], char *out, size_t cap, int timeout_ms)
 {
 	/* Its words are compared, and it must find iptables, which is in sbin. */
 	static char *const environment[] = { (char *)"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
 					     (char *)"LC_ALL=C", NULL };
 	posix_spawn_file_actions_t actions;
-	int fds[2], status = 0, r;
+	uint64_t end_ms = clock_now_ms() + (uint64_t)timeout_ms;
+	int fds[2], r;
 	pid_t pid;
 
 	out[0] = '\0';
@@ -149,16 +173,11 @@ int doctor_run(char *const argv[], char *out, size_t cap, int timeout_ms)
 	posix_spawn_file_actions_destroy(&actions);
 	close(fds[1]);
 	if (!r) {
-		r = take_output(fds[0], out, cap, clock_now_ms() + (uint64_t)timeout_ms);
-		if (r)
-			kill(pid, SIGKILL);
-		while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
-			;
+		r = take_output(fds[0], out, cap, end_ms);
+		r = take_end(pid, r, end_ms);
 	}
 	close(fds[0]);
-	if (r)
-		return r;
-	return WIFEXITED(status) ? WEXITSTATUS(status) : -ECHILD;
+	return r;
 }
 
 bool doctor_read(const char *path, char *out, size_t cap)
