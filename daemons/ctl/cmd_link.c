@@ -219,6 +219,11 @@ static int no_manager(struct setup *s)
 					"--manager networkd for a networkd file." :
 					"handfast writes no file for dhcpcd; see dhcpcd.conf(5).",
 				"%s is configured by dhcpcd", name);
+	if (s->found.runs[LINK_NETWORKMANAGER])
+		return ctl_fail(s->c, EXIT_FAILED, ERROR_NO_MANAGER,
+				"Say “nmcli device set” with its name and “managed yes”; NetworkManager.conf(5) "
+				"and udev rules say which it leaves alone.",
+				"nobody manages %s: NetworkManager runs, but leaves it alone", name);
 	return ctl_fail(s->c, EXIT_FAILED, ERROR_NO_MANAGER,
 			s->found.installed[LINK_NETWORKD] ?
 				"systemd-networkd is installed, but does not run. Say --manager networkd for a "
