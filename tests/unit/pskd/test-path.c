@@ -329,11 +329,14 @@ TEST(i4_each_wrong_thing_is_dropped_for_what_it_is)
 	}
 	inject(x, msg, PSK2_OVERHEAD - 1);
 	CHECK_EQ(drops_of(&x->b).n[DROP_LENGTH], 1);
-	/* None of that moved anything. */
+	/* None of that moved anything; each was told to who tells the log. */
 	CHECK_EQ(path_rx_next(x->b.path), 0);
+	CHECK_EQ(drops_of(&x->b).arrived, ARRAY_SIZE(cases) + 1);
+	CHECK_EQ(x->b.drop_calls, ARRAY_SIZE(cases) + 1);
 	len = forge(x, msg, 100, ip, sizeof(ip));
 	inject(x, msg, len);
 	CHECK_EQ(read(x->b.tun, got, sizeof(got)), (ssize_t)sizeof(ip));
+	CHECK_EQ(x->b.drop_calls, ARRAY_SIZE(cases) + 1);
 }
 
 TEST(i4_unauthenticated_packets_derive_nothing)
