@@ -153,7 +153,7 @@ install: all
 	install -D -m 644 $(BUILD)/completion.fish $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/handfast.fish
 
 # Builds a copy of the tree under $(BUILD)/deb. ARCH= another architecture, in a root of its own.
-ARCH ?=
+ARCH :=
 deb-here := $(shell dpkg --print-architecture 2>/dev/null)
 deb: $(if $(filter-out $(deb-here),$(ARCH)),deps-cross,deps-deb)
 	@packaging/build-deb $(BUILD) $(VERSION) $(or $(ARCH),$(deb-here))
