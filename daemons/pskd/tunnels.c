@@ -231,10 +231,10 @@ static void set_names(struct tunnels *s, struct tunnel *t, const char *name, con
 	snprintf(old, sizeof(old), "%s", spec->name);
 	snprintf(spec->peer_name, sizeof(spec->peer_name), "%s", peer_name);
 	snprintf(spec->name, sizeof(spec->name), "%s", name);
-	if (strcmp(old, name) != 0)
-		tunnel_on_renamed(t, old);
 	if (tunnel_store_save(&s->store, spec) == 0 && strcmp(old, name) != 0)
 		tunnel_store_remove(&s->store, old);
+	if (strcmp(old, name) != 0)
+		tunnel_on_renamed(t, old);
 }
 
 /*
