@@ -21,9 +21,8 @@ mmdebstrap, once, some 40 s), a disk image of it where one was needed, build tre
 A "folder" machine is an overlay over such a tree, or a copy where overlays do not work.
 
 What is left behind:  nothing. All mounts are in a mount namespace of this process, all networks are
-those of child processes, loop devices let go with their mounts, and each child dies with its parent;
-so even kill -9 leaves only folders below /tmp and empty control groups, which the next run removes.
-Call Site methods from the main thread only (a child dies with the thread that made it).
+those of child processes, loop devices let go with their mounts, and a guard process outside our
+session waits for our end, also by kill -9, and ends the machines then. 00-machines tests that. Call Site methods from the main thread only (a child dies with the thread that made it).
 """
 import atexit
 import ctypes
@@ -705,6 +704,22 @@ class Machine:
         self.net.run("ip", "addr", "add", cidr, "dev", nic, *(["nodad"] if ":" in cidr else []))
 
 
+# Waits until its input closes: the test is over, one way or another. It shares our mounts.
+GUARD = r"""
+trap "" HUP INT TERM
+read -r _
+for i in 1 2 3 4 5 6 7 8 9 10; do
+	ls -d "$1"* >/dev/null || break
+	for g in "$1"*; do echo 1 >"$g/cgroup.kill"; done
+	find "$1"* -depth -type d -exec rmdir {} +
+	sleep 0.3
+done
+[ -d "$2" ] || exit 0
+awk -v d="$2/" 'index($2, d) == 1 { print $2 }' /proc/self/mounts | sort -r | xargs -r umount -l
+rm -rf --one-file-system "$2"
+"""
+
+
 class Site:
     """All machines and networks of one test."""
 
@@ -717,6 +732,9 @@ class Site:
         os.chmod(self.dir, 0o755)
         self.machines, self.nets = {}, []
         self.closed = False
+        self._guard = subprocess.Popen(["sh", "-c", GUARD, "sh", f"{CGROUP}/{PREFIX}{os.getpid()}-", self.dir],
+                                       stdin=subprocess.PIPE, stdout=subprocess.DEVNULL,
+                                       stderr=subprocess.DEVNULL, start_new_session=True)
         atexit.register(self.close)
         for s in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(s, lambda signo, frame: sys.exit(128 + signo))
@@ -789,6 +807,8 @@ class Site:
             n.close()
         _unmount_below(self.dir)
         shutil.rmtree(self.dir, ignore_errors=True)
+        self._guard.stdin.close()
+        self._guard.wait()
 
 
 def _drop_cgroup(path):
@@ -809,6 +829,9 @@ def sweep():
                 continue
             path = os.path.join(folder, n)
             if folder == CGROUP:
+                with open(f"{path}/cgroup.kill", "w") as f:
+                    f.write("1")
+                lab.wait_for(lambda: "populated 0" in open(f"{path}/cgroup.events").read(), 5)  # noqa: B023
                 _drop_cgroup(path)
             else:
                 shutil.rmtree(path, ignore_errors=True)
