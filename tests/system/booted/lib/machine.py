@@ -548,7 +548,7 @@ class Machine:
                 p.kill()
             p.wait()
         self._children = []
-        lab.wait_for(self._is_empty, 10)
+        _kill_cgroup(self.cgroup)
         self._drop_cgroup()
 
     def _kill_processes(self):
@@ -559,13 +559,6 @@ class Machine:
             pass
         if self.proc.poll() is None:
             self.proc.kill()
-
-    def _is_empty(self):
-        try:
-            with open(f"{self.cgroup}/cgroup.events") as f:
-                return "populated 0" in f.read()
-        except OSError:
-            return True
 
     def reboot(self, timeout=90):
         """systemctl reboot inside, and up again."""
@@ -820,6 +813,22 @@ def _drop_cgroup(path):
                 break
 
 
+def _kill_cgroup(path):
+    """Another may be at it, too."""
+    def is_empty():
+        try:
+            with open(f"{path}/cgroup.events") as f:
+                return "populated 0" in f.read()
+        except OSError:
+            return True
+    try:
+        with open(f"{path}/cgroup.kill", "w") as f:
+            f.write("1")
+    except OSError:
+        pass
+    return lab.wait_for(is_empty, 10)
+
+
 def sweep():
     """Remove what tests left that were killed with -9: folders and empty control groups."""
     for folder in (tempfile.gettempdir(), CGROUP):
@@ -829,9 +838,7 @@ def sweep():
                 continue
             path = os.path.join(folder, n)
             if folder == CGROUP:
-                with open(f"{path}/cgroup.kill", "w") as f:
-                    f.write("1")
-                lab.wait_for(lambda: "populated 0" in open(f"{path}/cgroup.events").read(), 5)  # noqa: B023
+                _kill_cgroup(path)
                 _drop_cgroup(path)
             else:
                 shutil.rmtree(path, ignore_errors=True)
