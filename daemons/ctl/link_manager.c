@@ -111,7 +111,7 @@ static int call(const struct link_bus *b, const char *service, const char *path,
 	return 0;
 }
 
-/* A property that is one value of type; into out, where strings are cut to cap. */
+/* A property that is one value of type; into out, cleaned and cut to cap. */
 static bool get_text(const struct link_bus *b, const char *service, const char *path,
 		     const char *interface, const char *name, const char *type, char *out, size_t cap)
 {
@@ -124,7 +124,7 @@ static bool get_text(const struct link_bus *b, const char *service, const char *
 	if (sd_bus_message_enter_container(m, 'v', type) < 0 ||
 	    sd_bus_message_read_basic(m, *type, (void *)&text) < 0)
 		return false;
-	snprintf(out, cap, "%s", text);
+	text_clean(out, cap, text, strlen(text));
 	return true;
 }
 

@@ -280,19 +280,24 @@ char *link_profile_text(enum link_manager m, const struct link_wish *w)
 
 /* ---- read back ---- */
 
-static void read_marks(struct link_profile *p, const char *text)
+static bool read_marks(struct link_profile *p, const char *text)
 {
 	const char *mark = strstr(text, "\n" MARK) + 1 + strlen(MARK), *at = text;
+	size_t len = strcspn(mark, " "), got;
 	char word[LINK_CIDR_TEXT];
-	size_t got;
 
-	snprintf(p->role, sizeof(p->role), "%.*s", (int)strcspn(mark, " "), mark);
+	for (size_t i = 0; i < ARRAY_SIZE(roles); i++)
+		if (strlen(roles[i].role) == len && memcmp(roles[i].role, mark, len) == 0)
+			snprintf(p->role, sizeof(p->role), "%s", roles[i].role);
+	if (*p->role == '\0')
+		return false;
 	while (p->n_peer < LINK_CIDRS_MAX && (at = strstr(at, "\n" PEER_MARK))) {
 		at += 1 + strlen(PEER_MARK);
 		snprintf(word, sizeof(word), "%.*s", (int)strcspn(at, "\n"), at);
 		if (parse_list(&p->peer[p->n_peer], &got, word, false) == NULL && got == 1)
 			p->n_peer++;
 	}
+	return true;
 }
 
 void link_profile_parse(struct link_profile *out, const char *text, size_t len)
@@ -314,10 +319,9 @@ void link_profile_parse(struct link_profile *out, const char *text, size_t len)
 	}
 	memset(place, '0', DIGEST_HEX);
 	digest_of(hex, zeroed, len);
-	out->file = memcmp(hex, text + (place - zeroed), DIGEST_HEX) == 0 ? LINK_FILE_OURS :
-									    LINK_FILE_CHANGED;
-	if (out->file == LINK_FILE_OURS)
-		read_marks(out, zeroed);
+	out->file = LINK_FILE_CHANGED;
+	if (memcmp(hex, text + (place - zeroed), DIGEST_HEX) == 0 && read_marks(out, zeroed))
+		out->file = LINK_FILE_OURS;
 }
 
 int link_profile_load(struct link_profile *out, enum link_manager m, const char *name)

@@ -58,7 +58,7 @@ json_t *link_json(const struct link_state *l, const struct link_found *found,
 {
 	return json_pack(
 		"{s:s, s:s, s:b, s:b, s:b, s:I, s:b, s:I, s:o, s:b, s:s, s:s, s:{s:o, s:o, s:o, s:o}, s:o, s:o}",
-		"interface", l->name, "mac", l->mac, "wired", (int)link_is_wired(l), "up", (int)l->up,
+		"interface", clean_text(l->name), "mac", l->mac, "wired", (int)link_is_wired(l), "up", (int)l->up,
 		"carrier", (int)l->carrier, "speed_mbit", (json_int_t)l->speed_mbit, "full_duplex",
 		(int)l->full_duplex, "mtu", (json_int_t)l->mtu, "addresses",
 		addresses_json(l->addresses, l->n_addresses, true), "default_route",
