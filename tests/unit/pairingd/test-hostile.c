@@ -226,6 +226,7 @@ TEST(i2_dropping_repeating_reflecting_and_reordering_win_nothing)
 					check_nothing_won("trick", (uint64_t)trick, seq);
 				else
 					check_failed("trick", (uint64_t)trick, seq);
+				h.relay_arg = NULL;
 				halves_done(&h);
 			}
 }
