@@ -144,7 +144,7 @@ def run(name, cuts, seed):
                 lab.fail("installs", (m.name, r.out[-500:]))
         pair.serve_relay()
         for m in (pair.laptop, pair.pi):
-            m.exec("sync")
+            m.exec("sync", "-f", "/root")
         victims = [pair.laptop, pair.pi]
         for n in range(1, cuts // 2 + 1):
             scenario.step(cut_while_pairing, pair, victims[n // 2 % 2], STEPS[(n - 1) % len(STEPS)],
