@@ -28,7 +28,8 @@ PACKAGES = "systemd-standalone-sysusers systemd-standalone-tmpfiles libsystemd0 
 
 EMULATED = """
 mount -t binfmt_misc binfmt_misc /proc/sys/fs/binfmt_misc || exit 99
-[ -e /proc/sys/fs/binfmt_misc/qemu-aarch64 ] || cat "$1" >/proc/sys/fs/binfmt_misc/register || exit 99
+known=/proc/sys/fs/binfmt_misc/qemu-aarch64 # perhaps by another's hand meanwhile
+[ -e $known ] || cat "$1" 2>/dev/null >/proc/sys/fs/binfmt_misc/register || [ -e $known ] || exit 99
 shift
 """
 ENTER = """
