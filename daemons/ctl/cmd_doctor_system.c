@@ -439,6 +439,21 @@ static void tell_version(struct doctor *d, size_t i)
 		doctor_tell(d, DOCTOR_OK, name, NULL, "%s%s", installed, running ? ", and this is what runs" : "");
 }
 
+/* What the peer said in the last handshake of its tunnel, or NULL. */
+static const char *handshake_version(const struct doctor *d, const char *peer)
+{
+	const json_t *t;
+	size_t i;
+
+	json_array_foreach(d->tunnels, i, t) {
+		const char *of = json_get_str(t, "peer"), *version = json_get_str(t, "peer_version");
+
+		if (of && version && strcmp(of, peer) == 0)
+			return version;
+	}
+	return NULL;
+}
+
 void doctor_versions(struct doctor *d)
 {
 	const json_t *peer;
@@ -448,15 +463,18 @@ void doctor_versions(struct doctor *d)
 		tell_version(d, i);
 	json_array_foreach(d->peers, i, peer) {
 		const char *name = json_get_str(peer, "name"), *version = json_get_str(peer, "version");
+		const char *now = name ? handshake_version(d, name) : NULL;
 
-		if (!name || !version || !*version)
+		if (!name || (!now && (!version || !*version)))
 			continue;
-		if (same_version(version, HANDFAST_VERSION))
-			doctor_tell(d, DOCTOR_OK, name, NULL, "had the same version %s when it was paired", version);
+		if (same_version(now ? now : version, HANDFAST_VERSION))
+			doctor_tell(d, DOCTOR_OK, name, NULL, "%s the same version %s%s", now ? "has" : "had",
+				    clean_text(now ? now : version), now ? "" : " when it was paired");
 		else
-			doctor_tell(d, DOCTOR_NOTE, name, "Update the older one, unless that was done since.",
-				    "had version %s when it was paired; this is %s", clean_text(version),
-				    HANDFAST_VERSION);
+			doctor_tell(d, DOCTOR_NOTE, name,
+				    now ? "Update the older one." : "Update the older one, unless that was done since.",
+				    "%s version %s%s; this is %s", now ? "has" : "had", clean_text(now ? now : version),
+				    now ? "" : " when it was paired", HANDFAST_VERSION);
 	}
 }
 

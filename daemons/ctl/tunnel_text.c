@@ -205,6 +205,7 @@ void tunnel_text(const struct ctl *c, const json_t *t)
 	fact_if_told(s, t, "problem", "problem");
 	fact_if_told(s, t, "rollback", "rollback");
 	fact(stdout, s, "peer", "%s (we are the %s)", str(t, "peer"), str(t, "role"));
+	fact_if_told(s, t, "its version", "peer_version");
 	fact(stdout, s, "keys", "%s", str(t, "source"));
 	fact_if_told(s, t, "key file", "key_file");
 	fact(stdout, s, "endpoint", "%s", *str(t, "endpoint") ? str(t, "endpoint") : "not known yet");

@@ -264,7 +264,7 @@ uint32_t hello_last_session(const struct hello *h)
 }
 
 int hello_make_session(struct hello *h, struct session **out, const struct pskh *m,
-		       const uint8_t *identity_a, const uint8_t *identity_b,
+		       const uint8_t *identity_a, const uint8_t *identity_b, uint32_t software,
 		       const struct sockaddr_in6 *peer)
 {
 	struct session_id id = { .number = m->session };
@@ -280,6 +280,7 @@ int hello_make_session(struct hello *h, struct session **out, const struct pskh 
 		return r;
 	}
 	(*out)->address = *peer;
+	(*out)->peer_software = software;
 	/* From now on this material needs handshakes; it is durable before the first packet. */
 	r = keys_mark_handshaken(h->o.keys);
 	if (r) {
@@ -504,7 +505,7 @@ static void on_welcome(struct hello *h, const struct pskh *m, const struct socka
 	memcpy(bind.peer_identity, m->identity, PSKH_IDENTITY_LEN);
 	bind.peer_tx_next = m->tx_next;
 	bind.peer_rx_next = m->rx_next;
-	if (hello_make_session(h, &h->session, &bind, h->o.own_identity, m->identity, from))
+	if (hello_make_session(h, &h->session, &bind, h->o.own_identity, m->identity, m->software, from))
 		return;
 	h->state = HELLO_SIGNING;
 	hello_sign(h, &bind, NULL, 0, from, on_bind_signed);

@@ -82,8 +82,9 @@ bool hello_signature_is_right(struct hello *h, const struct pskh *m, const uint8
 			      size_t hello_len, const struct sockaddr_in6 *from);
 /* The peer will begin at tx_next and has seen all below rx_next: 0 when our material is there, else not now. */
 int hello_forward(struct hello *h, uint64_t tx_next, uint64_t rx_next, const struct sockaddr_in6 *from);
+/* software: the peer's, as its message says. */
 int hello_make_session(struct hello *h, struct session **out, const struct pskh *m,
-		       const uint8_t *identity_a, const uint8_t *identity_b,
+		       const uint8_t *identity_a, const uint8_t *identity_b, uint32_t software,
 		       const struct sockaddr_in6 *peer);
 
 /* welcome.c */

@@ -30,6 +30,7 @@ struct session {
 	bool plain; /* prototype peer */
 	struct sockaddr_in6 address; /* the peer's, proven by the handshake */
 	struct sockaddr_in6 heard_from; /* source of the last authenticated packet; zero before the first */
+	uint32_t peer_software; /* as in the handshake: major << 24 | minor << 16 | patch; prototype: 0 */
 	uint64_t created_ms;
 	uint64_t packets; /* both directions */
 	struct session_keys *keys;

@@ -75,6 +75,10 @@ static void add_peer(json_t *j, const struct tunnel *t)
 		snprintf(text, sizeof(text), "UDP port %u", udp_port(path_udp(t->path)));
 	json_object_set_new(j, "listen", json_string(text));
 	json_object_set_new(j, "session", json_integer(current ? current->id.number : 0));
+	if (current && current->peer_software)
+		json_object_set_new(j, "peer_version",
+				    json_sprintf("%u.%u.%u", current->peer_software >> 24, current->peer_software >> 16 & 0xff,
+						 current->peer_software & 0xffff));
 }
 
 static void add_counters(json_t *j, const struct tunnel *t)

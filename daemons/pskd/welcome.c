@@ -138,7 +138,7 @@ void welcome_on_bind(struct hello *h, const struct pskh *m, const struct sockadd
 	}
 	if (hello_forward(h, m->tx_next, m->rx_next, from))
 		return;
-	if (hello_make_session(h, &s, m, m->identity, h->o.own_identity, from))
+	if (hello_make_session(h, &s, m, m->identity, h->o.own_identity, m->software, from))
 		return;
 	remember(h, m);
 	h->awaited = true;
