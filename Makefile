@@ -53,11 +53,14 @@ LAYER_LIBS := $(foreach l,$(filter $(LAYERS),$(LAYER_ORDER)),$(BUILD)/lib/lib$(l
 
 obj = $(patsubst %.c,$(BUILD)/obj/%.o,$(1))
 
+# A library is made anew when a source comes or goes, too: its list changes then.
 define layer_rule
-$(BUILD)/lib/lib$(1).a: $$(call obj,$$($(1)_SRC))
+$(BUILD)/lib/lib$(1).a: $$(call obj,$$($(1)_SRC)) $(BUILD)/lib/lib$(1).list
+$(BUILD)/lib/lib$(1).list: SOURCES := $$($(1)_SRC)
 endef
 define program_rule
-$(BUILD)/lib/libd_$(1).a: $$(call obj,$$(filter-out %/main.c,$$($(1)_SRC)))
+$(BUILD)/lib/libd_$(1).a: $$(call obj,$$(filter-out %/main.c,$$($(1)_SRC))) $(BUILD)/lib/libd_$(1).list
+$(BUILD)/lib/libd_$(1).list: SOURCES := $$(filter-out %/main.c,$$($(1)_SRC))
 $(BUILD)/bin/$($(1)_BIN): $$(call obj,$$(filter %/main.c,$$($(1)_SRC))) $(BUILD)/lib/libd_$(1).a $(LAYER_LIBS)
 endef
 $(foreach l,$(LAYERS),$(eval $(call layer_rule,$(l))))
@@ -70,7 +73,12 @@ all: $(BINARIES)
 $(BUILD)/lib/%.a:
 	@mkdir -p $(@D)
 	@rm -f $@
-	$(Q)$(AR) rcs $@ $^
+	$(Q)$(AR) rcs $@ $(filter %.o,$^)
+
+$(BUILD)/lib/%.list: FORCE
+	@mkdir -p $(@D)
+	@echo '$(SOURCES)' | cmp -s - $@ || echo '$(SOURCES)' >$@
+FORCE:
 
 $(BUILD)/obj/%.o: %.c config.mk | $$(GENERATED)
 	@mkdir -p $(@D)
@@ -172,4 +180,4 @@ show-version:
 
 help:
 	@sed -n 's/^# \{0,3\}\(make .*\)/\1/p' Makefile
-.PHONY: help
+.PHONY: help FORCE
