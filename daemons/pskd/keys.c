@@ -618,6 +618,22 @@ int keys_tx_forward(struct keys *k, uint64_t next, bool burn)
 	return jump > 0 && tx_left(k) == 0 ? KEYS_E_NOT_READY : 0;
 }
 
+int keys_make_durable(struct keys *k)
+{
+	bool wanted = k->tx_wanted;
+	int r;
+
+	/* The marks alone: what traffic wants beyond them comes with its slots. */
+	k->tx_wanted = false;
+	r = keys_write_now(k);
+	if (!r)
+		r = keys_write_now(k);
+	k->tx_wanted = wanted;
+	tell_waiting(k);
+	kick(k);
+	return r;
+}
+
 /* ---- receiving ---- */
 
 const struct slot_key *keys_rx_slot(const struct keys *k, uint64_t slot)

@@ -56,6 +56,7 @@ struct keys_options {
 	const char *ledgers_dir; /* all ledgers here are searched for the same fingerprint */
 	enum keys_role role;
 	bool prototype; /* receive mark durable ahead too */
+	bool restored; /* creating: what was used before is not known here; without handshakes a burn must tell */
 	uint32_t window; /* packets, >= 4096 */
 	/* Key file source: path and erase; else root source: key_file is NULL. */
 	const char *key_file;
@@ -108,6 +109,11 @@ int keys_tx_take(struct keys *k, unsigned int n, uint64_t *first, const struct s
  * KEYS_E_NOT_READY (durable soon; on_ready).
  */
 int keys_tx_forward(struct keys *k, uint64_t next, bool burn);
+/*
+ * What was given up is on the disk, in both records, when this returns 0: for what a person is told of. A negative
+ * errno: it may be forgotten. A ratchet's mark may follow later, when its keys are derived; its handshakes hold I1.
+ */
+int keys_make_durable(struct keys *k);
 
 /* ---- receiving ---- */
 /* The half-slot when it is expanded, else NULL. Never reads, derives or writes. */

@@ -84,6 +84,7 @@ static int create(const struct keys_options *o, struct ledger_record *r, char *d
 	r->rx_high = LEDGER_NONE;
 	r->tx_limit = (uint32_t)limit_for(r, o->prototype);
 	r->rx_limit = o->prototype ? RX_AHEAD : 0;
+	r->restored = o->restored && r->kind == LEDGER_FILE;
 	e = refuse_twin(o, r, detail, cap);
 	if (e)
 		return e;
@@ -222,11 +223,17 @@ static int check_options(const struct keys *k, const struct keys_options *o, cha
 	if (o->prototype && r->handshaken)
 		return explain(detail, cap, KEYS_E_NEEDS_HANDSHAKE,
 			       "this key material has been used with handshakes and needs them for ever");
-	if (o->prototype && r->restored)
-		return explain(detail, cap, KEYS_E_NEEDS_BURN,
-			       "it came from a backup, and nothing tells what was used since: say from which slot on, "
-			       "--to-slot N, neither side has used it");
 	return 0;
+}
+
+/* Once it is known that the ledger is this key file's: a burn is the answer, and it must not be another's. */
+static int check_restored(const struct keys *k, char *detail, size_t cap)
+{
+	if (!k->prototype || !k->newest->restored)
+		return 0;
+	return explain(detail, cap, KEYS_E_NEEDS_BURN,
+		       "this machine came from a backup, and nothing tells what was used since: say from which slot on, "
+		       "--to-slot N, neither side has used it (0 when it never was)");
 }
 
 static int load(struct keys *k, const struct keys_options *o, char *detail, size_t cap)
@@ -343,6 +350,8 @@ int keys_open(struct keys **out, const struct keys_options *o, uint64_t *recover
 	if (!r && o->key_file)
 		r = keyfile_attach(&k->file, o->key_file, o->ledger_path,
 				   k->erase != KEYS_ERASE_NONE, k->newest, detail, detail_cap);
+	if (!r)
+		r = check_restored(k, detail, detail_cap);
 	if (r)
 		return r;
 

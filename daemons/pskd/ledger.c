@@ -691,7 +691,7 @@ static int refuse(int found, const struct ledger_record *r, const char *path, ch
 	case LEDGER_E_NEWER:
 		snprintf(why, cap,
 			 "%s was written by a newer handfast (version %u, this one knows up to %d): install that "
-			 "version again, or restore a backup; nothing was changed",
+			 "version again, or move the state folder away and restore a backup; nothing was changed",
 			 path, r->version, LEDGER_VERSION);
 		return 1;
 	case LEDGER_E_SEALED:

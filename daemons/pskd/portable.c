@@ -8,6 +8,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <ftw.h>
 #include <jansson.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -18,13 +19,16 @@
 
 #include "base/file.h"
 #include "base/json.h"
+#include "base/log.h"
 #include "base/text.h"
 #include "crypto/kdf.h"
 #include "crypto/keyfile_io.h"
 #include "crypto/secret.h"
 #include "pskd/keyfile.h"
+#include "pskd/keys.h"
 #include "pskd/ledger.h"
 #include "pskd/spec.h"
+#include "pskd/store.h"
 #include "service/export.h"
 #include "service/service.h"
 
@@ -35,8 +39,18 @@
 #define JSON ".json"
 #define LEDGER ".ledger"
 #define CHUNKS ".ledger.chunks"
+#define UNREADABLE "unreadable.json"
+/* In what is staged: the files that go before the others get their places, a path below the state folder a line. */
+#define REMOVE "remove"
 
-enum { WHY_MAX = 512, SPEC_MAX = 65536, FILE_NAME_MAX = 80, NAME_TRIES = 1000 };
+enum {
+	WHY_MAX = 512,
+	SPEC_MAX = 65536,
+	FILE_NAME_MAX = 80,
+	NAME_TRIES = 1000,
+	/* All tables together: the rest of the backup must have room beside them. */
+	TABLES_MAX = BUNDLE_MAX - (16 << 20),
+};
 
 static const struct json_limits limits = { .max_bytes = SPEC_MAX, .max_depth = 6, .max_keys = 200 };
 
@@ -143,49 +157,121 @@ struct work { /* holds secrets: lies in secret memory */
 	uint8_t block[LEDGER_BLOCK_LEN];
 };
 
-static int export_ledger(struct export *e, const char *dir, const char *name, struct work *w)
+struct exporting {
+	struct export *e;
+	struct work *w;
+	const char *ledgers, *tunnels;
+	size_t tables;	    /* bytes of those added */
+	json_t *added;	    /* ledger: true */
+	json_t *why_not;    /* ledger: what is wrong with it */
+	json_t *unreadable; /* of tunnels: name, why */
+};
+
+static int leave_ledger(struct exporting *x, const char *name, const char *why)
 {
-	_cleanup_free_ char *path = path_join(dir, name), *table = NULL;
-	char piece[BUNDLE_NAME_MAX + 1], table_path[4096];
+	return json_object_set_new(x->why_not, name, json_string(why)) ? -ENOMEM : 0;
+}
+
+/* 0, 1 when it is not the table of this record, or a negative errno. */
+static int read_table(char **table, size_t *len, const char *ledger, const struct ledger_record *rec)
+{
+	uint8_t sum[SHA256_LEN];
+	char path[4096];
+	int r = keyfile_table_path(path, sizeof(path), ledger);
+
+	if (!r)
+		r = file_read(table, len, path, (size_t)keyfile_chunks(KEYFILE_SIZE_MAX) * KEYFILE_HASH_LEN);
+	if (r)
+		return r == -ENOENT || r == -EFBIG ? 1 : r;
+	sha256(sum, *table, *len);
+	return *len != keyfile_chunks(rec->slots_total * SLOT_LEN) * KEYFILE_HASH_LEN ||
+	       memcmp(sum, rec->table_sum, sizeof(sum)) != 0;
+}
+
+/* What is damaged is told and left; what could not be looked at, for want of memory, say, fails the backup. */
+static int export_ledger(struct exporting *x, const char *name)
+{
+	_cleanup_free_ char *path = path_join(x->ledgers, name), *table = NULL;
+	char piece[BUNDLE_NAME_MAX + 1];
+	struct work *w = x->w;
 	size_t len;
 	int r;
 
 	if (!path)
 		return -ENOMEM;
-	/* Of a pairing, or not to be read: neither is missed. */
-	if (ledger_look(path, &w->state) || w->state.newest.kind != LEDGER_FILE)
-		return 0;
-	r = keyfile_table_path(table_path, sizeof(table_path), path);
-	if (!r)
-		r = file_read(&table, &len, table_path, (size_t)keyfile_chunks(KEYFILE_SIZE_MAX) * KEYFILE_HASH_LEN);
+	r = ledger_look(path, &w->state);
+	if (r < 0)
+		return r == -ENOENT ? 0 : r;
 	if (r)
-		return r;
+		return leave_ledger(x, name, "its ledger is damaged");
+	if (w->state.newest.kind != LEDGER_FILE)
+		return 0;
+	r = read_table(&table, &len, path, &w->state.newest);
+	if (r)
+		return r < 0 ? r : leave_ledger(x, name, "the table beside its ledger is damaged or missing");
+	if (len > TABLES_MAX - x->tables)
+		return leave_ledger(x, name, "its key file is so large that the backup has no room for its table");
+	x->tables += len;
 	settle(&w->record, &w->state);
 	ledger_encode_plain(w->block, &w->record);
 	snprintf(piece, sizeof(piece), LEDGERS "/%.*s", FILE_NAME_MAX, name);
-	export_add(e, piece, w->block, sizeof(w->block));
+	export_add(x->e, piece, w->block, sizeof(w->block));
 	snprintf(piece, sizeof(piece), LEDGERS "/%.*s.chunks", FILE_NAME_MAX, name);
-	export_add(e, piece, table, len);
-	return 0;
+	export_add(x->e, piece, table, len);
+	return json_object_set_new(x->added, name, json_true()) ? -ENOMEM : 0;
 }
 
-static int export_spec(struct export *e, const char *dir, const char *file)
+static int leave_spec(struct exporting *x, const char *name, const char *why)
 {
-	_cleanup_free_ char *path = path_join(dir, file), *text = NULL;
+	return json_array_append_new(x->unreadable, json_pack("{s:s, s:s}", "name", name, "why", why)) ? -ENOMEM : 0;
+}
+
+static int export_spec(struct exporting *x, const char *file)
+{
+	_cleanup_free_ char *path = path_join(x->tunnels, file), *text = NULL;
 	_cleanup_(spec_freep) struct spec *spec = NULL;
 	_cleanup_json_ json_t *j = NULL;
 	char piece[BUNDLE_NAME_MAX + 1], name[SPEC_NAME_MAX + sizeof(JSON)];
+	const char *why;
 	size_t len;
+	int r;
 
 	if (!path || strlen(file) >= sizeof(name))
 		return path ? 0 : -ENOMEM;
 	snprintf(name, sizeof(name), "%.*s", (int)(strlen(file) - strlen(JSON)), file);
-	/* What this daemon itself cannot read is no tunnel of its, and is left. */
-	if (!text_is_name(name) || file_read(&text, &len, path, SPEC_MAX) || json_parse(&j, text, len, &limits) ||
-	    spec_from_json(&spec, name, j) || spec->origin == SPEC_PAIRED)
+	/* Not a tunnel's name: this daemon does not look at it either. */
+	if (!text_is_name(name))
 		return 0;
+	r = file_read(&text, &len, path, SPEC_MAX);
+	if (r && r != -EFBIG)
+		return r == -ENOENT ? 0 : r;
+	if (!r)
+		r = json_parse(&j, text, len, &limits);
+	if (!r)
+		r = spec_from_json(&spec, name, j);
+	if (r)
+		return r == -ENOMEM ? r : leave_spec(x, name, "its file in the state folder is damaged");
+	if (spec->origin == SPEC_PAIRED)
+		return 0;
+	if (spec->ledger[0] && !json_object_get(x->added, spec->ledger)) {
+		why = json_string_value(json_object_get(x->why_not, spec->ledger));
+		return leave_spec(x, name, why ? why : "its ledger is not there");
+	}
 	snprintf(piece, sizeof(piece), TUNNELS "/%s", file);
-	export_add(e, piece, text, len);
+	export_add(x->e, piece, text, len);
+	return 0;
+}
+
+static int export_unreadable(struct exporting *x)
+{
+	_cleanup_free_ char *text = NULL;
+
+	if (json_array_size(x->unreadable) == 0)
+		return 0;
+	text = json_dumps(x->unreadable, JSON_SORT_KEYS);
+	if (!text)
+		return -ENOMEM;
+	export_add(x->e, UNREADABLE, text, strlen(text));
 	return 0;
 }
 
@@ -194,18 +280,26 @@ int portable_export(struct export *e, const char *state_dir)
 	_cleanup_free_ char *ledgers = path_join(state_dir, LEDGERS), *tunnels = path_join(state_dir, TUNNELS);
 	_cleanup_(names_done) struct names l = { 0 }, t = { 0 };
 	_cleanup_(secret_freep) struct secret *mem = NULL;
+	_cleanup_json_ json_t *added = json_object(), *why_not = json_object(), *unreadable = json_array();
+	struct exporting x = { .e = e, .ledgers = ledgers, .tunnels = tunnels, .added = added, .why_not = why_not,
+			       .unreadable = unreadable };
 	uint8_t *bytes;
-	int r = ledgers && tunnels ? secret_new(&mem, sizeof(struct work), &bytes) : -ENOMEM;
+	int r = -ENOMEM;
 
+	if (ledgers && tunnels && added && why_not && unreadable)
+		r = secret_new(&mem, sizeof(struct work), &bytes);
+	if (r)
+		return r;
+	x.w = (void *)bytes;
+	/* A tunnel that comes meanwhile has no ledger yet: tunnels are read first, ledgers are written first. */
+	r = names_read(&t, tunnels, JSON);
 	if (!r)
 		r = names_read(&l, ledgers, LEDGER);
 	for (size_t i = 0; !r && i < l.n; i++)
-		r = export_ledger(e, ledgers, l.v[i], (void *)bytes);
-	if (!r)
-		r = names_read(&t, tunnels, JSON);
+		r = export_ledger(&x, l.v[i]);
 	for (size_t i = 0; !r && i < t.n; i++)
-		r = export_spec(e, tunnels, t.v[i]);
-	return r;
+		r = export_spec(&x, t.v[i]);
+	return r ? r : export_unreadable(&x);
 }
 
 /* ---- in: checking ---- */
@@ -271,41 +365,51 @@ static int check_table(const struct ledger_record *r, const struct bundle_piece 
 	return 0;
 }
 
+/* owners: which tunnel of the backup has which ledger. */
 static int check_piece(const struct bundle_piece *p, const void *bundle, size_t len, struct ledger_record *r,
-		       char *why, size_t cap)
+		       json_t *owners, char *why, size_t cap)
 {
 	_cleanup_(spec_freep) struct spec *spec = NULL;
 	char piece[BUNDLE_NAME_MAX + 1];
+	const char *file, *rival;
 	struct bundle_piece other;
-	const char *file;
 
 	if (file_of(p, LEDGERS, LEDGER))
 		return parse_ledger(r, p, why, cap) ? -1 : check_table(r, p, bundle, len, &other, why, cap);
-	if (file_of(p, LEDGERS, CHUNKS))
+	if (file_of(p, LEDGERS, CHUNKS) || strcmp(p->name, UNREADABLE) == 0)
 		return 0;
 	file = file_of(p, TUNNELS, JSON);
 	if (!file)
 		return complain(why, cap, "the backup holds %s, which this pskd does not know", p->name);
 	if (parse_spec(&spec, p, file, why, cap))
 		return -1;
+	if (!spec->ledger[0])
+		return 0;
 	snprintf(piece, sizeof(piece), LEDGERS "/%s", spec->ledger);
-	if (spec->ledger[0] && !bundle_find(bundle, len, piece, &other))
-		return complain(why, cap, "the ledger of tunnel %s is not in the backup", spec->name);
+	/* Without its ledger it is left out, and told. */
+	if (!bundle_find(bundle, len, piece, &other))
+		return 0;
+	rival = json_string_value(json_object_get(owners, spec->ledger));
+	if (rival)
+		return complain(why, cap, "the tunnels %s and %s of the backup have one ledger", rival, spec->name);
+	if (json_object_set_new(owners, spec->ledger, json_string(spec->name)))
+		return complain(why, cap, "no memory");
 	return 0;
 }
 
 int portable_check(const void *bundle, size_t len, char *why, size_t cap)
 {
 	_cleanup_(secret_freep) struct secret *mem = NULL;
+	_cleanup_json_ json_t *owners = json_object();
 	struct bundle_piece p;
 	struct bundle_reader reader;
 	uint8_t *bytes;
 	int r = 0;
 
-	if (secret_new(&mem, sizeof(struct ledger_record), &bytes) || bundle_open(&reader, bundle, len, NULL))
+	if (!owners || secret_new(&mem, sizeof(struct ledger_record), &bytes) || bundle_open(&reader, bundle, len, NULL))
 		return complain(why, cap, "no memory");
 	while (!r && bundle_next(&reader, &p) == 1)
-		r = check_piece(&p, bundle, len, (void *)bytes, why, cap);
+		r = check_piece(&p, bundle, len, (void *)bytes, owners, why, cap);
 	return r;
 }
 
@@ -321,6 +425,9 @@ struct import {
 	int lock_fd;
 	bool running;
 	json_t *names, *needs_burn;
+	json_t *skipped; /* tunnels whose ledger the backup has not */
+	json_t *roots;	 /* ledgers of pairings that are here, and sealed: under a key that we may not have */
+	json_t *sealed;	 /* those of key files */
 	size_t replaced;
 	char why[WHY_MAX];
 };
@@ -337,6 +444,9 @@ static void import_done(struct import *im)
 	closep(&im->lock_fd);
 	json_decref(im->names);
 	json_decref(im->needs_burn);
+	json_decref(im->skipped);
+	json_decref(im->roots);
+	json_decref(im->sealed);
 }
 
 /* Never back: the marks of both. What the two have in common is the backup's, whose secrets are readable. */
@@ -448,14 +558,21 @@ static int stage_spec(struct import *im, const struct bundle_piece *p, const cha
 		return complain(im->why, sizeof(im->why), "no memory");
 	if (parse_spec(&spec, p, file, im->why, sizeof(im->why)))
 		return -1;
+	snprintf(piece, sizeof(piece), LEDGERS "/%s", spec->ledger);
+	if (spec->ledger[0] && !bundle_find(im->bundle.p, im->bundle.len, piece, &of)) {
+		json_array_append_new(im->skipped, json_string(spec->name));
+		return 0;
+	}
 	if (spec->ledger[0]) {
-		snprintf(piece, sizeof(piece), LEDGERS "/%s", spec->ledger);
-		if (!bundle_find(im->bundle.p, im->bundle.len, piece, &of) || stage_ledger(im, &of, ledger))
-			return im->why[0] ? -1 : complain(im->why, sizeof(im->why), "%s is missing", piece);
+		if (stage_ledger(im, &of, ledger))
+			return -1;
 		json_object_set_new(j, "ledger", json_string(ledger));
 		/* The mark is ahead only where no handshake tells what was used since. */
 		if (im->w->record.rx_limit > 0 && !im->w->record.handshaken)
 			json_array_append_new(im->needs_burn, json_string(spec->name));
+	} else if (spec->f.peer) {
+		/* Its ledger is yet to be made, and begins so, too: STORE_RESTORED. */
+		json_array_append_new(im->needs_burn, json_string(spec->name));
 	}
 	text = json_dumps(j, JSON_INDENT(2) | JSON_SORT_KEYS);
 	if (!text)
@@ -487,25 +604,147 @@ static int stage_orphan(struct import *im, const struct bundle_piece *p)
 	return stage_ledger(im, p, name);
 }
 
+static int remove_one(const char *path, const struct stat *st, int kind, struct FTW *at)
+{
+	(void)st;
+	(void)kind;
+	(void)at;
+	return remove(path) < 0 && errno != ENOENT ? -errno : 0;
+}
+
+/* All of it, also what a stop in the middle of a write left. 0, also when it is not there, or a negative errno. */
 static int remove_tree(const char *dir)
 {
-	static const char *const folders[] = { TUNNELS, LEDGERS };
+	int r = nftw(dir, remove_one, 8, FTW_DEPTH | FTW_PHYS);
 
-	for (size_t i = 0; i < ARRAY_SIZE(folders); i++) {
-		_cleanup_free_ char *sub = path_join(dir, folders[i]);
-		_cleanup_(names_done) struct names l = { 0 };
+	if (r == -1 && errno == ENOENT)
+		return 0;
+	return r == -1 ? -errno : r;
+}
 
-		if (!sub || names_read(&l, sub, ""))
-			continue;
-		for (size_t k = 0; k < l.n; k++) {
-			_cleanup_free_ char *path = path_join(sub, l.v[k]);
+/* ---- in: what is here already ---- */
 
-			if (path)
-				unlink(path);
-		}
-		rmdir(sub);
+/* Of a newer handfast: nothing could be joined with it, and pskd would not start over it. */
+static int look_at_ledger(struct import *im, const char *name)
+{
+	_cleanup_free_ char *path = path_join(im->ledgers, name);
+	const struct ledger_record *r = &im->w->state.newest;
+	int e = path ? ledger_look(path, &im->w->state) : -ENOMEM;
+
+	if (e < 0)
+		return complain(im->why, sizeof(im->why), "cannot read %s: %s", name, strerror(-e));
+	if (e == LEDGER_E_NEWER)
+		return complain(im->why, sizeof(im->why),
+				"%s was written by a newer handfast (version %u, this one knows up to %d): install that "
+				"version again, or move %s away and restore once more; nothing was changed",
+				path, r->version, LEDGER_VERSION, service_state_dir(im->svc));
+	if (e != LEDGER_E_SEALED && e != LEDGER_E_OTHER_KEY)
+		return 0;
+	if (r->kind != LEDGER_ROOT)
+		return json_array_append_new(im->sealed, json_string(name));
+	if (!service_option(im->svc, "replace"))
+		return complain(im->why, sizeof(im->why),
+				"%s is of a tunnel from a pairing: --replace gives up those, and they are paired again", path);
+	return json_array_append_new(im->roots, json_string(name));
+}
+
+static int look_here(struct import *im)
+{
+	struct tunnel_store here = { .tunnels_dir = im->tunnels, .ledgers_dir = im->ledgers };
+	_cleanup_(names_done) struct names l = { 0 };
+	int r = names_read(&l, im->ledgers, LEDGER);
+
+	if (r)
+		return complain(im->why, sizeof(im->why), "cannot read %s: %s", im->ledgers, strerror(-r));
+	for (size_t i = 0; !r && i < l.n; i++)
+		r = look_at_ledger(im, l.v[i]);
+	if (!r && access(im->tunnels, F_OK) == 0)
+		r = tunnel_store_check(&here, im->why, sizeof(im->why));
+	return r ? -1 : 0;
+}
+
+static bool is_in(const json_t *list, const char *text)
+{
+	const json_t *one;
+	size_t i;
+
+	json_array_foreach(list, i, one)
+		if (strcmp(json_string_value(one), text) == 0)
+			return true;
+	return false;
+}
+
+/* Is it the tunnel of a ledger that goes? */
+static bool goes_too(const struct import *im, const char *file)
+{
+	_cleanup_free_ char *path = path_join(im->tunnels, file), *staged = path_join(im->stage_tunnels, file), *text = NULL;
+	_cleanup_(spec_freep) struct spec *spec = NULL;
+	_cleanup_json_ json_t *j = NULL;
+	size_t len;
+
+	/* The backup has one of this name. */
+	if (!path || !staged || access(staged, F_OK) == 0)
+		return false;
+	if (file_read(&text, &len, path, SPEC_MAX) || json_parse(&j, text, len, &limits) || spec_from_json(&spec, "t", j))
+		return false;
+	return spec->origin == SPEC_PAIRED && is_in(im->roots, spec->ledger);
+}
+
+/*
+ * The tunnels of pairings end with a restore: pairingd's are without keys then. When theirs are
+ * sealed, they may not stay, for without the state key that they were sealed under pskd would not start.
+ */
+static int stage_removal(struct import *im)
+{
+	_cleanup_free_ char *path = path_join(im->stage, REMOVE), *lines = NULL;
+	_cleanup_(names_done) struct names t = { 0 };
+	size_t len = 0, i;
+	FILE *f;
+	const json_t *one;
+	int r;
+
+	if (json_array_size(im->roots) == 0)
+		return 0;
+	f = path ? open_memstream(&lines, &len) : NULL;
+	if (!f)
+		return complain(im->why, sizeof(im->why), "no memory");
+	r = names_read(&t, im->tunnels, JSON);
+	for (i = 0; !r && i < t.n; i++)
+		if (goes_too(im, t.v[i]))
+			fprintf(f, TUNNELS "/%s\n", t.v[i]);
+	json_array_foreach(im->roots, i, one)
+		fprintf(f, LEDGERS "/%s\n", json_string_value(one));
+	if (fclose(f) != 0 && !r)
+		r = -ENOMEM;
+	if (!r)
+		r = file_write_atomic(path, lines, len, 0600);
+	return r ? complain(im->why, sizeof(im->why), "cannot write %s: %s", path, strerror(-r)) : 0;
+}
+
+/* Those that the backup does not bring anew: without their key pskd does not start, and they are needed. */
+static void tell_sealed(struct import *im)
+{
+	size_t i = 0;
+
+	while (i < json_array_size(im->sealed)) {
+		const char *name = json_string_value(json_array_get(im->sealed, i));
+		_cleanup_free_ char *staged = path_join(im->stage_ledgers, name);
+
+		if (staged && access(staged, F_OK) == 0)
+			json_array_remove(im->sealed, i);
+		else
+			i++;
 	}
-	return rmdir(dir) < 0 && errno != ENOENT ? -errno : 0;
+}
+
+static int stage_mark(struct import *im)
+{
+	static const char text[] = "A backup was restored here. What was used after it was made is not known here, so a\n"
+				   "tunnel to a prototype peer begins with \"handfast tunnel burn NAME --to-slot N\".\n";
+	_cleanup_free_ char *path = path_join(im->stage, STORE_RESTORED);
+	int r = path ? file_write_atomic(path, text, strlen(text), 0600) : -ENOMEM;
+
+	return r ? complain(im->why, sizeof(im->why), "cannot write %s: %s", STORE_RESTORED, strerror(-r)) : 0;
 }
 
 static int stage_all(struct import *im)
@@ -523,6 +762,11 @@ static int stage_all(struct import *im)
 	while (!r && bundle_next(&reader, &p) == 1)
 		if (file_of(&p, LEDGERS, LEDGER))
 			r = stage_orphan(im, &p);
+	if (!r)
+		r = stage_mark(im);
+	if (!r)
+		r = stage_removal(im);
+	tell_sealed(im);
 	return r;
 }
 
@@ -551,6 +795,43 @@ static int sync_dir(const char *dir)
 	return fd < 0 || fsync(fd) < 0 ? -errno : 0;
 }
 
+/* What REMOVE lists, and then REMOVE: what comes later under the same name stays. */
+static int remove_listed(const char *from, const char *state_dir)
+{
+	_cleanup_free_ char *list = path_join(from, REMOVE), *text = NULL;
+	char *line, *rest;
+	size_t len;
+	int r = list ? file_read(&text, &len, list, SPEC_MAX * 16) : -ENOMEM;
+
+	if (r)
+		return r == -ENOENT ? 0 : r;
+	for (line = strtok_r(text, "\n", &rest); !r && line; line = strtok_r(NULL, "\n", &rest)) {
+		_cleanup_free_ char *path = path_join(state_dir, line);
+
+		if (!path)
+			r = -ENOMEM;
+		else if (ends_with(line, LEDGER))
+			r = keys_remove(path);
+		else if (unlink(path) < 0 && errno != ENOENT)
+			r = -errno;
+	}
+	if (!r && unlink(list) < 0)
+		r = -errno;
+	return r;
+}
+
+/* That this machine was restored is durable before anything of the backup is in use. */
+static int move_mark(const char *from, const char *state_dir)
+{
+	_cleanup_free_ char *a = path_join(from, STORE_RESTORED), *b = path_join(state_dir, STORE_RESTORED);
+
+	if (!a || !b)
+		return -ENOMEM;
+	if (rename(a, b) < 0 && errno != ENOENT)
+		return -errno;
+	return sync_dir(state_dir);
+}
+
 int portable_finish_import(const char *state_dir)
 {
 	_cleanup_free_ char *from = path_join(state_dir, COMMITTED), *stage = path_join(state_dir, STAGE);
@@ -560,8 +841,8 @@ int portable_finish_import(const char *state_dir)
 
 	if (!from || !stage || !tunnels || !ledgers)
 		return -ENOMEM;
-	/* What was never committed. */
-	remove_tree(stage);
+	/* What was never committed; an import looks again whether it is gone. */
+	(void)remove_tree(stage);
 	if (access(from, F_OK) != 0)
 		return errno == ENOENT ? 0 : -errno;
 	from_tunnels = path_join(from, TUNNELS);
@@ -571,6 +852,10 @@ int portable_finish_import(const char *state_dir)
 	r = file_mkdirs(tunnels, 0700);
 	if (!r)
 		r = file_mkdirs(ledgers, 0700);
+	if (!r)
+		r = move_mark(from, state_dir);
+	if (!r)
+		r = remove_listed(from, state_dir);
 	/* Each before what refers to it. */
 	if (!r)
 		r = move_all(from_ledgers, ledgers, CHUNKS);
@@ -582,7 +867,13 @@ int portable_finish_import(const char *state_dir)
 		r = move_all(from_tunnels, tunnels, JSON);
 	if (!r)
 		r = sync_dir(tunnels);
-	return r ? r : remove_tree(from);
+	if (r)
+		return r;
+	/* Everything has its place: what cannot be removed is in nobody's way but the next import's, which says so. */
+	r = remove_tree(from);
+	if (r)
+		log_debug("%s cannot be removed: %s", from, strerror(-r));
+	return 0;
 }
 
 static int prepare_paths(struct import *im)
@@ -592,12 +883,16 @@ static int prepare_paths(struct import *im)
 
 	im->names = json_array();
 	im->needs_burn = json_array();
+	im->skipped = json_array();
+	im->roots = json_array();
+	im->sealed = json_array();
 	im->tunnels = path_join(dir, TUNNELS);
 	im->ledgers = path_join(dir, LEDGERS);
 	im->stage = path_join(dir, STAGE);
 	im->stage_tunnels = path_join(dir, STAGE "/" TUNNELS);
 	im->stage_ledgers = path_join(dir, STAGE "/" LEDGERS);
-	if (!im->names || !im->needs_burn || !im->tunnels || !im->ledgers || !im->stage || !im->stage_tunnels || !im->stage_ledgers ||
+	if (!im->names || !im->needs_burn || !im->skipped || !im->roots || !im->sealed || !im->tunnels || !im->ledgers ||
+	    !im->stage || !im->stage_tunnels || !im->stage_ledgers ||
 	    secret_new(&im->mem, sizeof(*im->w), &bytes))
 		return complain(im->why, sizeof(im->why), "no memory");
 	im->w = (void *)bytes;
@@ -617,6 +912,23 @@ static int lock(struct import *im)
 	return 0;
 }
 
+static int commit(struct import *im, const char *committed)
+{
+	int r = sync_dir(im->stage);
+
+	if (!r && rename(im->stage, committed) < 0)
+		r = -errno;
+	if (r)
+		return complain(im->why, sizeof(im->why), "no tunnel was changed: %s", strerror(-r));
+	r = file_sync_parent(committed);
+	if (!r)
+		r = portable_finish_import(service_state_dir(im->svc));
+	return r ? complain(im->why, sizeof(im->why),
+			    "the tunnels were taken, but not all of them have their place: %s; the next start of pskd, or "
+			    "restoring again with --replace, goes on with that", strerror(-r)) :
+		   0;
+}
+
 /* Everything is written before anything counts; with --check it is taken away again. */
 static int import_store(struct import *im)
 {
@@ -627,19 +939,19 @@ static int import_store(struct import *im)
 		return complain(im->why, sizeof(im->why), "no memory");
 	r = portable_finish_import(service_state_dir(im->svc));
 	if (!r)
+		r = remove_tree(im->stage);
+	if (!r)
 		r = file_mkdirs(im->stage_tunnels, 0700);
 	if (!r)
 		r = file_mkdirs(im->stage_ledgers, 0700);
 	if (r)
 		return complain(im->why, sizeof(im->why), "cannot make %s: %s", im->stage, strerror(-r));
-	r = stage_all(im);
-	if (!r && !service_check_only(im->svc)) {
-		if (sync_dir(im->stage) < 0 || rename(im->stage, committed) < 0 || file_sync_parent(committed) < 0)
-			r = complain(im->why, sizeof(im->why), "nothing was changed: %s", strerror(errno));
-		else
-			(void)portable_finish_import(service_state_dir(im->svc));
-	}
-	remove_tree(im->stage);
+	r = look_here(im);
+	if (!r)
+		r = stage_all(im);
+	if (!r && !service_check_only(im->svc))
+		r = commit(im, committed);
+	(void)remove_tree(im->stage);
 	return r;
 }
 
@@ -664,7 +976,8 @@ int portable_import(struct service *svc)
 		fprintf(stderr, "%s\n", im.why);
 		return im.running ? IMPORT_RUNNING : 1;
 	}
-	j = json_pack("{s:O, s:O, s:I}", "tunnels", im.names, "needs_burn", im.needs_burn, "replaced", (json_int_t)im.replaced);
+	j = json_pack("{s:O, s:O, s:O, s:O, s:I}", "tunnels", im.names, "needs_burn", im.needs_burn, "skipped", im.skipped,
+		      "sealed", im.sealed, "replaced", (json_int_t)im.replaced);
 	text = json_text(j);
 	printf("%s\n", text ? text : "{}");
 	return 0;

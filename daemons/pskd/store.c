@@ -20,12 +20,16 @@ static const struct json_limits limits = { .max_bytes = FILE_MAX, .max_depth = 6
 
 int tunnel_store_init(struct tunnel_store *s, const char *state_dir)
 {
+	_cleanup_free_ char *restored = path_join(state_dir, STORE_RESTORED);
 	int r;
 
 	s->tunnels_dir = path_join(state_dir, "tunnels");
 	s->ledgers_dir = path_join(state_dir, "ledgers");
-	if (!s->tunnels_dir || !s->ledgers_dir)
+	if (!s->tunnels_dir || !s->ledgers_dir || !restored)
 		return -ENOMEM;
+	s->restored = access(restored, F_OK) == 0;
+	if (!s->restored && errno != ENOENT)
+		return -errno;
 	r = file_mkdirs(s->tunnels_dir, 0700);
 	return r ? r : file_mkdirs(s->ledgers_dir, 0700);
 }
@@ -131,7 +135,7 @@ static int check_file(const struct tunnel_store *s, const char *file, char *why,
 		return 0;
 	snprintf(why, cap,
 		 "%s was written by a newer handfast (version %lld, this one knows up to %d): install that version "
-		 "again, or restore a backup; nothing was changed",
+		 "again, or move the state folder away and restore a backup; nothing was changed",
 		 path, (long long)version, SPEC_VERSION);
 	return 1;
 }

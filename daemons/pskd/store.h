@@ -3,12 +3,16 @@
 
 #include "pskd/spec.h"
 
+/* Its being there says that ledgers of this machine may be missing, or behind what was used. */
+#define STORE_RESTORED "restored"
+
 struct tunnel_store {
 	char *tunnels_dir; /* STATE/tunnels */
 	char *ledgers_dir; /* STATE/ledgers */
+	bool restored;	   /* STATE/restored is there: a backup was restored here once */
 };
 
-/* Make the folders. 0 or a negative errno. */
+/* Make the folders, and look what is there. 0 or a negative errno. */
 int tunnel_store_init(struct tunnel_store *s, const char *state_dir);
 void tunnel_store_done(struct tunnel_store *s);
 

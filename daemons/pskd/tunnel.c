@@ -278,6 +278,7 @@ static void fill_options(const struct tunnel *t, struct keys_options *o, const c
 		.role = (enum keys_role)t->spec->f.role,
 		.prototype = t->spec->f.peer != 0,
 		.window = (uint32_t)t->spec->f.window,
+		.restored = t->ctx.store->restored,
 		.key_file = t->spec->f.key_file,
 		.erase = (enum keys_erase)t->spec->f.erase,
 		.loop = t->ctx.loop,
@@ -414,6 +415,9 @@ static void open_keys(struct tunnel *t)
 		return;
 	}
 	if (r) {
+		/* The burn that it waits for has to find it. */
+		if (r == KEYS_E_NEEDS_BURN)
+			(void)adopt_ledger(t, name);
 		tunnel_keys_error(&e, t, r, detail);
 		tunnel_fail(t, &e);
 		return;
@@ -705,6 +709,7 @@ static void begin(struct tunnel *t, bool prepare_only)
 	t->prepare_only = prepare_only;
 	t->state = TUNNEL_STARTING;
 	t->rollback[0] = '\0';
+	t->burn_unwritten = false;
 	t->fuel_warned = 0;
 	t->handshakes = 0;
 	t->last_handshake_ms = 0;

@@ -34,6 +34,7 @@ struct tunnel {
 	enum tunnel_state state;
 	struct tunnel_error problem; /* code NULL: none */
 	char rollback[200];
+	bool burn_unwritten; /* was asked for, and the disk did not take it */
 
 	bool prepare_only;
 	unsigned int ledger_try;

@@ -602,7 +602,7 @@ static int check_burn(const struct tunnel *t, uint64_t to_slot, struct tunnel_er
 		tunnel_error_set(e, "io.handfast.Daemon.BadRequest", "“handfast tunnel show NAME” tells what is left.",
 				 "%s ends with slot %llu; nothing was given up", name_of(t),
 				 (unsigned long long)info.slots_total - 1);
-	else if (to_slot <= at)
+	else if (to_slot <= at && !t->burn_unwritten)
 		tunnel_error_set(e, "io.handfast.Daemon.BadRequest", "Name a later slot.",
 				 "%s is at slot %llu already; nothing was given up", name_of(t), (unsigned long long)at);
 	else if (!info.slots_total && to_slot - at > KEYS_RATCHET_BURN_SLOTS)
@@ -635,7 +635,7 @@ int tunnel_burn(struct tunnel *t, uint64_t to_slot, uint64_t *burned, struct tun
 		tx = to_slot * SLOT_PACKETS;
 	}
 	before = keys_tx_next(t->keys);
-	if (tx <= before && rx == 0) {
+	if (tx <= before && rx == 0 && !t->burn_unwritten) {
 		tunnel_error_set(e, "io.handfast.Daemon.BadRequest", "With --to-slot it is given up all the same.",
 				 "%s needs no burn: the peer and we agree, or have not spoken yet; nothing was given up",
 				 name_of(t));
@@ -649,6 +649,14 @@ int tunnel_burn(struct tunnel *t, uint64_t to_slot, uint64_t *burned, struct tun
 		return -1;
 	}
 	*burned = keys_tx_next(t->keys) - before;
+	/* Not before it would be remembered after a power cut. */
+	r = keys_make_durable(t->keys);
+	t->burn_unwritten = r != 0;
+	if (r) {
+		tunnel_error_set(e, E(StorageFailed), "Say it again once the disk takes it.",
+				 "the ledger of %s cannot be written, and may forget it: %s", name_of(t), strerror(-r));
+		return -1;
+	}
 	note(t, LOG_NOTICE, &MSG_TUNNEL_BURNED, NULL, NULL, "key material was given up as asked");
 	if (t->state == TUNNEL_NEEDS_BURN) {
 		t->state = TUNNEL_WAITING;

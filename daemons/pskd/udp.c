@@ -8,6 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/cleanup.h"
 #include "base/text.h"
 
 /* As much as the kernel's limit gives: bursts wait here while the loop is elsewhere. */
@@ -85,6 +86,19 @@ static bool option_is(int fd, int level, int option, int wanted)
 	return getsockopt(fd, level, option, &value, &len) == 0 && value == wanted;
 }
 
+/* One made in another network namespace would send there. */
+static bool is_of_this_network(int fd)
+{
+	_cleanup_close_ int own = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	uint64_t theirs, ours;
+	socklen_t len = sizeof(theirs), own_len = sizeof(ours);
+
+	if (own < 0)
+		own = socket(AF_INET6, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	return own >= 0 && getsockopt(fd, SOL_SOCKET, SO_NETNS_COOKIE, &theirs, &len) == 0 &&
+	       getsockopt(own, SOL_SOCKET, SO_NETNS_COOKIE, &ours, &own_len) == 0 && theirs == ours;
+}
+
 int udp_adopt(struct udp *out, int fd, const struct sockaddr_in6 *at)
 {
 	struct udp u = { .fd = fd, .v4_only = option_is(fd, SOL_SOCKET, SO_DOMAIN, AF_INET) };
@@ -96,6 +110,8 @@ int udp_adopt(struct udp *out, int fd, const struct sockaddr_in6 *at)
 		return -EINVAL;
 	if (!u.v4_only && (!option_is(fd, SOL_SOCKET, SO_DOMAIN, AF_INET6) ||
 			   !option_is(fd, IPPROTO_IPV6, IPV6_V6ONLY, 0)))
+		return -EINVAL;
+	if (!is_of_this_network(fd))
 		return -EINVAL;
 	if (getpeername(fd, (struct sockaddr *)&peer, &peer_len) == 0 ||
 	    getsockname(fd, (struct sockaddr *)&ss, &len) < 0)
