@@ -9,6 +9,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -136,6 +137,21 @@ static int migrate(struct store *s, const struct store_migration *m, size_t n, i
 	return 0;
 }
 
+/*
+ * The path by its folder's real name: SQLite is told to follow no link, and would refuse one anywhere
+ * in the path. A link in the file's own place stays refused; one above it is the administrator's.
+ */
+static int real_folder(char **out, const char *path)
+{
+	const char *slash = strrchr(path, '/');
+	_cleanup_free_ char *folder = slash ? strndup(path, (size_t)(slash - path) + 1) : strdup(".");
+	_cleanup_free_ char *real = folder ? realpath(folder, NULL) : NULL;
+
+	if (!real)
+		return folder ? -errno : -ENOMEM;
+	return asprintf(out, "%s/%s", real, slash ? slash + 1 : path) < 0 ? -ENOMEM : 0;
+}
+
 /* SQLite makes the file by umask; make it first with its final mode. */
 static int create_private(const char *path)
 {
@@ -165,6 +181,7 @@ int store_open_version(struct store **out, const char *path, const struct store_
 		"BEGIN EXCLUSIVE", "COMMIT", /* takes the lock now, not at the first write */
 	};
 	_cleanup_(store_closep) struct store *s = calloc(1, sizeof(*s));
+	_cleanup_free_ char *real = NULL;
 	int r;
 
 	if (!s)
@@ -173,7 +190,10 @@ int store_open_version(struct store **out, const char *path, const struct store_
 	r = create_private(path);
 	if (r)
 		return r;
-	r = outcome(sqlite3_open_v2(path, &s->db,
+	r = real_folder(&real, path);
+	if (r)
+		return r;
+	r = outcome(sqlite3_open_v2(real, &s->db,
 				    SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOFOLLOW | SQLITE_OPEN_NOMUTEX, NULL));
 	if (r)
 		return r;

@@ -376,6 +376,23 @@ TEST(folders_and_links_that_are_wrong_are_told)
 	CHECK_EQ(store_open(&s, test_tmpdir(), steps, 2), -EISDIR);
 }
 
+TEST(a_folder_behind_a_link_is_as_good)
+{
+	_cleanup_(store_closep) struct store *s = NULL;
+	char link[300], path[320];
+
+	snprintf(link, sizeof(link), "%s/link", test_tmpdir());
+	CHECK_EQ(symlink(test_tmpdir(), link), 0);
+	snprintf(path, sizeof(path), "%s/state.db", link);
+	CHECK_EQ(store_open(&s, path, steps, 2), 0);
+	CHECK_EQ(access(db(), F_OK), 0);
+	s = store_close(s);
+	/* In the file's own place it stays refused. */
+	CHECK_EQ(unlink(db()), 0);
+	CHECK_EQ(symlink("elsewhere", db()), 0);
+	CHECK_EQ(store_open(&s, path, steps, 2), -ELOOP);
+}
+
 TEST(i9_a_full_disk_is_told_and_loses_nothing)
 {
 	_cleanup_(store_closep) struct store *s = NULL;
