@@ -144,10 +144,25 @@ static int write_all(int fd, const void *data, size_t len)
 	return 0;
 }
 
-static int write_temporary(int fd, const void *data, size_t len, mode_t mode)
+/* A file that changes hands does so before it has contents. */
+static int take_owner(int fd, const struct stat *like)
 {
-	int r;
+	struct stat st;
 
+	if (fstat(fd, &st) < 0)
+		return -errno;
+	if (st.st_uid == like->st_uid && st.st_gid == like->st_gid)
+		return 0;
+	return fchown(fd, like->st_uid, like->st_gid) < 0 ? -errno : 0;
+}
+
+/* like: whose owner and group it gets; NULL: ours. */
+static int write_temporary(int fd, const void *data, size_t len, mode_t mode, const struct stat *like)
+{
+	int r = like ? take_owner(fd, like) : 0;
+
+	if (r)
+		return r;
 	if (fchmod(fd, mode) < 0)
 		return -errno;
 	r = write_all(fd, data, len);
@@ -156,7 +171,7 @@ static int write_temporary(int fd, const void *data, size_t len, mode_t mode)
 	return fsync(fd) < 0 ? -errno : 0;
 }
 
-int file_write_atomic(const char *path, const void *data, size_t len, mode_t mode)
+static int replace(const char *path, const void *data, size_t len, mode_t mode, const struct stat *like)
 {
 	_cleanup_free_ char *dir = parent_of(path), *tmp = NULL;
 	const char *slash = strrchr(path, '/');
@@ -171,7 +186,7 @@ int file_write_atomic(const char *path, const void *data, size_t len, mode_t mod
 	fd = mkostemp(tmp, O_CLOEXEC);
 	if (fd < 0)
 		return -errno;
-	r = write_temporary(fd, data, len, mode);
+	r = write_temporary(fd, data, len, mode, like);
 	/* Network and FUSE file systems may tell of a full disk only here. */
 	if (close(fd) < 0 && !r)
 		r = -errno;
@@ -183,6 +198,20 @@ int file_write_atomic(const char *path, const void *data, size_t len, mode_t mod
 	}
 	/* An error now means that the new content is there, but may not survive a power cut. */
 	return file_sync_parent(path);
+}
+
+int file_write_atomic(const char *path, const void *data, size_t len, mode_t mode)
+{
+	return replace(path, data, len, mode, NULL);
+}
+
+int file_rewrite_atomic(const char *path, const void *data, size_t len, mode_t mode)
+{
+	struct stat st;
+
+	if (stat(path, &st) < 0)
+		return errno == ENOENT ? replace(path, data, len, mode, NULL) : -errno;
+	return replace(path, data, len, st.st_mode & 0777, &st);
 }
 
 int file_mkdirs(const char *path, mode_t mode)

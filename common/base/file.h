@@ -22,6 +22,12 @@ int file_read_fd(char **out, size_t *len, int fd, size_t max);
  */
 int file_write_atomic(const char *path, const void *data, size_t len, mode_t mode);
 
+/*
+ * The same, with owner, group and mode of the file that is there already. mode is for a new one. What
+ * an owner may not give away is -EPERM.
+ */
+int file_rewrite_atomic(const char *path, const void *data, size_t len, mode_t mode);
+
 /* Make a folder and its parents; one that exists is fine. 0 or a negative errno. */
 int file_mkdirs(const char *path, mode_t mode);
 

@@ -31,6 +31,7 @@ struct store_stmt {
 struct store {
 	sqlite3 *db;
 	struct list stmts;
+	bool look; /* one transaction from beginning to end, which is never committed */
 };
 
 static int outcome(int rc)
@@ -122,12 +123,12 @@ static int migrate(struct store *s, const struct store_migration *m, size_t n, i
 	if (version < 0 || (uint64_t)version > n)
 		return STORE_E_NEWER;
 	for (size_t i = (size_t)version; i < n; i++) {
-		r = store_begin(s);
+		r = s->look ? 0 : store_begin(s);
 		if (!r)
 			r = run(s, m[i].sql);
 		if (!r)
 			r = set_user_version(s, i + 1);
-		if (!r)
+		if (!r && !s->look)
 			r = store_commit(s);
 		if (r) {
 			store_rollback(s);
@@ -163,15 +164,8 @@ static int create_private(const char *path)
 	return fchmod(fd, 0600) < 0 ? -errno : 0;
 }
 
-int store_open(struct store **out, const char *path, const struct store_migration *m, size_t n)
-{
-	int64_t found;
-
-	return store_open_version(out, path, m, n, &found);
-}
-
-int store_open_version(struct store **out, const char *path, const struct store_migration *m, size_t n,
-		       int64_t *found)
+static int open_any(struct store **out, const char *path, const struct store_migration *m, size_t n, bool look,
+		    int64_t *found)
 {
 	static const char *const settings[] = {
 		"PRAGMA locking_mode=EXCLUSIVE", /* before WAL: then there is no -shm file at all */
@@ -187,7 +181,8 @@ int store_open_version(struct store **out, const char *path, const struct store_
 	if (!s)
 		return -ENOMEM;
 	list_init(&s->stmts);
-	r = create_private(path);
+	s->look = look;
+	r = look ? 0 : create_private(path);
 	if (r)
 		return r;
 	r = real_folder(&real, path);
@@ -206,6 +201,8 @@ int store_open_version(struct store **out, const char *path, const struct store_
 			return r;
 	}
 	r = check_integrity(s);
+	if (!r && look)
+		r = store_begin(s);
 	if (r)
 		return r;
 	r = migrate(s, m, n, found);
@@ -216,6 +213,24 @@ int store_open_version(struct store **out, const char *path, const struct store_
 		return r;
 	*out = steal(&s);
 	return 0;
+}
+
+int store_open(struct store **out, const char *path, const struct store_migration *m, size_t n)
+{
+	int64_t found;
+
+	return store_open_version(out, path, m, n, &found);
+}
+
+int store_open_version(struct store **out, const char *path, const struct store_migration *m, size_t n,
+		       int64_t *found)
+{
+	return open_any(out, path, m, n, false, found);
+}
+
+int store_look(struct store **out, const char *path, const struct store_migration *m, size_t n, int64_t *found)
+{
+	return open_any(out, path, m, n, true, found);
 }
 
 struct store *store_close(struct store *s)

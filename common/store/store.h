@@ -26,6 +26,11 @@ int store_open(struct store **out, const char *path, const struct store_migratio
 /* The same, telling with STORE_E_NEWER which version the file has. */
 int store_open_version(struct store **out, const char *path, const struct store_migration *m, size_t n,
 		       int64_t *found);
+/*
+ * The same to look only at a store that is there: what migrations, or the caller, change is seen until
+ * store_close() and then never was. No store_begin(), no store_commit().
+ */
+int store_look(struct store **out, const char *path, const struct store_migration *m, size_t n, int64_t *found);
 struct store *store_close(struct store *s);
 DEFINE_CLEANUP(struct store *, store_close);
 

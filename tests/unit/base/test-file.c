@@ -171,6 +171,26 @@ TEST(a_link_in_the_files_place_is_replaced_not_followed)
 	CHECK_EQ(file_write_atomic(in_tmp("no/such/folder"), "x", 1, 0600), -ENOENT);
 }
 
+TEST(a_rewritten_file_keeps_owner_group_and_mode)
+{
+	const char *path = in_tmp("file");
+	struct stat st;
+
+	CHECK_EQ(file_rewrite_atomic(path, "new", 3, 0604), 0);
+	CHECK_EQ(stat(path, &st), 0);
+	CHECK_EQ(st.st_mode & 07777, 0604);
+	CHECK_EQ(chmod(path, 0640), 0);
+	if (geteuid() == 0)
+		CHECK_EQ(chown(path, 65533, 65534), 0);
+	CHECK_EQ(file_rewrite_atomic(path, "newer", 5, 0604), 0);
+	check_content(path, "newer");
+	CHECK_EQ(stat(path, &st), 0);
+	CHECK_EQ(st.st_mode & 07777, 0640);
+	CHECK_EQ(st.st_uid, geteuid() == 0 ? 65533 : geteuid());
+	CHECK_EQ(st.st_gid, geteuid() == 0 ? 65534 : getegid());
+	CHECK_EQ(count_files(test_tmpdir()), 1);
+}
+
 TEST(folders_are_made_with_their_parents)
 {
 	struct stat st;

@@ -150,6 +150,28 @@ TEST(an_old_store_is_brought_forward_with_its_rows)
 	CHECK_EQ(count(s, "PRAGMA user_version"), 2);
 }
 
+TEST(looking_brings_nothing_forward)
+{
+	_cleanup_(store_closep) struct store *s = NULL;
+	int64_t found;
+
+	CHECK_EQ(store_open(&s, db(), steps, 1), 0);
+	CHECK_EQ(add(s, "pi", "root", 4), 0);
+	s = store_close(s);
+	CHECK_EQ(store_look(&s, db(), steps, 2, &found), 0);
+	CHECK_EQ(found, 1);
+	CHECK_EQ(count(s, "SELECT count(*) FROM peer WHERE note IS NULL"), 1);
+	CHECK_EQ(add(s, "seen by nobody", NULL, 0), 0);
+	s = store_close(s);
+	CHECK_EQ(store_open(&s, db(), steps, 1), 0);
+	CHECK_EQ(count(s, "PRAGMA user_version"), 1);
+	CHECK_EQ(count(s, N_PEERS), 1);
+	s = store_close(s);
+	CHECK_EQ(unlink(db()), 0);
+	CHECK(store_look(&s, db(), steps, 2, &found) < 0);
+	CHECK(access(db(), F_OK) < 0);
+}
+
 TEST(a_newer_store_is_refused_and_left_alone)
 {
 	_cleanup_(store_closep) struct store *s = NULL;
