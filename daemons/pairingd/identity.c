@@ -3,6 +3,7 @@
 
 #include <arpa/inet.h>
 #include <ctype.h>
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <ifaddrs.h>
@@ -14,6 +15,7 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/draft.h"
 #include "base/file.h"
 #include "base/text.h"
 #include "crypto/seal.h"
@@ -21,6 +23,21 @@
 
 /* What the sealed file is bound to. */
 static const char context[] = "identity key";
+
+/* A file without a name until it is whole: no stop leaves a copy of the key behind. */
+static int write_new(const char *path, const void *data, size_t len)
+{
+	_cleanup_(draft_done) struct draft d = DRAFT_NONE;
+	int r = draft_open(&d, path, 0600);
+
+	if (!r)
+		r = file_pwrite_all(d.fd, data, len, 0);
+	if (!r && fsync(d.fd) < 0)
+		r = -errno;
+	if (!r)
+		r = draft_publish(&d, path);
+	return r ? r : file_sync_parent(path);
+}
 
 int identity_save(const struct sign_key *key, const char *path, const struct seal_key *seal)
 {
@@ -32,7 +49,7 @@ int identity_save(const struct sign_key *key, const char *path, const struct sea
 	if (r)
 		return r;
 	if (!seal)
-		return file_write_atomic(path, secret_bytes(seed), secret_len(seed), 0600);
+		return write_new(path, secret_bytes(seed), secret_len(seed));
 	seal_blob(blob, secret_bytes(seed), SIGN_SEED_LEN, context, strlen(context), seal);
 	return file_write_atomic(path, blob, sizeof(blob), 0600);
 }
@@ -46,6 +63,43 @@ static void overwrite(int fd)
 	if (fd >= 0 && fstat(fd, &st) == 0 && (size_t)st.st_size <= sizeof(zeros) &&
 	    file_pwrite_all(fd, zeros, (size_t)st.st_size, 0) == 0)
 		(void)fdatasync(fd);
+}
+
+int identity_remove(const char *path)
+{
+	_cleanup_close_ int fd = open(path, O_WRONLY | O_CLOEXEC | O_NOFOLLOW);
+
+	overwrite(fd);
+	return unlink(path) < 0 && errno != ENOENT ? -errno : 0;
+}
+
+/* What writing a key file may leave behind: ".identity.key….XXXXXX", "identity.key….partial". */
+static bool is_leftover(const char *name)
+{
+	static const char stem[] = "identity.key", partial[] = ".partial";
+	size_t len = strlen(name);
+	const char *dot = *name == '.' ? name + 1 : name;
+
+	if (strncmp(dot, stem, strlen(stem)) != 0)
+		return false;
+	return *name == '.' || (len > strlen(partial) && strcmp(name + len - strlen(partial), partial) == 0);
+}
+
+int identity_sweep(const char *dir)
+{
+	DIR *d = opendir(dir);
+	const struct dirent *e;
+	int r = d ? 0 : -errno;
+
+	while (!r && (e = readdir(d))) {
+		_cleanup_free_ char *path = is_leftover(e->d_name) ? path_join(dir, e->d_name) : NULL;
+
+		if (path)
+			r = identity_remove(path);
+	}
+	if (d)
+		closedir(d);
+	return r;
 }
 
 int identity_replace(const char *path, const char *from)

@@ -29,8 +29,15 @@ enum {
  */
 int identity_load(struct sign_key **out, const char *dir, const struct seal_key *seal, enum identity_news *news);
 
-/* Write the key to path, mode 0600, sealed unless seal is NULL; durable when it returns 0, else a negative errno. */
+/*
+ * Write the key to path, mode 0600, sealed unless seal is NULL; durable when it returns 0, else a negative errno.
+ * An open key takes the place of no other file: -EEXIST.
+ */
 int identity_save(const struct sign_key *key, const char *path, const struct seal_key *seal);
+/* Overwrite and remove a key file; none is fine. 0 or a negative errno. */
+int identity_remove(const char *path);
+/* The same for what was left of key files whose writing was cut off. The state folder must be held. */
+int identity_sweep(const char *dir);
 /*
  * The key file `from` takes the place of the one at path, whose bytes are overwritten. No
  * `from`: it did so before. 0 or a negative errno.

@@ -817,6 +817,9 @@ int peers_replace(struct peers *p, const struct peer *v, size_t n, const struct 
 	r = transaction_begin(&t, p);
 	if (!r)
 		r = run_sql(p, "DELETE FROM peer");
+	/* No root is left that a state key had sealed: a lost one is not missed any more. */
+	if (!r)
+		r = run_sql(p, "DELETE FROM sealed");
 	for (size_t i = 0; !r && i < n; i++)
 		r = insert(p, &v[i], NULL);
 	if (!r)
@@ -923,13 +926,16 @@ static int seal_all(struct peers *p, size_t *n_sealed)
 	return r;
 }
 
-static int explain(int r, const char *path, int64_t found, char *why, size_t cap)
+static int explain(int r, const char *dir, const char *path, int64_t found, char *why, size_t cap)
 {
 	if (r == PEERS_E_NEWER)
 		snprintf(why, cap,
 			 "%s was written by a newer handfast (version %lld, this one knows up to %zu): install that "
-			 "version again, or restore a backup; nothing was changed",
-			 path, (long long)found, ARRAY_SIZE(migrations));
+			 "version again, or move %s away and restore a backup; nothing was changed",
+			 path, (long long)found, ARRAY_SIZE(migrations), dir);
+	else if (r == PEERS_E_CORRUPT)
+		snprintf(why, cap, "%s: %s: move %s away and restore a backup; nothing was changed", path,
+			 peers_outcome_text(r), dir);
 	else if (r == PEERS_E_SEALED || r == PEERS_E_OTHER_KEY)
 		snprintf(why, cap, "%s: %s: put the right one back (handfast-security(7)); nothing was changed", path,
 			 peers_outcome_text(r));
@@ -938,7 +944,9 @@ static int explain(int r, const char *path, int64_t found, char *why, size_t cap
 	return r;
 }
 
-static int open_store(struct peers **out, const char *dir, const struct seal_key *key, bool any_key, size_t *n_sealed,
+enum opening { OPEN_TO_USE, OPEN_TO_REPLACE, OPEN_TO_LOOK };
+
+static int open_store(struct peers **out, const char *dir, const struct seal_key *key, enum opening how, size_t *n_sealed,
 		      char *why, size_t cap)
 {
 	_cleanup_(peers_freep) struct peers *p = calloc(1, sizeof(*p));
@@ -949,17 +957,22 @@ static int open_store(struct peers **out, const char *dir, const struct seal_key
 	if (!p || !path)
 		return -ENOMEM;
 	p->key = key;
-	r = fold_store(store_open_version(&p->store, path, migrations, ARRAY_SIZE(migrations), &found));
-	if (!r && !any_key)
+	if (how == OPEN_TO_LOOK)
+		r = store_look(&p->store, path, migrations, ARRAY_SIZE(migrations), &found);
+	else
+		r = store_open_version(&p->store, path, migrations, ARRAY_SIZE(migrations), &found);
+	r = fold_store(r);
+	if (!r && how == OPEN_TO_USE)
 		r = check_seal(p);
 	if (r == PEERS_E_NO_SUCH)
 		r = seal_all(p, n_sealed);
 	if (!r)
 		r = load_failures(p);
 	if (r)
-		return explain(r, path, found, why, cap);
+		return explain(r, dir, path, found, why, cap);
 	/* A stop may have come between a root's deletion, or its sealing, and its overwriting. */
-	peers_scrub(p);
+	if (how != OPEN_TO_LOOK)
+		peers_scrub(p);
 	*out = steal(&p);
 	return 0;
 }
@@ -968,21 +981,21 @@ int peers_open(struct peers **out, const char *dir)
 {
 	size_t n_sealed;
 
-	return open_store(out, dir, NULL, false, &n_sealed, NULL, 0);
+	return open_store(out, dir, NULL, OPEN_TO_USE, &n_sealed, NULL, 0);
 }
 
 int peers_open_sealed(struct peers **out, const char *dir, const struct seal_key *key, size_t *n_sealed,
 		      char *why, size_t cap)
 {
 	*n_sealed = 0;
-	return open_store(out, dir, key, false, n_sealed, why, cap);
+	return open_store(out, dir, key, OPEN_TO_USE, n_sealed, why, cap);
 }
 
-int peers_open_import(struct peers **out, const char *dir, char *why, size_t cap)
+int peers_open_import(struct peers **out, const char *dir, bool look, char *why, size_t cap)
 {
 	size_t n_sealed;
 
-	return open_store(out, dir, NULL, true, &n_sealed, why, cap);
+	return open_store(out, dir, NULL, look ? OPEN_TO_LOOK : OPEN_TO_REPLACE, &n_sealed, why, cap);
 }
 
 struct peers *peers_free(struct peers *p)

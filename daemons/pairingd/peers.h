@@ -59,8 +59,11 @@ int peers_open(struct peers **out, const char *dir);
 struct seal_key;
 int peers_open_sealed(struct peers **out, const char *dir, const struct seal_key *key, size_t *n_sealed,
 		      char *why, size_t cap);
-/* For replacing what is there: whether and how roots are sealed does not matter. */
-int peers_open_import(struct peers **out, const char *dir, char *why, size_t cap);
+/*
+ * For replacing what is there: whether and how roots are sealed does not matter. look: only for reading
+ * what is there; nothing in the file changes, not even its version.
+ */
+int peers_open_import(struct peers **out, const char *dir, bool look, char *why, size_t cap);
 struct peers *peers_free(struct peers *p);
 DEFINE_CLEANUP(struct peers *, peers_free);
 const char *peers_outcome_text(int outcome);
@@ -129,7 +132,8 @@ bool peers_name_is_id(const char *name);
 
 /*
  * In place of all pairings there are, these n, restored and without roots; own is the identity
- * that they were made with. What was spent stays spent. 0 or a negative errno.
+ * that they were made with. What was spent stays spent; that roots were sealed, and under which
+ * key, is forgotten with them. 0 or a negative errno.
  */
 int peers_replace(struct peers *p, const struct peer *v, size_t n, const struct sign_public *own);
 /*

@@ -31,7 +31,7 @@
 
 enum { WHY_MAX = 512 };
 
-static const struct json_limits limits = { .max_bytes = 16 << 20, .max_depth = 5, .max_keys = 400000 };
+static const struct json_limits limits = { .max_bytes = 64 << 20, .max_depth = 5, .max_keys = 1000000 };
 
 static int complain(char *why, size_t cap, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 
@@ -90,6 +90,8 @@ int portable_export(struct export *e, struct peers *peers, const struct sign_key
 	r = sign_key_seed(key, &seed);
 	if (!r)
 		r = peers_each(peers, add_peer, list);
+	if (!r && json_array_size(list) > PORTABLE_PEERS_MAX)
+		r = -E2BIG;
 	if (r) {
 		json_decref(list);
 		return r;
@@ -224,8 +226,10 @@ int portable_decode(struct portable **out, const void *text, size_t len, char *w
 				"knows %d): install that version first",
 				(long long)version, PORTABLE_VERSION);
 	list = json_object_get(j, "peers");
-	if (version < 1 || !json_is_array(list) || json_array_size(list) > PORTABLE_PEERS_MAX ||
-	    !get_hex(p->own.b, sizeof(p->own.b), j, "public_key"))
+	if (json_array_size(list) > PORTABLE_PEERS_MAX)
+		return complain(why, cap, "there are %zu pairings, more than the %d that can be taken back",
+				json_array_size(list), PORTABLE_PEERS_MAX);
+	if (version < 1 || !json_is_array(list) || !get_hex(p->own.b, sizeof(p->own.b), j, "public_key"))
 		return complain(why, cap, "the list of pairings is damaged");
 	p->peers = calloc(json_array_size(list) + 1, sizeof(*p->peers));
 	if (!p->peers)
@@ -316,7 +320,7 @@ static int import_look(struct import *im)
 		return complain(im->why, sizeof(im->why), "%s: %s", dir, strerror(-im->lock_fd));
 	if (service_check_only(im->svc) && !has_store(dir))
 		return 0;
-	r = peers_open_import(&im->peers, dir, im->why, sizeof(im->why));
+	r = peers_open_import(&im->peers, dir, service_check_only(im->svc), im->why, sizeof(im->why));
 	if (r > 0)
 		return -1;
 	if (!r)
@@ -340,12 +344,15 @@ static int import_store(struct import *im)
 	/* Without the state key it lies open until the next start, which seals it. */
 	if (credential_state_key(&seal, "pairingd", im->why, sizeof(im->why)))
 		return -1;
-	r = path ? identity_save(im->key, path, seal) : -ENOMEM;
+	/* An earlier import first: its key must not be taken for this one's. */
+	r = path ? portable_finish_import(dir, im->peers) : -ENOMEM;
+	if (!r)
+		r = identity_save(im->key, path, seal);
 	if (!r)
 		r = peers_replace(im->peers, im->portable->peers, im->portable->n, &im->portable->own);
 	if (r) {
 		if (path)
-			unlink(path);
+			(void)identity_remove(path);
 		return complain(im->why, sizeof(im->why), "nothing was changed in %s: %s", dir, strerror(-r));
 	}
 	/* From here on it is done; what is left of it also happens at the next start. */
@@ -394,11 +401,13 @@ int portable_finish_import(const char *dir, struct peers *peers)
 
 	if (!from || !to)
 		return -ENOMEM;
+	r = identity_sweep(dir);
+	if (r)
+		return r;
 	r = peers_imported_identity(peers, &wanted);
-	if (r == PEERS_E_NO_SUCH) {
-		/* One that was never committed. */
-		return unlink(from) < 0 && errno != ENOENT ? -errno : 0;
-	}
+	/* One that was never committed. */
+	if (r == PEERS_E_NO_SUCH)
+		return identity_remove(from);
 	if (r)
 		return r < 0 ? r : -EIO;
 	r = identity_replace(to, from);

@@ -17,7 +17,8 @@ struct export;
 struct service;
 
 #define PORTABLE_VERSION 1
-#define PORTABLE_PEERS_MAX 4096
+/* A store with more is not exported: no backup that cannot be restored. */
+#define PORTABLE_PEERS_MAX 16384
 
 struct portable {
 	struct sign_public own;
@@ -33,7 +34,7 @@ int portable_decode(struct portable **out, const void *text, size_t len, char *w
 struct portable *portable_free(struct portable *p);
 DEFINE_CLEANUP(struct portable *, portable_free);
 
-/* Adds both pieces: an export_fn's body. 0 or a negative errno. */
+/* Adds both pieces: an export_fn's body. 0 or a negative errno, -E2BIG for too many pairings. */
 int portable_export(struct export *e, struct peers *peers, const struct sign_key *key);
 
 /*
@@ -44,7 +45,7 @@ int portable_export(struct export *e, struct peers *peers, const struct sign_key
 int portable_import(struct service *svc);
 
 /*
- * A stop may have come between the commit of an import and the key's renaming: finish it.
- * Call before identity_load(). 0 or a negative errno.
+ * A stop may have come between the commit of an import and the key's renaming: finish it, and remove
+ * what stops left of key files. Call before identity_load(), with the state folder held. 0 or a negative errno.
  */
 int portable_finish_import(const char *dir, struct peers *peers);

@@ -1,6 +1,7 @@
 /* portable.c, and what of peers.c and identity.c is for it: state under a key, and state from a backup. */
 #include "pairingd/portable.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -132,7 +133,7 @@ TEST(a_key_binds_the_store_even_without_a_root)
 	peers_free(p);
 	CHECK_EQ(peers_open(&p, test_tmpdir()), PEERS_E_SEALED);
 	/* What is replaced need not be readable. */
-	CHECK_EQ(peers_open_import(&p, test_tmpdir(), why, sizeof(why)), 0);
+	CHECK_EQ(peers_open_import(&p, test_tmpdir(), false, why, sizeof(why)), 0);
 	peers_free(p);
 	seal_key_free(k);
 }
@@ -238,4 +239,77 @@ TEST(i9_an_import_is_finished_at_the_next_start_or_never_was)
 	sign_key_free(new);
 	peers_free(p);
 	free(path);
+}
+
+/* A file with these contents in the state folder. */
+static void put(const char *name, const char *text)
+{
+	char *path = path_join(test_tmpdir(), name);
+
+	CHECK_EQ(file_write_atomic(path, text, strlen(text), 0600), 0);
+	free(path);
+}
+
+static bool is_there(const char *name)
+{
+	char *path = path_join(test_tmpdir(), name);
+	bool there = access(path, F_OK) == 0;
+
+	free(path);
+	return there;
+}
+
+TEST(i5_no_copy_of_an_identity_key_stays_behind)
+{
+	static const char *const left[] = { ".identity.key.AbCdEf", ".identity.key.restored.AbCdEf",
+					    "identity.key.partial", "identity.key.restored.partial",
+					    "identity.key.restored" };
+	static const char *const kept[] = { "identity.key", "identity.key.old", "identity.keys", ".other.AbCdEf" };
+	struct peers *p = NULL;
+
+	CHECK_EQ(peers_open(&p, test_tmpdir()), 0);
+	for (size_t i = 0; i < ARRAY_SIZE(left); i++)
+		put(left[i], "0123456789abcdef0123456789abcdef");
+	for (size_t i = 0; i < ARRAY_SIZE(kept); i++)
+		put(kept[i], "mine");
+	CHECK_EQ(portable_finish_import(test_tmpdir(), p), 0);
+	for (size_t i = 0; i < ARRAY_SIZE(left); i++)
+		CHECK(!is_there(left[i]));
+	for (size_t i = 0; i < ARRAY_SIZE(kept); i++)
+		CHECK(is_there(kept[i]));
+	peers_free(p);
+}
+
+TEST(i5_an_open_identity_key_is_overwritten_by_no_other)
+{
+	char *path = path_join(test_tmpdir(), "identity.key");
+	struct sign_key *key = NULL;
+
+	CHECK_EQ(sign_key_generate(&key), 0);
+	CHECK_EQ(identity_save(key, path, NULL), 0);
+	CHECK_EQ(identity_save(key, path, NULL), -EEXIST);
+	CHECK_EQ(identity_remove(path), 0);
+	CHECK_EQ(identity_remove(path), 0);
+	CHECK(!is_there("identity.key"));
+	sign_key_free(key);
+	free(path);
+}
+
+TEST(replaced_pairings_forget_the_state_key_of_the_old_ones)
+{
+	struct sign_public own = { { 9 } };
+	struct seal_key *key = make_key(1);
+	struct peers *p = NULL;
+	char why[512] = "";
+	size_t n;
+
+	CHECK_EQ(peers_open_sealed(&p, test_tmpdir(), key, &n, why, sizeof(why)), 0);
+	peers_free(p);
+	CHECK_EQ(peers_open_sealed(&p, test_tmpdir(), NULL, &n, why, sizeof(why)), PEERS_E_SEALED);
+	CHECK_EQ(peers_open_import(&p, test_tmpdir(), false, why, sizeof(why)), 0);
+	CHECK_EQ(peers_replace(p, NULL, 0, &own), 0);
+	peers_free(p);
+	CHECK_EQ(peers_open_sealed(&p, test_tmpdir(), NULL, &n, why, sizeof(why)), 0);
+	peers_free(p);
+	seal_key_free(key);
 }
