@@ -22,9 +22,9 @@
 #include "ctl/ctl.h"
 #include "ctl/terminal.h"
 
-enum { CHUNK = 65536 };
+enum { CHUNK = 65536, UNREADABLE_MAX = 1 << 20 };
 
-static const struct json_limits limits = { .max_bytes = 16 << 20, .max_depth = 6, .max_keys = 400000 };
+static const struct json_limits limits = { .max_bytes = 64 << 20, .max_depth = 6, .max_keys = 1000000 };
 
 /* ---- passphrase ---- */
 
@@ -368,8 +368,43 @@ json_t *backup_contents(const struct pages *bundle)
 			 peer_names(pairings), "tunnels", tunnels);
 }
 
-json_t *backup_left_out(void)
+/* An array, which json_parse() takes only inside an object. */
+static json_t *read_array(const struct bundle_piece *piece)
 {
+	_cleanup_free_ char *text = NULL;
+	json_t *j = NULL;
+	int n;
+
+	if (piece->len > UNREADABLE_MAX)
+		return NULL;
+	n = asprintf(&text, "{\"list\":%.*s}", (int)piece->len, (const char *)piece->data);
+	if (n < 0)
+		text = NULL;
+	return text && json_parse(&j, text, (size_t)n, &limits) == 0 ? j : NULL;
+}
+
+json_t *backup_unreadable(const struct pages *bundle)
+{
+	_cleanup_json_ json_t *told = NULL;
+	json_t *list = json_array();
+	struct bundle_piece piece;
+	const json_t *one;
+	size_t i;
+
+	if (bundle_find(bundle->p, bundle->len, "pskd/unreadable.json", &piece))
+		told = read_array(&piece);
+	json_array_foreach(json_object_get(told, "list"), i, one) {
+		const char *name = json_get_str(one, "name"), *why = json_get_str(one, "why");
+
+		if (name && why && text_is_name(name))
+			json_array_append_new(list, json_sprintf("tunnel %s: %s", name, clean_text(why)));
+	}
+	return list;
+}
+
+json_t *backup_left_out(const struct pages *bundle)
+{
+	_cleanup_json_ json_t *unreadable = backup_unreadable(bundle);
 	static const char *const what[] = {
 		"the keys of tunnels from pairings: after a restore each device is paired again",
 		"key files: carry them as you did the first time",
@@ -380,5 +415,6 @@ json_t *backup_left_out(void)
 
 	for (size_t i = 0; i < ARRAY_SIZE(what); i++)
 		json_array_append_new(list, json_string(what[i]));
+	json_array_extend(list, unreadable);
 	return list;
 }

@@ -48,8 +48,10 @@ int backup_open(const char *path, const struct pages *sealed, const struct secre
  */
 struct json_t *backup_contents(const struct pages *bundle);
 
-/* Names of what no backup holds: a new reference to an array of sentences. */
-struct json_t *backup_left_out(void);
+/* The tunnels that pskd could not give out, as sentences: a new reference to an array. */
+struct json_t *backup_unreadable(const struct pages *bundle);
+/* Names of what no backup holds, and of what this one could not: a new reference to an array of sentences. */
+struct json_t *backup_left_out(const struct pages *bundle);
 
 /* The same for people; result is backup_contents()' or has its members. */
 void backup_contents_text(const struct ctl *c, const struct json_t *result);

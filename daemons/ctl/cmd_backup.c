@@ -28,6 +28,7 @@
 #include "ctl/commands.h"
 #include "ctl/ctl.h"
 #include "ctl/daemon.h"
+#include "ctl/import.h"
 
 enum { CONFIG_FILE_MAX = 1 << 20, EXPORT_ANSWER_MAX = 512 };
 
@@ -43,7 +44,7 @@ struct item {
 struct collection {
 	struct item *items;
 	size_t n, cap;
-	struct pages exports[2];
+	struct pages exports[IMPORT_PARTS];
 	size_t n_exports;
 };
 
@@ -219,8 +220,29 @@ static int receive(int fd, const char *daemon, struct pages *out, struct failure
 	return no_export(daemon, r ? r : -EBADMSG, f);
 }
 
-static int collect_daemon(struct collection *l, const struct ctl *c, const char *daemon, struct failure *f)
+/* Ask the daemon's importer whether it would take this on an empty machine: a backup is for that. */
+static int check_export(const struct ctl *c, const struct import_part *part, const struct pages *b, struct failure *f)
 {
+	_cleanup_close_ int fd = memfd_create("handfast-export", MFD_CLOEXEC);
+	_cleanup_free_ char *nowhere = path_join(c->runtime_dir, "no-state");
+	struct import_run run = { part, nowhere, fd, -1, true, false };
+	json_t *answer = NULL;
+	char why[1024];
+	int r = fd < 0 ? -errno : nowhere ? file_pwrite_all(fd, b->p, b->len, 0) : -ENOMEM;
+
+	if (r)
+		snprintf(why, sizeof(why), "%s", strerror(-r));
+	else
+		r = import_run(c, &run, &answer, why, sizeof(why));
+	json_decref(answer);
+	return r ? failure_set(f, EXIT_FAILED, ERROR_BROKEN_ANSWER, "No backup was made.",
+			       "what %s gave out could not be restored: %s", part->daemon, why) :
+		   EXIT_DONE;
+}
+
+static int collect_daemon(struct collection *l, const struct ctl *c, const struct import_part *part, struct failure *f)
+{
+	const char *daemon = part->daemon;
 	struct pages *b = &l->exports[l->n_exports];
 	_cleanup_close_ int fd = -1;
 	struct bundle_piece piece;
@@ -233,6 +255,9 @@ static int collect_daemon(struct collection *l, const struct ctl *c, const char 
 	if (r)
 		return r;
 	l->n_exports++;
+	r = check_export(c, part, b, f);
+	if (r)
+		return r;
 	snprintf(prefix, sizeof(prefix), "%s/", daemon);
 	bundle_open(&reader, b->p, b->len, NULL);
 	while (bundle_next(&reader, &piece) == 1)
@@ -269,10 +294,8 @@ static int collect_all(struct collection *l, const struct ctl *c, struct failure
 		r = collect_config(l, dir, "config/", f);
 	if (!r && tunnels)
 		r = collect_config(l, tunnels, "config/tunnels/", f);
-	if (!r)
-		r = collect_daemon(l, c, PAIRINGD, f);
-	if (!r)
-		r = collect_daemon(l, c, PSKD, f);
+	for (size_t i = 0; !r && i < IMPORT_PARTS; i++)
+		r = collect_daemon(l, c, &import_parts[i], f);
 	return r;
 }
 
@@ -346,7 +369,7 @@ static int list_file(struct ctl *c)
 		return ctl_fail_with(c, &f);
 	contents = backup_contents(&bundle);
 	json_object_set_new(contents, "file", json_string(clean_text(path)));
-	json_object_set_new(contents, "left_out", backup_left_out());
+	json_object_set_new(contents, "left_out", backup_left_out(&bundle));
 	return ctl_result(c, contents, list_text);
 }
 
@@ -446,6 +469,17 @@ static int make(struct ctl *c, struct pages *bundle, struct failure *f)
 	return write_file(c, path, &sealed, f);
 }
 
+/* Where standard output has the backup itself. */
+static void say_unreadable(const struct pages *bundle)
+{
+	_cleanup_json_ json_t *unreadable = backup_unreadable(bundle);
+	const json_t *one;
+	size_t i;
+
+	json_array_foreach(unreadable, i, one)
+		fprintf(stderr, "Not inside: %s\n", clean_text(json_string_value(one)));
+}
+
 int cmd_backup(struct ctl *c)
 {
 	_cleanup_(pages_done) struct pages bundle = { 0 };
@@ -460,10 +494,12 @@ int cmd_backup(struct ctl *c)
 	r = make(c, &bundle, &f);
 	if (r)
 		return ctl_fail_with(c, &f);
-	if (strcmp(ctl_argument(c, 0), "-") == 0)
+	if (strcmp(ctl_argument(c, 0), "-") == 0) {
+		say_unreadable(&bundle);
 		return EXIT_DONE;
+	}
 	contents = backup_contents(&bundle);
 	json_object_set_new(contents, "file", json_string(clean_text(ctl_argument(c, 0))));
-	json_object_set_new(contents, "left_out", backup_left_out());
+	json_object_set_new(contents, "left_out", backup_left_out(&bundle));
 	return ctl_result(c, contents, made_text);
 }

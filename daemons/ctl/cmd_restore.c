@@ -5,9 +5,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <grp.h>
 #include <jansson.h>
-#include <pwd.h>
 #include <signal.h>
 #include <spawn.h>
 #include <stdio.h>
@@ -20,6 +18,7 @@
 
 #include "base/file.h"
 #include "base/json.h"
+#include "config/config.h"
 #include "crypto/archive.h"
 #include "crypto/secret.h"
 #include "proto/bundle.h"
@@ -29,24 +28,14 @@
 #include "ctl/commands.h"
 #include "ctl/ctl.h"
 #include "ctl/daemon.h"
+#include "ctl/import.h"
 #include "ctl/terminal.h"
 
 #define STATE_DIR "/var/lib/handfast"
 #define CONFIG_DIR "/etc/handfast"
 #define RUNTIME_DIR "/run/handfast"
 
-enum { ANSWER_MAX = 1 << 16, OLD_TRIES = 1000 };
-
-static const struct json_limits limits = { .max_bytes = ANSWER_MAX, .max_depth = 5, .max_keys = 20000 };
-
-/* In the order in which they take their state. */
-static const struct part {
-	const char *daemon;
-	const char *user; /* who owns the state folder when it has to be made */
-} parts[] = {
-	{ PAIRINGD, "handfast-pairing" },
-	{ PSKD, "handfast-psk" },
-};
+enum { OLD_TRIES = 1000 };
 
 /* Stopped while state is replaced, sockets first, so that nobody starts a daemon meanwhile. */
 static const char *const units[] = {
@@ -57,9 +46,11 @@ struct restore {
 	struct ctl *c;
 	const char *config_dir, *state_dir;
 	struct pages bundle;
-	int part_fds[ARRAY_SIZE(parts)]; /* each daemon's bundle; -1: the backup has none */
+	int part_fds[IMPORT_PARTS]; /* each daemon's bundle; -1: the backup has none */
 	bool was_active[ARRAY_SIZE(units)];
 	bool stopped;
+	pid_t guard; /* starts the units again when this process cannot */
+	int guard_fd; /* closed without a byte: start them; -1: there is no guard */
 	json_t *imported; /* daemon: its answer */
 	json_t *kept;	  /* configuration files that were moved away */
 	json_t *notes;
@@ -68,7 +59,7 @@ struct restore {
 static void restore_done(struct restore *s)
 {
 	pages_done(&s->bundle);
-	for (size_t i = 0; i < ARRAY_SIZE(parts); i++)
+	for (size_t i = 0; i < IMPORT_PARTS; i++)
 		if (s->part_fds[i] >= 0)
 			close(s->part_fds[i]);
 	json_decref(s->imported);
@@ -102,7 +93,7 @@ static int extract(struct restore *s, size_t n)
 	if (fd < 0)
 		return -errno;
 	s->part_fds[n] = fd;
-	snprintf(wanted, sizeof(wanted), "%s/", parts[n].daemon);
+	snprintf(wanted, sizeof(wanted), "%s/", import_parts[n].daemon);
 	bundle_head(prefix);
 	r = write_fd(fd, prefix, BUNDLE_HEAD_LEN, &at);
 	bundle_open(&reader, s->bundle.p, s->bundle.len, NULL);
@@ -116,88 +107,19 @@ static int extract(struct restore *s, size_t n)
 	}
 	if (!r)
 		r = write_fd(fd, end, sizeof(end), &at);
-	if (found == 0 || r) {
+	/* pskd is told of every restore: what its tunnels may use afterwards depends on it. */
+	if (r || (found == 0 && strcmp(import_parts[n].daemon, PSKD) != 0)) {
 		close(fd);
 		s->part_fds[n] = -1;
 	}
 	return r;
 }
 
-/* ---- running programs ---- */
+/* ---- the daemons' parts ---- */
 
-/* Wait for pid, whose output comes through fd: its exit code, its first line in text. */
-static int collect_child(pid_t pid, int fd, char **text)
-{
-	size_t len = 0;
-	int status;
-
-	if (file_read_fd(text, &len, fd, ANSWER_MAX))
-		*text = NULL;
-	close(fd);
-	while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
-		;
-	if (*text)
-		(*text)[strcspn(*text, "\n")] = '\0';
-	return WIFEXITED(status) ? WEXITSTATUS(status) : 128;
-}
-
-/* In the child: become who owns the folder; nothing is printed by who must not. */
-static int become(uid_t uid, gid_t gid)
-{
-	if (geteuid() != 0 || uid == 0)
-		return 0;
-	return setgroups(0, NULL) < 0 || setgid(gid) < 0 || setuid(uid) < 0 ? -1 : 0;
-}
-
-static int run_import(const char *program, char *const argv[], int in, uid_t uid, gid_t gid, char **text)
-{
-	int out[2];
-	pid_t pid;
-
-	if (lseek(in, 0, SEEK_SET) < 0 || pipe2(out, O_CLOEXEC) < 0)
-		return -errno;
-	pid = fork();
-	if (pid < 0) {
-		int r = -errno;
-
-		close(out[0]);
-		close(out[1]);
-		return r;
-	}
-	if (pid == 0) {
-		if (dup2(in, 0) < 0 || dup2(out[1], 1) < 0 || dup2(out[1], 2) < 0 || become(uid, gid) < 0)
-			_exit(127);
-		execv(program, argv);
-		_exit(127);
-	}
-	close(out[1]);
-	return collect_child(pid, out[0], text);
-}
-
-static char *state_path(const struct restore *s, const struct part *part)
+static char *state_path(const struct restore *s, const struct import_part *part)
 {
 	return path_join(s->state_dir, part->daemon);
-}
-
-/* Whose folder it is, or will be. */
-static int find_owner(const struct part *part, const char *dir, uid_t *uid, gid_t *gid)
-{
-	const struct passwd *pw;
-	struct stat st;
-
-	if (stat(dir, &st) == 0) {
-		*uid = st.st_uid;
-		*gid = st.st_gid;
-		return 0;
-	}
-	*uid = geteuid();
-	*gid = getegid();
-	pw = *uid == 0 ? getpwnam(part->user) : NULL;
-	if (pw) {
-		*uid = pw->pw_uid;
-		*gid = pw->pw_gid;
-	}
-	return 0;
 }
 
 static int make_state_dir(const char *dir, uid_t uid, gid_t gid)
@@ -216,52 +138,53 @@ static int make_state_dir(const char *dir, uid_t uid, gid_t gid)
 	return chown(dir, uid, gid) < 0 ? -errno : 0;
 }
 
+/* The hint when a part is not taken: what is so, and what makes it whole. */
+static void how_to_finish(const struct restore *s, char *out, size_t cap)
+{
+	if (json_object_get(s->imported, PAIRINGD))
+		snprintf(out, cap, "pairingd has taken its part, configuration files are as before: say it again with "
+				   "--replace to finish.");
+	else
+		snprintf(out, cap, "Say it again with --replace once that is mended.");
+}
+
 /* Let the daemon check its part, or take it. */
 static int import_part(struct restore *s, size_t n, bool check, struct failure *f)
 {
-	const struct part *part = &parts[n];
-	_cleanup_free_ char *dir = state_path(s, part), *text = NULL;
-	char program[4200];
-	char *argv[10];
+	const struct import_part *part = &import_parts[n];
+	_cleanup_free_ char *dir = state_path(s, part);
+	struct import_run run = { part, dir, s->part_fds[n], s->guard_fd, check, ctl_flag(s->c, "replace") };
+	char why[1024] = "no memory", hint[256] = "Nothing was changed.";
 	json_t *answer = NULL;
-	size_t k = 0;
+	int r = dir ? 0 : -ENOMEM;
 	uid_t uid;
 	gid_t gid;
-	int r;
 
-	if (!dir || !daemon_program(program, sizeof(program), part->daemon))
-		return failure_set(f, EXIT_FAILED, ERROR_NO_SUCH_FILE,
-				   "It belongs beside this program or in /usr/libexec/handfast.",
-				   "there is no program %s", part->daemon);
-	find_owner(part, dir, &uid, &gid);
-	if (!check) {
+	if (!r && !check) {
+		import_owner(part, dir, &uid, &gid);
 		r = make_state_dir(dir, uid, gid);
 		if (r)
-			return failure_set(f, EXIT_FAILED, ERROR_FILE, NULL, "cannot make %s: %s", dir,
-					   strerror(-r));
+			snprintf(why, sizeof(why), "cannot make %s: %s", dir, strerror(-r));
 	}
-	argv[k++] = program;
-	argv[k++] = (char *)"--import";
-	argv[k++] = (char *)"--state-dir";
-	argv[k++] = dir;
-	argv[k++] = (char *)"--runtime-dir";
-	argv[k++] = (char *)(uintptr_t)s->c->runtime_dir;
-	if (ctl_flag(s->c, "replace"))
-		argv[k++] = (char *)"--replace";
-	if (check)
-		argv[k++] = (char *)"--check";
-	argv[k] = NULL;
-	r = run_import(program, argv, s->part_fds[n], uid, gid, &text);
-	if (r == 0 && text && json_parse(&answer, text, strlen(text), &limits) == 0) {
-		json_object_set_new(s->imported, part->daemon, answer);
+	if (!r)
+		r = import_run(s->c, &run, &answer, why, sizeof(why));
+	if (r == 0) {
+		/* Of the check, nothing is told that did not happen. */
+		if (check)
+			json_decref(answer);
+		else
+			json_object_set_new(s->imported, part->daemon, answer);
 		return EXIT_DONE;
 	}
-	json_decref(answer);
 	/* What a running daemon has is seen once it is stopped. */
 	if (r == IMPORT_RUNNING && ctl_flag(s->c, "dry-run"))
 		return EXIT_DONE;
-	return failure_set(f, EXIT_FAILED, ERROR_REFUSED, check ? "Nothing was changed." : NULL, "%s: %s", part->daemon,
-			   r < 0 ? strerror(-r) : text && *text ? text : "it did not take its part");
+	if (r == -ENOENT)
+		snprintf(hint, sizeof(hint), "It belongs beside this program or in /usr/libexec/handfast.");
+	else if (!check)
+		how_to_finish(s, hint, sizeof(hint));
+	return failure_set(f, EXIT_FAILED, r == -ENOENT ? ERROR_NO_SUCH_FILE : ERROR_REFUSED, hint, "%s: %s",
+			   part->daemon, why);
 }
 
 /* ---- units ---- */
@@ -294,12 +217,81 @@ static bool has_units(const struct restore *s)
 	       access("/run/systemd/system", F_OK) == 0;
 }
 
+/* NULL, or a unit that did not start. */
+static const char *start_stopped(const struct restore *s)
+{
+	const char *failed = NULL;
+
+	for (size_t i = 0; i < ARRAY_SIZE(units); i++)
+		if (s->was_active[i] && systemctl("start", units[i]) != 0)
+			failed = units[i];
+	return failed;
+}
+
+/*
+ * A child that outlives us: it starts what we stopped when we are killed, and
+ * our children with us, who hold the other end of its pipe.
+ */
+static void guard(const struct restore *s, int fd)
+{
+	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+	ssize_t n;
+	char byte;
+
+	setsid();
+	for (int i = 0; null >= 0 && i < 3; i++)
+		dup2(null, i);
+	do
+		n = read(fd, &byte, 1);
+	while (n < 0 && errno == EINTR);
+	if (n == 0)
+		(void)start_stopped(s);
+	_exit(0);
+}
+
+static int guard_units(struct restore *s)
+{
+	int ends[2], r;
+
+	if (pipe2(ends, O_CLOEXEC) < 0)
+		return -errno;
+	s->guard = fork();
+	r = s->guard < 0 ? -errno : 0;
+	if (s->guard == 0) {
+		close(ends[1]);
+		guard(s, ends[0]);
+	}
+	close(ends[0]);
+	if (r)
+		close(ends[1]);
+	else
+		s->guard_fd = ends[1];
+	return r;
+}
+
+/* It has nothing to do. */
+static void dismiss_guard(struct restore *s)
+{
+	if (s->guard_fd < 0)
+		return;
+	(void)!write(s->guard_fd, "", 1);
+	close(s->guard_fd);
+	s->guard_fd = -1;
+	while (waitpid(s->guard, NULL, 0) < 0 && errno == EINTR)
+		;
+}
+
 static int stop_units(struct restore *s, struct failure *f)
 {
+	int r;
+
 	if (!has_units(s))
 		return EXIT_DONE;
 	for (size_t i = 0; i < ARRAY_SIZE(units); i++)
 		s->was_active[i] = systemctl("is-active", units[i]) == 0;
+	r = guard_units(s);
+	if (r)
+		return failure_set(f, EXIT_FAILED, ERROR_INTERNAL, "Nothing was changed.", "cannot begin: %s", strerror(-r));
 	s->stopped = true;
 	for (size_t i = 0; i < ARRAY_SIZE(units); i++)
 		if (s->was_active[i] && systemctl("stop", units[i]) != 0)
@@ -310,12 +302,14 @@ static int stop_units(struct restore *s, struct failure *f)
 
 static void start_units(struct restore *s)
 {
+	const char *failed;
+
 	if (!s->stopped)
 		return;
-	for (size_t i = 0; i < ARRAY_SIZE(units); i++)
-		if (s->was_active[i] && systemctl("start", units[i]) != 0)
-			json_array_append_new(s->notes, json_sprintf("%s does not start: see “journalctl -u %s”",
-								     units[i], units[i]));
+	failed = start_stopped(s);
+	if (failed)
+		json_array_append_new(s->notes, json_sprintf("%s does not start: see “journalctl -u %s”", failed, failed));
+	dismiss_guard(s);
 	/* They have nothing but configuration. */
 	systemctl("try-restart", "relayd.service");
 	systemctl("try-restart", "authd.service");
@@ -354,18 +348,14 @@ static int keep_old(struct restore *s, const char *path)
 static int restore_file(struct restore *s, const struct bundle_piece *piece)
 {
 	_cleanup_free_ char *path = path_join(s->config_dir, piece->name + strlen("config/"));
-	mode_t mode = 0644;
-	struct stat st;
 	int r;
 
 	if (!path)
 		return -ENOMEM;
 	if (is_same(path, piece))
 		return 0;
-	if (stat(path, &st) == 0)
-		mode = st.st_mode & 0777;
 	r = keep_old(s, path);
-	return r ? r : file_write_atomic(path, piece->data, piece->len, mode);
+	return r ? r : file_rewrite_atomic(path, piece->data, piece->len, 0644);
 }
 
 static void restore_config(struct restore *s)
@@ -470,12 +460,46 @@ static int confirm(const struct restore *s, const json_t *contents, struct failu
 	return EXIT_DONE;
 }
 
+static bool is_noted(const struct restore *s, const char *name)
+{
+	const json_t *one;
+	size_t i;
+
+	json_array_foreach(json_object_get(json_object_get(s->imported, PSKD), "needs_burn"), i, one)
+		if (strcmp(json_string_value(one), name) == 0)
+			return true;
+	return false;
+}
+
+/* A declared tunnel that pskd did not know yet when the backup was made: its file says what its peer is. */
+static void note_undeclared(struct restore *s)
+{
+	static const char prefix[] = "config/tunnels/";
+	struct bundle_piece piece;
+	struct bundle_reader reader;
+
+	bundle_open(&reader, s->bundle.p, s->bundle.len, NULL);
+	while (bundle_next(&reader, &piece) == 1) {
+		_cleanup_free_ char *path = NULL;
+		char name[64], peer[32];
+
+		if (strncmp(piece.name, prefix, strlen(prefix)) != 0 || strlen(piece.name) - strlen(prefix) >= sizeof(name))
+			continue;
+		snprintf(name, sizeof(name), "%.*s", (int)(strlen(piece.name) - strlen(prefix) - strlen(".yaml")),
+			 piece.name + strlen(prefix));
+		path = path_join(s->config_dir, piece.name + strlen("config/"));
+		if (path && !is_noted(s, name) && config_find(path, "peer", peer, sizeof(peer)) && strcmp(peer, "prototype") == 0)
+			json_array_append_new(json_object_get(json_object_get(s->imported, PSKD), "needs_burn"), json_string(name));
+	}
+}
+
 /* What tunnels still need: key files that are not there, and words of the administrator. */
 static void note_tunnels(struct restore *s, const json_t *contents)
 {
 	const json_t *one;
 	size_t i;
 
+	note_undeclared(s);
 	json_array_foreach(json_object_get(contents, "tunnels"), i, one) {
 		const char *name = clean_member(one, "name"), *file = json_get_str(one, "key_file");
 
@@ -490,6 +514,14 @@ static void note_tunnels(struct restore *s, const json_t *contents)
 				      json_sprintf("Tunnel %s to a prototype peer stays down: say “handfast tunnel burn %s "
 						   "--to-slot N” with an N that neither side has reached.", name, name));
 	}
+	json_array_foreach(json_object_get(json_object_get(s->imported, PSKD), "skipped"), i, one)
+		json_array_append_new(s->notes, json_sprintf("Tunnel %s was not restored: its ledger is not in the backup.",
+							     clean_text(json_string_value(one))));
+	json_array_foreach(json_object_get(json_object_get(s->imported, PSKD), "sealed"), i, one)
+		json_array_append_new(s->notes,
+				      json_sprintf("pskd/ledgers/%s was here already and is sealed: pskd starts only with the "
+						   "credential handfast.state-key that it was sealed under.",
+						   clean_text(json_string_value(one))));
 }
 
 /* ---- doing ---- */
@@ -513,7 +545,7 @@ static int load(struct restore *s, struct failure *f)
 		r = backup_open(path, &sealed, passphrase, &s->bundle, f);
 	if (!r)
 		r = check_config(s, f);
-	for (size_t i = 0; !r && i < ARRAY_SIZE(parts); i++)
+	for (size_t i = 0; !r && i < IMPORT_PARTS; i++)
 		if (extract(s, i))
 			r = failure_set(f, EXIT_FAILED, ERROR_INTERNAL, NULL, "no memory");
 	return r;
@@ -523,7 +555,7 @@ static int each_part(struct restore *s, bool check, struct failure *f)
 {
 	int r = EXIT_DONE;
 
-	for (size_t i = 0; !r && i < ARRAY_SIZE(parts); i++)
+	for (size_t i = 0; !r && i < IMPORT_PARTS; i++)
 		if (s->part_fds[i] >= 0)
 			r = import_part(s, i, check, f);
 	return r;
@@ -537,6 +569,7 @@ static int apply(struct restore *s, const json_t *contents, struct failure *f)
 	signal(SIGINT, SIG_IGN);
 	signal(SIGTERM, SIG_IGN);
 	signal(SIGHUP, SIG_IGN);
+	signal(SIGQUIT, SIG_IGN);
 	r = stop_units(s, f);
 	/* All say yes before one begins. */
 	if (!r)
@@ -561,7 +594,7 @@ static int may_restore(const struct restore *s, struct failure *f)
 
 int cmd_restore(struct ctl *c)
 {
-	_cleanup_(restore_done) struct restore s = { .c = c, .part_fds = { -1, -1 }, .imported = json_object(),
+	_cleanup_(restore_done) struct restore s = { .c = c, .part_fds = { -1, -1 }, .guard_fd = -1, .imported = json_object(),
 						     .kept = json_array(), .notes = json_array() };
 	bool dry = ctl_flag(c, "dry-run");
 	struct failure f = { 0 };
