@@ -70,7 +70,8 @@ class Pair:
         return done
 
     def serve_relay(self):
-        self.relay.systemctl("enable", "--now", "relayd-listen.socket", check=True)
+        self.relay.systemctl("enable", "relayd-listen.socket", check=True)
+        self.relay.systemctl("restart", "relayd", check=True)
 
     # ---- pairing
     def pair_by_script(self, refresh=False):
