@@ -496,6 +496,7 @@ static void note_undeclared(struct restore *s)
 /* What tunnels still need: key files that are not there, and words of the administrator. */
 static void note_tunnels(struct restore *s, const json_t *contents)
 {
+	_cleanup_json_ json_t *unreadable = backup_unreadable(&s->bundle);
 	const json_t *one;
 	size_t i;
 
@@ -514,6 +515,8 @@ static void note_tunnels(struct restore *s, const json_t *contents)
 				      json_sprintf("Tunnel %s to a prototype peer stays down: say “handfast tunnel burn %s "
 						   "--to-slot N” with an N that neither side has reached.", name, name));
 	}
+	json_array_foreach(unreadable, i, one)
+		json_array_append_new(s->notes, json_sprintf("The backup is without %s.", json_string_value(one)));
 	json_array_foreach(json_object_get(json_object_get(s->imported, PSKD), "skipped"), i, one)
 		json_array_append_new(s->notes, json_sprintf("Tunnel %s was not restored: its ledger is not in the backup.",
 							     clean_text(json_string_value(one))));
