@@ -194,6 +194,39 @@ static void table_row(const struct table *t, FILE *f, const struct style *s, con
 	fputc('\n', f);
 }
 
+/* Where the terminal is too narrow for columns: a row is a paragraph, its first cell the heading. */
+static void table_stacked(const struct table *t, FILE *f, const struct style *s)
+{
+	enum { INDENT = 2 };
+
+	for (size_t i = 0; i + t->columns <= t->n; i += t->columns)
+		for (size_t k = 0; k < t->columns; k++) {
+			const struct cell *c = &t->cells[i + k];
+			const char *text = c->text ? c->text : "";
+			size_t label = text_columns(t->headings[k]) + 1;
+
+			/* An empty cell says nothing here. */
+			if (k && strcmp(text, "-") == 0)
+				continue;
+			if (k)
+				fprintf(f, "%*s%s:", INDENT, "", t->headings[k]);
+			fputs(paint_begin(s, c->paint), f);
+			text_wrap(f, s, text, k ? 2 * INDENT : INDENT, k ? (unsigned int)(INDENT + label) : INDENT);
+			fputs(paint_end(s, c->paint), f);
+		}
+}
+
+/* Columns that the last one gets on a terminal, and whether that is too few to read what is in it. */
+static bool is_too_narrow(const struct table *t, const struct style *s, const size_t *widths)
+{
+	enum { LAST_MIN = 16 };
+	size_t last = widths[t->columns - 1], used = 0;
+
+	for (size_t i = 0; i + 1 < t->columns; i++)
+		used += widths[i] + 2;
+	return s->tty && used + (last < LAST_MIN ? last : LAST_MIN) > s->width;
+}
+
 void table_print(struct table *t, FILE *f, const struct style *s)
 {
 	struct cell head[COLUMNS_MAX];
@@ -212,9 +245,13 @@ void table_print(struct table *t, FILE *f, const struct style *s)
 		if (w > widths[i % t->columns])
 			widths[i % t->columns] = w;
 	}
-	table_row(t, f, s, widths, head);
-	for (size_t i = 0; i + t->columns <= t->n; i += t->columns)
-		table_row(t, f, s, widths, &t->cells[i]);
+	if (is_too_narrow(t, s, widths)) {
+		table_stacked(t, f, s);
+	} else {
+		table_row(t, f, s, widths, head);
+		for (size_t i = 0; i + t->columns <= t->n; i += t->columns)
+			table_row(t, f, s, widths, &t->cells[i]);
+	}
 	for (size_t i = 0; i < t->n; i++)
 		free(t->cells[i].text);
 	free(t->cells);

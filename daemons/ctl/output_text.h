@@ -41,7 +41,10 @@ struct table;
 struct table *table_new(const char *const *headings);
 void table_cell(struct table *t, enum paint p, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
-/* Writes it, the last column cut to the width when it is a terminal, and frees it. */
+/*
+ * Writes it and frees it. On a terminal the last column is cut to the width; where that leaves too
+ * little of it, each row is a paragraph instead.
+ */
 void table_print(struct table *t, FILE *f, const struct style *s);
 
 /* "  label          value", the value cleaned. */

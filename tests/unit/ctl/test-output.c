@@ -78,6 +78,46 @@ TEST(a_table_lines_up_by_columns_and_cleans_its_cells)
 	CHECK_STR(text, "NAME    STATE\nmüller  up[2J\n-       down\n");
 }
 
+static void table_at(FILE *f, unsigned int width)
+{
+	static const char *const headings[] = { "DAEMON", "STATE", "STATUS", NULL };
+	struct style s = { .width = width, .tty = true };
+	struct table *t = table_new(headings);
+
+	table_cell(t, PAINT_PLAIN, "pairingd");
+	table_cell(t, PAINT_PLAIN, "not running");
+	table_cell(t, PAINT_PLAIN, "starts when it is needed");
+	table_cell(t, PAINT_PLAIN, "pskd");
+	table_cell(t, PAINT_PLAIN, "running");
+	table_cell(t, PAINT_PLAIN, "%s", "");
+	table_print(t, f, &s);
+}
+
+static void table_at_30(FILE *f)
+{
+	table_at(f, 30);
+}
+
+static void table_at_40(FILE *f)
+{
+	table_at(f, 40);
+}
+
+TEST(a_table_too_wide_for_the_terminal_is_stacked)
+{
+	_cleanup_free_ char *narrow = written(table_at_30), *wide = written(table_at_40);
+
+	CHECK_STR(narrow, "pairingd\n"
+			  "  STATE: not running\n"
+			  "  STATUS: starts when it is\n"
+			  "    needed\n"
+			  "pskd\n"
+			  "  STATE: running\n");
+	CHECK_STR(wide, "DAEMON    STATE        STATUS\n"
+			"pairingd  not running  starts when it is\n"
+			"pskd      running      -\n");
+}
+
 static void painted(FILE *f)
 {
 	struct style s = { .width = 80, .color = true };
