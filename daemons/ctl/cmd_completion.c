@@ -510,6 +510,8 @@ int cmd_completion(struct ctl *c)
 	return ctl_result(c, json_pack("{s:s, s:s}", "shell", shell, "script", text), script_text);
 }
 
+#define WORD_CHARACTERS "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-"
+
 static void words_text(const struct ctl *c, const json_t *result)
 {
 	const json_t *word;
@@ -530,6 +532,12 @@ static void add_interfaces(json_t *words)
 	for (size_t i = 0; i < list.n; i++)
 		if (link_is_wired(&list.all[i]) && link_is_plain_name(list.all[i].name))
 			json_array_append_new(words, json_string(list.all[i].name));
+}
+
+/* Shells look at words once more (bash's compgen expands $ and `): only what no shell takes for its own. */
+static bool is_harmless(const char *word)
+{
+	return word && *word && *word != '-' && !word[strspn(word, WORD_CHARACTERS)];
 }
 
 /* Words for the scripts above: nothing, when the daemon cannot be asked. */
@@ -563,7 +571,7 @@ int cmd_complete(struct ctl *c)
 
 			for (size_t k = 0; k < json_array_size(words); k++)
 				twice = twice || json_equal(json_array_get(words, k), word);
-			if (json_is_string(word) && !twice)
+			if (is_harmless(json_string_value(word)) && !twice)
 				json_array_append(words, word);
 		}
 	}
