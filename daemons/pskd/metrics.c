@@ -109,7 +109,7 @@ static const struct told {
 	TOLD(METRIC_COUNTER, "handshakes_total", handshakes, "Handshakes completed."),
 	TOLD(METRIC_GAUGE, "last_received_seconds", silence_s,
 	     "Seconds since the last authenticated packet; absent before the first."),
-	TOLD(METRIC_GAUGE, "packets_left", packets_left, "Packets that the key file still allows to send; absent for pairings."),
+	TOLD(METRIC_GAUGE, "packets_left", packets_left, "Packets that can still be sent with the key file; absent for pairings."),
 	TOLD(METRIC_GAUGE, "fuel_percent", fuel_percent, "The same in percent of the file; absent for pairings."),
 	TOLD(METRIC_COUNTER, "ledger_writes_total", ledger_writes,
 	     "Records written to the tunnel's ledger, each with one fdatasync."),
