@@ -216,6 +216,17 @@ static void fail_errno(struct tunnel *t, const char *code, int r, const char *wh
 	tunnel_fail(t, &e);
 }
 
+/* The unit lets pskd see and write less than its user could. */
+static const char *unreadable_hint(const char *path, const char *detail)
+{
+	if (strstr(detail, strerror(EROFS)))
+		return "pskd may write there only when its unit says so: “sudo systemctl edit pskd”, [Service], "
+		       "ReadWritePaths= the folder of the key file, and restart pskd; see handfast-link(7).";
+	if (strstr(detail, strerror(ENOENT)) && (strncmp(path, "/tmp/", 5) == 0 || strncmp(path, "/var/tmp/", 9) == 0))
+		return "pskd has a /tmp and a /var/tmp of its own: put the key file elsewhere.";
+	return "pskd runs as handfast-psk, who must be able to read it (chown it), and sees no home folders.";
+}
+
 void tunnel_keys_error(struct tunnel_error *e, const struct tunnel *t, int r, const char *detail)
 {
 	static const struct {
@@ -228,8 +239,7 @@ void tunnel_keys_error(struct tunnel_error *e, const struct tunnel *t, int r, co
 		  "Put the right file back, or add the new one under another name." },
 		{ KEYS_E_IN_USE, E(KeyFileInUse), "the key file is in use already",
 		  "Each key file is good for one tunnel, and for one only." },
-		{ KEYS_E_UNREADABLE, E(KeyFileUnreadable), "the key file cannot be read",
-		  "pskd runs as handfast-psk, who must be able to read it (chown it), and sees no home folders." },
+		{ KEYS_E_UNREADABLE, E(KeyFileUnreadable), "the key file cannot be read", NULL },
 		{ KEYS_E_EXHAUSTED, E(Exhausted), "the key material is used up",
 		  "Make a new key file, carry it to both sides, and add it." },
 		{ KEYS_E_LEDGER, E(StorageFailed), "the ledger cannot be used", NULL },
@@ -242,8 +252,9 @@ void tunnel_keys_error(struct tunnel_error *e, const struct tunnel *t, int r, co
 
 	for (size_t i = 0; i < ARRAY_SIZE(known); i++)
 		if (known[i].r == r) {
-			tunnel_error_set(e, known[i].code, known[i].hint, "%s: %s%s%s", subject,
-					 known[i].text, detail[0] ? ": " : "", detail);
+			tunnel_error_set(e, known[i].code,
+					 r == KEYS_E_UNREADABLE ? unreadable_hint(subject, detail) : known[i].hint,
+					 "%s: %s%s%s", subject, known[i].text, detail[0] ? ": " : "", detail);
 			return;
 		}
 	tunnel_error_set(e, E(StorageFailed), NULL, "%s: %s%s%s", subject, detail[0] ? detail : "",
