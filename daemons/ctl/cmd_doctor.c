@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <jansson.h>
 #include <poll.h>
+#include <pwd.h>
 #include <signal.h>
 #include <spawn.h>
 #include <stdarg.h>
@@ -21,7 +22,7 @@
 
 #include "ctl/commands.h"
 
-enum { ANSWER_MS = 2000, TEXT_MAX = 1024, TEXTS = 4 };
+enum { ANSWER_MS = 2000, TEXT_MAX = 1024, TEXTS = 8 };
 
 /* In this order they are run and shown: what others rest on comes first. */
 const struct doctor_check doctor_checks[] = {
@@ -103,6 +104,45 @@ void doctor_config_file(const struct doctor *d, size_t which, char *out, size_t 
 		snprintf(out, cap, "%s", told);
 	else
 		snprintf(out, cap, "/etc/handfast/%s.yaml", awake_names[which]);
+}
+
+static uid_t uid_of_process(int64_t pid)
+{
+	char path[64], text[2048];
+	const char *line;
+	unsigned int uid;
+
+	snprintf(path, sizeof(path), "/proc/%lld/status", (long long)pid);
+	if (pid <= 0 || !doctor_read(path, text, sizeof(text)))
+		return DOCTOR_NOBODY;
+	line = strstr(text, "\nUid:");
+	/* Real, effective, …: what it makes files as is the second. */
+	return line && sscanf(line, "\nUid: %*u %u", &uid) == 1 ? uid : DOCTOR_NOBODY;
+}
+
+uid_t doctor_uid(const struct doctor *d, size_t which)
+{
+	static const char *const accounts[AWAKE_MAX] = {
+		[AWAKE_RELAYD] = "handfast-relay",
+		[AWAKE_PAIRINGD] = "handfast-pairing",
+		[AWAKE_PSKD] = "handfast-psk",
+		[AWAKE_AUTHD] = "handfast-auth",
+	};
+	const struct passwd *p = d->own ? getpwnam(accounts[which]) : NULL;
+	uid_t uid = uid_of_process(d->awake.service[which].main_pid);
+
+	if (uid != DOCTOR_NOBODY)
+		return uid;
+	if (d->own)
+		return p ? p->pw_uid : DOCTOR_NOBODY;
+	return uid_of_process(json_get_int(d->status[which], "pid", 0));
+}
+
+const char *doctor_user(uid_t uid)
+{
+	const struct passwd *p = getpwuid(uid);
+
+	return p ? doctor_text("%s", p->pw_name) : doctor_text("uid %u", (unsigned int)uid);
 }
 
 /* Until the end of what it prints, or of the time. */

@@ -66,21 +66,47 @@ void doctor_disk(struct doctor *d)
 
 /* ---- owners and modes ---- */
 
-/* What others may not do to it: mode bits that must be clear. */
-static bool tell_mode(struct doctor *d, const char *path, mode_t forbidden, const char *why)
-{
-	struct stat st;
+/*
+ * What others may not do to it (mode bits that must be clear), and whose it may be: owner, or also root.
+ * DOCTOR_NOBODY for an owner that is not known: then anybody's is fine.
+ */
+struct rule {
+	mode_t forbidden;
+	const char *why;
+	uid_t owner;
+	bool or_root;
+};
 
-	if (stat(path, &st) < 0 || !(st.st_mode & forbidden))
+static bool tell_owner(struct doctor *d, const char *path, const struct stat *st, const struct rule *rule)
+{
+	if (rule->owner == DOCTOR_NOBODY || st->st_uid == rule->owner || (rule->or_root && st->st_uid == 0))
 		return true;
 	doctor_tell(d, DOCTOR_FAILURE, path,
-		    doctor_text("“sudo chmod %04o %s”.", (unsigned int)(st.st_mode & 07777 & ~forbidden), path),
-		    "has mode %04o: %s", (unsigned int)(st.st_mode & 07777), why);
+		    doctor_text("“sudo chown %s%s %s”.", S_ISDIR(st->st_mode) ? "-R " : "",
+				doctor_user(rule->or_root ? 0 : rule->owner), path),
+		    "belongs to %s instead of %s: %s", doctor_user(st->st_uid),
+		    doctor_user(rule->or_root ? 0 : rule->owner), rule->why);
+	return false;
+}
+
+static bool tell_mode(struct doctor *d, const char *path, const struct rule *rule)
+{
+	struct stat st;
+	bool fine;
+
+	if (stat(path, &st) < 0)
+		return true;
+	fine = tell_owner(d, path, &st, rule);
+	if (!(st.st_mode & rule->forbidden))
+		return fine;
+	doctor_tell(d, DOCTOR_FAILURE, path,
+		    doctor_text("“sudo chmod %04o %s”.", (unsigned int)(st.st_mode & 07777 & ~rule->forbidden), path),
+		    "has mode %04o: %s", (unsigned int)(st.st_mode & 07777), rule->why);
 	return false;
 }
 
 /* Every file of dir that matches. Returns how many are as they should be, -1 when dir cannot be read. */
-static int tell_modes(struct doctor *d, const char *dir, const char *pattern, mode_t forbidden, const char *why)
+static int tell_modes(struct doctor *d, const char *dir, const char *pattern, const struct rule *rule)
 {
 	DIR *list = opendir(dir);
 	const struct dirent *e;
@@ -92,7 +118,7 @@ static int tell_modes(struct doctor *d, const char *dir, const char *pattern, mo
 	while ((e = readdir(list)))
 		if (fnmatch(pattern, e->d_name, FNM_PERIOD) == 0 &&
 		    (size_t)snprintf(path, sizeof(path), "%s/%s", dir, e->d_name) < sizeof(path))
-			fine += tell_mode(d, path, forbidden, why);
+			fine += tell_mode(d, path, rule);
 	closedir(list);
 	return fine;
 }
@@ -100,11 +126,12 @@ static int tell_modes(struct doctor *d, const char *dir, const char *pattern, mo
 /* A group of its own may read the relay's TLS key; others may not. */
 static void tell_tls_key(struct doctor *d)
 {
+	const struct rule rule = { 007, "others can read the relay's private key", doctor_uid(d, AWAKE_RELAYD), true };
 	char config[4096], key[4096];
 
 	doctor_config_file(d, AWAKE_RELAYD, config, sizeof(config));
 	if (config_find(config, "key", key, sizeof(key)) && *key == '/' &&
-	    tell_mode(d, key, 007, "others can read the relay's private key") && access(key, F_OK) == 0)
+	    tell_mode(d, key, &rule) && access(key, F_OK) == 0)
 		doctor_tell(d, DOCTOR_OK, key, NULL, "nobody else can read the relay's private key");
 }
 
@@ -119,46 +146,65 @@ static void folder_of(char *path)
 
 static void tell_state_files(struct doctor *d, size_t which)
 {
-	static const char secret[] = "others can read secrets";
+	const struct rule folder = { 077, "others may enter; the daemon refuses to start", doctor_uid(d, which), false };
+	struct rule file = folder;
+	unsigned int before = d->n[DOCTOR_FAILURE];
 	char dir[4000], sub[4096];
 	int n;
 
+	file.why = "others can read secrets";
 	doctor_state_dir(d, which, dir, sizeof(dir));
 	if (access(dir, F_OK) < 0 && errno == ENOENT)
 		return;
-	if (!tell_mode(d, dir, 077, "others may enter; the daemon refuses to start"))
+	if (!tell_mode(d, dir, &folder))
 		return;
-	n = tell_modes(d, dir, "*", 077, secret);
+	n = tell_modes(d, dir, "*", &file);
 	if (which == AWAKE_PSKD) {
 		snprintf(sub, sizeof(sub), "%s/ledgers", dir);
-		n += tell_modes(d, sub, "*", 077, secret);
+		tell_modes(d, sub, "*", &file);
 		snprintf(sub, sizeof(sub), "%s/tunnels", dir);
-		n += tell_modes(d, sub, "*", 077, secret);
+		tell_modes(d, sub, "*", &file);
 	}
-	if (n >= 0)
-		doctor_tell(d, DOCTOR_OK, dir, NULL, "nobody else can read what is in it");
-	else
-		doctor_tell(d, DOCTOR_OK, dir, NULL, "nobody else may enter it");
+	if (d->n[DOCTOR_FAILURE] == before)
+		doctor_tell(d, DOCTOR_OK, dir, NULL, n >= 0 ? "nobody else can read what is in it" : "nobody else may enter it");
 }
 
-void doctor_files(struct doctor *d)
+/* Configuration belongs to root, or to the daemon that reads it. */
+static void tell_config_files(struct doctor *d)
 {
-	static const char writable[] = "others can change what the daemons do";
-	static const char readable[] = "others can read it; NetworkManager ignores such a file";
-	char dir[4096], sub[4200];
+	static const char why[] = "others can change what the daemons do";
+	const struct rule rule = { 022, why, doctor_uid(d, AWAKE_PSKD), true };
+	unsigned int before = d->n[DOCTOR_FAILURE];
+	char file[4096], dir[4096], sub[4200];
+	bool seen;
 
 	doctor_config_file(d, AWAKE_PSKD, dir, sizeof(dir));
 	folder_of(dir);
 	snprintf(sub, sizeof(sub), "%s/tunnels", dir);
-	tell_mode(d, dir, 022, writable);
-	if (tell_modes(d, dir, "*.yaml", 022, writable) >= 0 || d->root)
-		doctor_tell(d, DOCTOR_OK, dir, NULL, "was looked through");
-	tell_modes(d, sub, "*.yaml", 022, writable);
+	tell_mode(d, dir, &rule);
+	seen = access(dir, R_OK) == 0;
+	for (size_t i = 0; i < AWAKE_MAX; i++) {
+		const struct rule own = { 022, why, doctor_uid(d, i), true };
+
+		doctor_config_file(d, i, file, sizeof(file));
+		tell_mode(d, file, &own);
+	}
+	tell_mode(d, sub, &rule);
+	tell_modes(d, sub, "*.yaml", &rule);
+	if ((seen || d->root) && d->n[DOCTOR_FAILURE] == before)
+		doctor_tell(d, DOCTOR_OK, dir, NULL, "nobody else can change what is in it");
+}
+
+void doctor_files(struct doctor *d)
+{
+	/* Cables that “handfast link” set up. */
+	static const struct rule cables = { 077, "others can read it; NetworkManager ignores such a file", 0, true };
+
+	tell_config_files(d);
 	for (size_t i = 0; i < AWAKE_MAX; i++)
 		tell_state_files(d, i);
 	tell_tls_key(d);
-	/* Cables that “handfast link” set up. */
-	tell_modes(d, "/etc/NetworkManager/system-connections", "handfast-*", 077, readable);
+	tell_modes(d, "/etc/NetworkManager/system-connections", "handfast-*", &cables);
 }
 
 /* ---- key files ---- */
@@ -299,6 +345,7 @@ static void tell_stores(struct doctor *d)
 	static const char *const sealed[] = { "/etc/credstore.encrypted", "/run/credstore.encrypted",
 					      "/usr/lib/credstore.encrypted" };
 	static const char *const plain[] = { "/etc/credstore", "/run/credstore", "/usr/lib/credstore" };
+	static const struct rule rule = { 077, "others can read the key of all secrets", 0, true };
 	char path[128];
 
 	for (size_t i = 0; i < ARRAY_SIZE(plain); i++) {
@@ -306,7 +353,7 @@ static void tell_stores(struct doctor *d)
 		if (access(path, F_OK) == 0)
 			doctor_tell(d, DOCTOR_OK, path, NULL, "the key itself is sealed by this machine");
 		snprintf(path, sizeof(path), "%s/%s", plain[i], STATE_KEY);
-		if (access(path, F_OK) < 0 || !tell_mode(d, path, 077, "others can read the key of all secrets"))
+		if (access(path, F_OK) < 0 || !tell_mode(d, path, &rule))
 			continue;
 		doctor_tell(d, DOCTOR_NOTE, path, "“systemd-creds encrypt” can seal it under this machine's TPM or host key: handfast-security(7).",
 			    "the key itself lies there in the clear: who has this disk has it");

@@ -329,7 +329,7 @@ static void tell_way(struct doctor *d, const struct way *w, const char *endpoint
 	while (best < w->n && !w->answered[best])
 		best++;
 	if (best == w->n)
-		doctor_tell(d, DOCTOR_NOTE, w->tunnel, "“ping” answers are not needed for the tunnel; a firewall on the other side may keep them back.",
+		doctor_tell(d, DOCTOR_NOTE, w->tunnel, "“ping” answers are not needed for the tunnel; a firewall on the other side may keep them back: “sudo handfast doctor --only firewall” there.",
 			    "the peer's address inside does not answer to pings");
 	else if (w->refused[0])
 		doctor_tell(d, DOCTOR_WARNING, w->tunnel, doctor_text("“sudo ip link set dev %s mtu %u”.", w->device, w->mtu),

@@ -44,22 +44,25 @@ static const struct wish {
 
 static void tell_failed(struct doctor *d, const struct unit *u)
 {
+	const char *how = unit_is_looping(u) ? "does not stay up" : "has failed";
 	char words[400];
 
 	if (journal_last_message(u->name, words, sizeof(words)))
 		doctor_tell(d, DOCTOR_FAILURE, u->name,
 			    doctor_text("Mend what it says, then “sudo systemctl restart %s”; all of its log: “journalctl -e -u %s”.",
 					u->name, u->name),
-			    "has failed (%s); its last words: %s", u->result, words);
+			    "%s (%s); its last words: %s", how, u->result, words);
 	else
 		doctor_tell(d, DOCTOR_FAILURE, u->name,
-			    doctor_text("Its log says why: “sudo journalctl -e -u %s”.", u->name), "has failed (%s)",
+			    doctor_text("Its log says why: “sudo journalctl -e -u %s”.", u->name), "%s (%s)", how,
 			    u->result);
 }
 
 /* Things of a unit that runs, or may. Returns whether anything was told. */
 static bool tell_oddities(struct doctor *d, const struct unit *u)
 {
+	enum { CALM_MS = 10 * 60 * 1000 };
+	char since[32];
 	bool told = false;
 
 	if (u->need_reload) {
@@ -69,9 +72,14 @@ static bool tell_oddities(struct doctor *d, const struct unit *u)
 		told = true;
 	}
 	if (u->restarts) {
-		doctor_tell(d, DOCTOR_WARNING, u->name,
+		/* systemd counts on until it is started by hand: what was long ago is no trouble of today. */
+		bool calm = u->active_ms >= CALM_MS;
+
+		text_format_duration(since, sizeof(since), u->active_ms);
+		doctor_tell(d, calm ? DOCTOR_NOTE : DOCTOR_WARNING, u->name,
 			    doctor_text("See why: “journalctl -u %s”.", u->name),
-			    "systemd had to restart it %u times", u->restarts);
+			    "systemd had to restart it %u %s; it has run for %s since", u->restarts,
+			    u->restarts == 1 ? "time" : "times", since);
 		told = true;
 	}
 	return told;
@@ -101,7 +109,7 @@ static void tell_unit(struct doctor *d, const struct unit *u, enum wanted wanted
 			    "systemd cannot use its file (%s)", u->load);
 		return;
 	}
-	if (strcmp(u->active, "failed") == 0) {
+	if (strcmp(u->active, "failed") == 0 || unit_is_looping(u)) {
 		tell_failed(d, u);
 		return;
 	}
@@ -180,6 +188,10 @@ void doctor_daemons(struct doctor *d)
 				doctor_tell(d, DOCTOR_NOTE, name, NULL, "does not run");
 		} else if (f->exit == EXIT_PERMISSION) {
 			doctor_tell(d, DOCTOR_WARNING, name, *f->hint ? f->hint : NULL, "%s", f->message);
+		} else if (unit_is_looping(&d->awake.service[i])) {
+			doctor_tell(d, DOCTOR_FAILURE, name,
+				    doctor_text("Its log says why: “journalctl -e -u %s”.", name),
+				    "does not stay up: systemd starts it again and again");
 		} else {
 			doctor_tell(d, DOCTOR_FAILURE, name,
 				    doctor_text("Its log says why: “journalctl -e -u %s”; “sudo systemctl restart %s” helps for now.",
@@ -225,19 +237,10 @@ static int knock(const char *path, int type)
 	return r;
 }
 
-/* systemd makes them as root, a daemon as its own user. */
-static bool may_own(uid_t uid)
+/* systemd makes them as root, a daemon those of its own as the user it runs as: no other daemon may. */
+static bool may_own(const struct doctor *d, const struct endpoint *e, uid_t uid)
 {
-	const struct passwd *p = uid ? getpwuid(uid) : NULL;
-
-	return uid == 0 || (p && strncmp(p->pw_name, "handfast-", strlen("handfast-")) == 0);
-}
-
-static const char *owner_name(uid_t uid)
-{
-	const struct passwd *p = getpwuid(uid);
-
-	return p ? p->pw_name : doctor_text("uid %u", (unsigned int)uid);
+	return uid == 0 || (e->daemon >= 0 && uid == doctor_uid(d, (size_t)e->daemon));
 }
 
 static void tell_socket(struct doctor *d, const struct endpoint *e)
@@ -269,9 +272,10 @@ static void tell_socket(struct doctor *d, const struct endpoint *e)
 			    "has mode %04o instead of %04o", (unsigned int)(st.st_mode & 0777), (unsigned int)e->mode);
 		return;
 	}
-	if (d->own && !may_own(st.st_uid)) {
+	if (d->own && !may_own(d, e, st.st_uid)) {
 		doctor_tell(d, DOCTOR_FAILURE, path, doctor_text("Find out who made it; then “sudo systemctl restart %s”.", daemon),
-			    "belongs to %s: what answers there is no daemon of handfast", owner_name(st.st_uid));
+			    "belongs to %s: what answers there is not %s", doctor_user(st.st_uid),
+			    e->daemon < 0 ? "tund" : daemon);
 		return;
 	}
 	/* Knocking at systemd's would start who sleeps. */
@@ -289,7 +293,7 @@ static void tell_socket(struct doctor *d, const struct endpoint *e)
 	else if (r)
 		doctor_tell(d, DOCTOR_FAILURE, path, NULL, "cannot be reached: %s", strerror(-r));
 	else
-		doctor_tell(d, DOCTOR_OK, path, NULL, "owner %s, and somebody listens", owner_name(st.st_uid));
+		doctor_tell(d, DOCTOR_OK, path, NULL, "owner %s, and somebody listens", doctor_user(st.st_uid));
 }
 
 void doctor_sockets(struct doctor *d)
@@ -507,7 +511,8 @@ void doctor_configuration(struct doctor *d)
 			doctor_tell(d, DOCTOR_NOTE, file, "Check it as root.", "%.*s", (int)strcspn(said, "\n"), said);
 		else if (r)
 			doctor_tell(d, DOCTOR_FAILURE, file,
-				    doctor_text("Mend it, then “sudo systemctl reload %s”; until then the old one stays in force, but a restart fails.",
+				    doctor_text(d->status[i] ? "Mend it, then “sudo systemctl reload %s”; until then the old one stays in force, but a restart fails." :
+							       "Mend it, then “sudo systemctl restart %s”.",
 						awake_names[i]),
 				    "would be refused: %.*s", (int)strcspn(said, "\n"), said);
 		else

@@ -22,12 +22,10 @@ enum { ANSWER_MS = 3000 };
 /* ---- collecting ---- */
 
 /* What systemd knows of a daemon that does not answer. */
-static void add_unit(json_t *state, const struct awake *a, size_t i)
+static void add_unit(json_t *state, const struct unit *u, bool asleep)
 {
-	const struct unit *u = &a->service[i];
-
-	json_object_set_new(state, "asleep", json_boolean(a->asleep[i]));
-	if (a->units && strcmp(u->load, "loaded") == 0)
+	json_object_set_new(state, "asleep", json_boolean(asleep));
+	if (strcmp(u->load, "loaded") == 0)
 		json_object_set_new(state, "unit", json_pack("{s:s, s:s, s:s, s:s}", "active", u->active, "sub", u->sub,
 							     "enabled", u->file, "result", u->result));
 }
@@ -44,24 +42,33 @@ static json_t *daemon_state(const struct ctl *c, const struct awake *a, size_t i
 		json_object_set_new(reply, "running", json_true());
 		return reply;
 	}
-	state = json_pack("{s:s, s:b, s:{s:s, s:s, s:s}}", "name", name, "running", f->exit != EXIT_NOT_RUNNING,
+	state = json_pack("{s:s, s:b, s:{s:s, s:s, s:s}}", "name", name, "running",
+			  f->exit != EXIT_NOT_RUNNING && !unit_is_looping(&a->service[i]),
 			  "error", "code", f->code, "message", f->message, "hint", f->hint);
 	if (state)
-		add_unit(state, a, i);
+		add_unit(state, &a->service[i], a->asleep[i]);
 	return state;
 }
 
-/* tund has no control socket: systemd starts it when pskd knocks. */
-static json_t *helper_state(const struct ctl *c)
+/*
+ * tund has no control socket. Where systemd listens for it, it runs only while pskd needs it; without
+ * systemd the socket is its own.
+ */
+static json_t *helper_state(const struct ctl *c, const struct awake *a)
 {
+	json_t *state;
 	char path[4096];
 	struct stat st;
-	bool there;
+	bool there, runs;
 
 	runtime_path(c, path, sizeof(path), "tund.sock");
 	there = stat(path, &st) == 0 && S_ISSOCK(st.st_mode);
-	return json_pack("{s:s, s:b, s:s}", "name", "tund", "running", there, "status",
-			 there ? "its socket is ready" : "no socket");
+	runs = a->units ? strcmp(a->tund_service.active, "active") == 0 : there;
+	state = json_pack("{s:s, s:b, s:s}", "name", "tund", "running", runs, "status",
+			  there ? "its socket is ready" : "no socket");
+	if (state && a->units && !runs)
+		add_unit(state, &a->tund_service, strcmp(a->tund_socket.active, "active") == 0);
+	return state;
 }
 
 /* One list of another daemon, or NULL where it cannot be had. */
@@ -97,6 +104,8 @@ static struct state_text state_of(const json_t *d)
 	s = (struct state_text){ "not running", PAINT_DIM, "" };
 	if (active && strcmp(active, "failed") == 0)
 		s = (struct state_text){ "failed", PAINT_RED, "“handfast doctor” says why" };
+	else if (active && strcmp(active, "activating") == 0 && error)
+		s = (struct state_text){ "does not stay up", PAINT_RED, "“handfast doctor” says why" };
 	else if (json_is_true(json_object_get(d, "asleep")))
 		s.why = "starts when it is needed";
 	return s;
@@ -221,7 +230,7 @@ int cmd_status(struct ctl *c)
 		if (i == 0)
 			first = f;
 	}
-	json_array_append_new(daemons, helper_state(c));
+	json_array_append_new(daemons, helper_state(c, &awake));
 	json_object_set_new(result, "daemons", daemons);
 	list = any ? list_of(c, &awake, AWAKE_PAIRINGD, "Pairing.Peers", "peers") : NULL;
 	if (list)

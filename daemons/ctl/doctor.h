@@ -44,7 +44,7 @@ struct doctor {
 void doctor_tell(struct doctor *d, enum verdict v, const char *about, const char *todo, const char *what, ...)
 	__attribute__((format(printf, 5, 6)));
 
-/* A sentence for todo, valid until the next four calls. */
+/* A sentence for todo, valid until the next eight calls. */
 const char *doctor_text(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 
 /* A member of Status' details as text, "" without. */
@@ -52,6 +52,15 @@ const char *doctor_detail(const struct doctor *d, size_t which, const char *key)
 /* A daemon's state folder and configuration file, as it says, or else where they are by default. */
 void doctor_state_dir(const struct doctor *d, size_t which, char *out, size_t cap);
 void doctor_config_file(const struct doctor *d, size_t which, char *out, size_t cap);
+
+/*
+ * The uid that a daemon runs as: of its unit's process, else of its account (where systemd or the
+ * package keeps it), else of who answers in a runtime folder of its own. DOCTOR_NOBODY: not known.
+ */
+#define DOCTOR_NOBODY ((uid_t)-1)
+uid_t doctor_uid(const struct doctor *d, size_t which);
+/* "handfast-psk", or "uid 4711" without a name; valid as long as doctor_text()'s. */
+const char *doctor_user(uid_t uid);
 
 /*
  * Run a program and take what it prints, at most cap bytes, always ended by NUL. Its exit status, or a

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <jansson.h>
@@ -118,11 +119,22 @@ static void file_state(sd_bus *bus, struct unit *u)
 	sd_bus_message_unref(answer);
 }
 
+/* systemd's clock, which does not count while the machine is suspended. */
+static uint64_t monotonic_ms(void)
+{
+	struct timespec ts = { 0 };
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
+}
+
 static void properties(sd_bus *bus, struct unit *u)
 {
 	static const char unit_iface[] = "org.freedesktop.systemd1.Unit";
 	static const char service_iface[] = "org.freedesktop.systemd1.Service";
 	static const char systemd[] = "org.freedesktop.systemd1";
+	const char *own_iface = strstr(u->name, ".socket") ? "org.freedesktop.systemd1.Socket" : service_iface;
+	uint64_t since_us = 0, now_ms = monotonic_ms();
 	char *path = NULL, *text = NULL;
 	uint32_t number = 0;
 	int flag = 0;
@@ -131,9 +143,16 @@ static void properties(sd_bus *bus, struct unit *u)
 		return;
 	if (sd_bus_get_property_trivial(bus, systemd, path, unit_iface, "NeedDaemonReload", NULL, 'b', &flag) >= 0)
 		u->need_reload = flag;
+	if (strcmp(u->active, "active") == 0 &&
+	    sd_bus_get_property_trivial(bus, systemd, path, unit_iface, "ActiveEnterTimestampMonotonic", NULL, 't',
+					&since_us) >= 0 &&
+	    now_ms > since_us / 1000)
+		u->active_ms = now_ms - since_us / 1000;
+	/* A target has no result. */
+	if (!strstr(u->name, ".target") &&
+	    sd_bus_get_property_string(bus, systemd, path, own_iface, "Result", NULL, &text) >= 0)
+		COPY(u->result, text);
 	if (strstr(u->name, ".service")) {
-		if (sd_bus_get_property_string(bus, systemd, path, service_iface, "Result", NULL, &text) >= 0)
-			COPY(u->result, text);
 		if (sd_bus_get_property_trivial(bus, systemd, path, service_iface, "MainPID", NULL, 'u',
 						&number) >= 0)
 			u->main_pid = number;
@@ -162,6 +181,12 @@ int systemd_units(struct unit *units, size_t n)
 	return r < 0 ? r : 0;
 }
 
+bool unit_is_looping(const struct unit *u)
+{
+	/* While it waits for its next start, or in one that comes after others. */
+	return strcmp(u->active, "activating") == 0 && (strncmp(u->sub, "auto-restart", 12) == 0 || u->restarts > 0);
+}
+
 /* ---- who is awake ---- */
 
 /* Where there is no bus: a service that runs has a control group. */
@@ -186,7 +211,7 @@ static bool would_wake(const struct awake *a, size_t i)
 
 void awake_look(struct awake *a, const struct ctl *c)
 {
-	struct unit all[2 * AWAKE_MAX] = { 0 };
+	struct unit all[2 * AWAKE_MAX + 2] = { 0 };
 
 	*a = (struct awake){ 0 };
 	if (strcmp(c->runtime_dir, "/run/handfast") != 0 || !systemd_is_here())
@@ -195,9 +220,13 @@ void awake_look(struct awake *a, const struct ctl *c)
 		snprintf(all[i].name, sizeof(all[i].name), "%s.service", awake_names[i]);
 		snprintf(all[AWAKE_MAX + i].name, sizeof(all[i].name), "%s.socket", awake_names[i]);
 	}
+	snprintf(all[2 * AWAKE_MAX].name, sizeof(all[0].name), "tund.service");
+	snprintf(all[2 * AWAKE_MAX + 1].name, sizeof(all[0].name), "tund.socket");
 	a->units = systemd_units(all, ARRAY_SIZE(all)) == 0;
 	memcpy(a->service, all, sizeof(a->service));
 	memcpy(a->socket, all + AWAKE_MAX, sizeof(a->socket));
+	a->tund_service = all[2 * AWAKE_MAX];
+	a->tund_socket = all[2 * AWAKE_MAX + 1];
 	for (size_t i = 0; i < AWAKE_MAX; i++)
 		a->asleep[i] = would_wake(a, i);
 }
