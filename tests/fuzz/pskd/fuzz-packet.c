@@ -50,7 +50,7 @@ static void on_own_packet(const struct sockaddr_in6 *from, void *arg)
 	(void)arg;
 }
 
-static const struct path_events events = { on_handshake, nothing, nothing, nothing, on_own_packet };
+static const struct path_events events = { on_handshake, nothing, nothing, nothing, on_own_packet, nothing };
 
 static char dir[] = "/tmp/handfast-fuzz-XXXXXX";
 
