@@ -5,6 +5,7 @@
 #include "base/text.h"
 
 #include <errno.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -256,4 +257,16 @@ void text_format_duration(char *out, size_t cap, uint64_t ms)
 		snprintf(out, cap, "%u s", (unsigned int)s);
 	else
 		snprintf(out, cap, "%u ms", (unsigned int)ms);
+}
+
+int text_explain(char *out, size_t cap, int r, const char *fmt, ...)
+{
+	va_list ap;
+
+	if (cap > 0) {
+		va_start(ap, fmt);
+		vsnprintf(out, cap, fmt, ap);
+		va_end(ap);
+	}
+	return r;
 }

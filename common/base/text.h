@@ -34,3 +34,5 @@ int text_parse_duration_ms(uint64_t *out, const char *s);
 void text_format_size(char *out, size_t cap, uint64_t bytes);
 /* "3 d 4 h", "12 min", "5 s". */
 void text_format_duration(char *out, size_t cap, uint64_t ms);
+/* Say in out (cap bytes, cut where it does not fit; with cap 0 nothing) what went wrong. Returns r, to fail with. */
+int text_explain(char *out, size_t cap, int r, const char *fmt, ...) __attribute__((format(printf, 4, 5)));

@@ -12,7 +12,6 @@
 #include <fcntl.h>
 #include <libgen.h>
 #include <limits.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -24,6 +23,7 @@
 #include "base/cleanup.h"
 #include "base/draft.h"
 #include "base/file.h"
+#include "base/text.h"
 #include "crypto/secret.h"
 
 enum {
@@ -40,21 +40,6 @@ enum {
 };
 
 static const char sidecar_suffix[] = ".sha256";
-
-static int explain(char *detail, size_t cap, int r, const char *fmt, ...)
-	__attribute__((format(printf, 4, 5)));
-
-static int explain(char *detail, size_t cap, int r, const char *fmt, ...)
-{
-	va_list ap;
-
-	if (cap > 0) {
-		va_start(ap, fmt);
-		vsnprintf(detail, cap, fmt, ap);
-		va_end(ap);
-	}
-	return r;
-}
 
 void keyfile_capacity(struct keyfile_capacity *out, uint64_t bytes)
 {
@@ -153,14 +138,14 @@ static int explain_make(char *detail, size_t cap, int r, const char *path, uint6
 	case KEYFILE_E_NO_SPACE:
 	case -ENOSPC:
 	case -EDQUOT:
-		return explain(detail, cap, KEYFILE_E_NO_SPACE,
-			       "the disk has no room for %llu bytes at %s",
-			       (unsigned long long)size, path);
+		return text_explain(detail, cap, KEYFILE_E_NO_SPACE,
+				    "the disk has no room for %llu bytes at %s",
+				    (unsigned long long)size, path);
 	case KEYFILE_E_STOPPED:
-		return explain(detail, cap, r, "stopped; %s was not made", path);
+		return text_explain(detail, cap, r, "stopped; %s was not made", path);
 	default:
-		return explain(detail, cap, r, "cannot make %s: %s", path,
-			       r < 0 ? strerror(-r) : "failed");
+		return text_explain(detail, cap, r, "cannot make %s: %s", path,
+				    r < 0 ? strerror(-r) : "failed");
 	}
 }
 
@@ -172,20 +157,20 @@ static int publish_both(struct draft *file, const char *path, struct draft *side
 
 	r = draft_publish(file, path);
 	if (r == -EEXIST)
-		return explain(detail, cap, KEYFILE_E_EXISTS, "%s exists already", path);
+		return text_explain(detail, cap, KEYFILE_E_EXISTS, "%s exists already", path);
 	if (r)
-		return explain(detail, cap, r, "cannot name %s: %s", path, strerror(-r));
+		return text_explain(detail, cap, r, "cannot name %s: %s", path, strerror(-r));
 
 	r = draft_publish(side, side_path);
 	if (r) {
 		unlink(path);
 		if (r == -EEXIST)
-			return explain(detail, cap, KEYFILE_E_EXISTS, "%s exists already", side_path);
-		return explain(detail, cap, r, "cannot name %s: %s", side_path, strerror(-r));
+			return text_explain(detail, cap, KEYFILE_E_EXISTS, "%s exists already", side_path);
+		return text_explain(detail, cap, r, "cannot name %s: %s", side_path, strerror(-r));
 	}
 	r = file_sync_parent(path);
 	if (r)
-		return explain(detail, cap, r, "cannot make %s durable: %s", path, strerror(-r));
+		return text_explain(detail, cap, r, "cannot make %s durable: %s", path, strerror(-r));
 	return 0;
 }
 
@@ -201,16 +186,16 @@ int keyfile_make(const char *path, uint64_t size, keyfile_progress_fn progress, 
 
 	size -= size % KEYFILE_SLOT_LEN;
 	if (size == 0 || size > KEYFILE_SIZE_MAX)
-		return explain(detail, detail_cap, KEYFILE_E_SIZE,
-			       size ? "a key file has at most 1 TiB" :
-				      "a key file has at least one slot of 120 bytes");
+		return text_explain(detail, detail_cap, KEYFILE_E_SIZE,
+				    size ? "a key file has at most 1 TiB" :
+					   "a key file has at least one slot of 120 bytes");
 	if (snprintf(side_path, sizeof(side_path), "%s%s", path, sidecar_suffix) >=
 	    (int)sizeof(side_path))
-		return explain(detail, detail_cap, -ENAMETOOLONG, "%.200s…: the name is too long", path);
+		return text_explain(detail, detail_cap, -ENAMETOOLONG, "%.200s…: the name is too long", path);
 	if (is_there(path))
-		return explain(detail, detail_cap, KEYFILE_E_EXISTS, "%s exists already", path);
+		return text_explain(detail, detail_cap, KEYFILE_E_EXISTS, "%s exists already", path);
 	if (is_there(side_path))
-		return explain(detail, detail_cap, KEYFILE_E_EXISTS, "%s exists already", side_path);
+		return text_explain(detail, detail_cap, KEYFILE_E_EXISTS, "%s exists already", side_path);
 
 	r = draft_open(&file, path, 0600);
 	if (!r)
@@ -245,23 +230,23 @@ int keyfile_open(const char *path, bool writable, uint64_t *size, int *outcome, 
 	/* O_NONBLOCK: a FIFO in the file's place must not stop us; for a file it means nothing. */
 	fd = open(path, (writable ? O_RDWR : O_RDONLY) | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
 	if (fd < 0 || fstat(fd, &st) < 0) {
-		*outcome = explain(detail, detail_cap, -errno, "cannot open %s%s: %s", path,
-				   writable ? " for writing" : "", strerror(errno));
+		*outcome = text_explain(detail, detail_cap, -errno, "cannot open %s%s: %s", path,
+					writable ? " for writing" : "", strerror(errno));
 		return -1;
 	}
 	*outcome = KEYFILE_E_BAD_FILE;
 	if (!S_ISREG(st.st_mode)) {
-		explain(detail, detail_cap, 0, "%s is no regular file", path);
+		text_explain(detail, detail_cap, 0, "%s is no regular file", path);
 		return -1;
 	}
 	if (st.st_size == 0 || st.st_size % KEYFILE_SLOT_LEN != 0 ||
 	    (uint64_t)st.st_size > KEYFILE_SIZE_MAX) {
-		explain(detail, detail_cap, 0,
-			st.st_size == 0 ?
-				"%s is empty" :
-				"%s has %lld bytes, which is no whole number of 120-byte slots: "
-				"is it cut short, or no key file?",
-			path, (long long)st.st_size);
+		text_explain(detail, detail_cap, 0,
+			     st.st_size == 0 ?
+				     "%s is empty" :
+				     "%s has %lld bytes, which is no whole number of 120-byte slots: "
+				     "is it cut short, or no key file?",
+			     path, (long long)st.st_size);
 		return -1;
 	}
 	*size = (uint64_t)st.st_size;
@@ -407,15 +392,15 @@ static int load_sidecar(const char *path, uint8_t hash[static KEYFILE_HASH_LEN],
 
 	if (snprintf(side_path, sizeof(side_path), "%s%s", path, sidecar_suffix) >=
 	    (int)sizeof(side_path))
-		return explain(detail, cap, -ENAMETOOLONG, "%.200s…: the name is too long", path);
+		return text_explain(detail, cap, -ENAMETOOLONG, "%.200s…: the name is too long", path);
 	r = file_read(&text, &len, side_path, SIDECAR_MAX + PATH_MAX);
 	if (r == -ENOENT)
-		return explain(detail, cap, KEYFILE_E_NO_SIDECAR, "there is no %s", side_path);
+		return text_explain(detail, cap, KEYFILE_E_NO_SIDECAR, "there is no %s", side_path);
 	if (r && r != -EFBIG)
-		return explain(detail, cap, r, "cannot read %s: %s", side_path, strerror(-r));
+		return text_explain(detail, cap, r, "cannot read %s: %s", side_path, strerror(-r));
 	if (r || keyfile_sidecar_parse(text, len, hash, &name, &name_len))
-		return explain(detail, cap, KEYFILE_E_BAD_SIDECAR,
-			       "%s is not one line as sha256sum writes it", side_path);
+		return text_explain(detail, cap, KEYFILE_E_BAD_SIDECAR,
+				    "%s is not one line as sha256sum writes it", side_path);
 
 	/* sha256sum was perhaps given a path: the last part of it counts. */
 	slash = memrchr(name, '/', name_len);
@@ -426,8 +411,8 @@ static int load_sidecar(const char *path, uint8_t hash[static KEYFILE_HASH_LEN],
 	snprintf(copy, sizeof(copy), "%s", path);
 	own = basename(copy);
 	if (strlen(own) != name_len || memcmp(own, name, name_len) != 0)
-		return explain(detail, cap, KEYFILE_E_BAD_SIDECAR, "%s was made for another file name",
-			       side_path);
+		return text_explain(detail, cap, KEYFILE_E_BAD_SIDECAR, "%s was made for another file name",
+				    side_path);
 	return 0;
 }
 
@@ -449,13 +434,13 @@ int keyfile_verify(const char *path, keyfile_progress_fn progress, void *arg,
 
 	r = keyfile_hash(fd, size, progress, arg, sum, NULL);
 	if (r == KEYFILE_E_BAD_FILE)
-		return explain(detail, detail_cap, r,
-			       "%s has slots that are zero: it was used and erased, or is not random",
-			       path);
+		return text_explain(detail, detail_cap, r,
+				    "%s has slots that are zero: it was used and erased, or is not random",
+				    path);
 	if (r == KEYFILE_E_STOPPED)
-		return explain(detail, detail_cap, r, "stopped; %s was not read to its end", path);
+		return text_explain(detail, detail_cap, r, "stopped; %s was not read to its end", path);
 	if (r)
-		return explain(detail, detail_cap, r, "cannot read %s: %s", path, strerror(-r));
+		return text_explain(detail, detail_cap, r, "cannot read %s: %s", path, strerror(-r));
 
 	if (sha256_out)
 		memcpy(sha256_out, sum, sizeof(sum));
@@ -464,8 +449,8 @@ int keyfile_verify(const char *path, keyfile_progress_fn progress, void *arg,
 	if (side)
 		return side;
 	if (memcmp(sum, wanted, sizeof(sum)) != 0)
-		return explain(detail, detail_cap, KEYFILE_E_DIFFERS,
-			       "%s is not the file that its sidecar was made for: "
-			       "copied badly, changed, or used", path);
+		return text_explain(detail, detail_cap, KEYFILE_E_DIFFERS,
+				    "%s is not the file that its sidecar was made for: "
+				    "copied badly, changed, or used", path);
 	return 0;
 }

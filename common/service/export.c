@@ -3,7 +3,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <stdarg.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,6 +14,7 @@
 
 #include "base/file.h"
 #include "base/log.h"
+#include "base/text.h"
 #include "event/loop.h"
 #include "event/unixsock.h"
 
@@ -156,18 +156,6 @@ int state_lock(const char *dir, bool alone)
 
 /* ---- reading ---- */
 
-static int complain(char *why, size_t cap, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
-
-static int complain(char *why, size_t cap, const char *fmt, ...)
-{
-	va_list ap;
-
-	va_start(ap, fmt);
-	vsnprintf(why, cap, fmt, ap);
-	va_end(ap);
-	return -1;
-}
-
 static int read_all(struct pages *out, int fd)
 {
 	uint8_t chunk[PIPE_CHUNK];
@@ -195,19 +183,19 @@ int import_read(struct pages *out, int fd, char *why, size_t cap)
 	int r;
 
 	if (pages_init(&b, 1 << 20))
-		return complain(why, cap, "no memory");
+		return text_explain(why, cap, -1, "no memory");
 	r = read_all(&b, fd);
 	if (r) {
-		complain(why, cap, "cannot read the state to be imported: %s", strerror(-r));
+		text_explain(why, cap, -1, "cannot read the state to be imported: %s", strerror(-r));
 	} else {
 		r = bundle_check(b.p, b.len, &version);
 		if (r == BUNDLE_E_NEWER)
-			complain(why, cap,
-				 "the state to be imported is of a newer handfast (format %u, this one knows %u): "
-				 "install that version first",
-				 version, BUNDLE_VERSION);
+			text_explain(why, cap, -1,
+				     "the state to be imported is of a newer handfast (format %u, this one knows %u): "
+				     "install that version first",
+				     version, BUNDLE_VERSION);
 		else if (r)
-			complain(why, cap, "the state to be imported is damaged");
+			text_explain(why, cap, -1, "the state to be imported is damaged");
 	}
 	if (r) {
 		pages_done(&b);

@@ -8,7 +8,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <jansson.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -32,18 +31,6 @@
 enum { WHY_MAX = 512 };
 
 static const struct json_limits limits = { .max_bytes = 64 << 20, .max_depth = 5, .max_keys = 1000000 };
-
-static int complain(char *why, size_t cap, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
-
-static int complain(char *why, size_t cap, const char *fmt, ...)
-{
-	va_list ap;
-
-	va_start(ap, fmt);
-	vsnprintf(why, cap, fmt, ap);
-	va_end(ap);
-	return -1;
-}
 
 /* ---- out ---- */
 
@@ -216,29 +203,29 @@ int portable_decode(struct portable **out, const void *text, size_t len, char *w
 	size_t i;
 
 	if (!p)
-		return complain(why, cap, "no memory");
+		return text_explain(why, cap, -1, "no memory");
 	if (json_parse(&j, text, len, &limits))
-		return complain(why, cap, "the list of pairings is damaged");
+		return text_explain(why, cap, -1, "the list of pairings is damaged");
 	version = json_get_int(j, "version", 0);
 	if (version > PORTABLE_VERSION)
-		return complain(why, cap,
-				"the list of pairings was written by a newer handfast (version %lld, this one "
-				"knows %d): install that version first",
-				(long long)version, PORTABLE_VERSION);
+		return text_explain(why, cap, -1,
+				    "the list of pairings was written by a newer handfast (version %lld, this one "
+				    "knows %d): install that version first",
+				    (long long)version, PORTABLE_VERSION);
 	list = json_object_get(j, "peers");
 	if (json_array_size(list) > PORTABLE_PEERS_MAX)
-		return complain(why, cap, "there are %zu pairings, more than the %d that can be taken back",
-				json_array_size(list), PORTABLE_PEERS_MAX);
+		return text_explain(why, cap, -1, "there are %zu pairings, more than the %d that can be taken back",
+				    json_array_size(list), PORTABLE_PEERS_MAX);
 	if (version < 1 || !json_is_array(list) || !get_hex(p->own.b, sizeof(p->own.b), j, "public_key"))
-		return complain(why, cap, "the list of pairings is damaged");
+		return text_explain(why, cap, -1, "the list of pairings is damaged");
 	p->peers = calloc(json_array_size(list) + 1, sizeof(*p->peers));
 	if (!p->peers)
-		return complain(why, cap, "no memory");
+		return text_explain(why, cap, -1, "no memory");
 	json_array_foreach(list, i, one)
 		if (!get_peer(&p->peers[p->n++], one))
-			return complain(why, cap, "pairing number %zu is damaged", i + 1);
+			return text_explain(why, cap, -1, "pairing number %zu is damaged", i + 1);
 	if (has_equals(p, compare_ids) || has_equals(p, compare_names))
-		return complain(why, cap, "two of the pairings are of one device, or have one name");
+		return text_explain(why, cap, -1, "two of the pairings are of one device, or have one name");
 	*out = steal(&p);
 	return 0;
 }
@@ -277,17 +264,17 @@ static int import_load(struct import *im)
 		return -1;
 	if (!bundle_find(im->bundle.p, im->bundle.len, KEY_PIECE, &seed) || seed.len != sizeof(copy) ||
 	    !bundle_find(im->bundle.p, im->bundle.len, PAIRINGS_PIECE, &pairings))
-		return complain(im->why, sizeof(im->why), "the backup has no identity of pairingd");
+		return text_explain(im->why, sizeof(im->why), -1, "the backup has no identity of pairingd");
 	if (portable_decode(&im->portable, pairings.data, pairings.len, im->why, sizeof(im->why)))
 		return -1;
 	memcpy(copy, seed.data, sizeof(copy));
 	r = sign_key_from_seed(&im->key, copy);
 	wipe(copy, sizeof(copy));
 	if (r)
-		return complain(im->why, sizeof(im->why), "no memory");
+		return text_explain(im->why, sizeof(im->why), -1, "no memory");
 	sign_key_public(im->key, &own);
 	if (memcmp(own.b, im->portable->own.b, sizeof(own.b)) != 0)
-		return complain(im->why, sizeof(im->why), "the backup's identity is not that of its pairings");
+		return text_explain(im->why, sizeof(im->why), -1, "the backup's identity is not that of its pairings");
 	return 0;
 }
 
@@ -315,9 +302,9 @@ static int import_look(struct import *im)
 	im->lock_fd = state_lock(dir, true);
 	im->running = im->lock_fd == -EWOULDBLOCK;
 	if (im->running)
-		return complain(im->why, sizeof(im->why), "pairingd is running on %s: stop it first", dir);
+		return text_explain(im->why, sizeof(im->why), -1, "pairingd is running on %s: stop it first", dir);
 	if (im->lock_fd < 0)
-		return complain(im->why, sizeof(im->why), "%s: %s", dir, strerror(-im->lock_fd));
+		return text_explain(im->why, sizeof(im->why), -1, "%s: %s", dir, strerror(-im->lock_fd));
 	if (service_check_only(im->svc) && !has_store(dir))
 		return 0;
 	r = peers_open_import(&im->peers, dir, service_check_only(im->svc), im->why, sizeof(im->why));
@@ -326,11 +313,11 @@ static int import_look(struct import *im)
 	if (!r)
 		r = peers_each(im->peers, count, &im->replaced);
 	if (r)
-		return complain(im->why, sizeof(im->why), "%s/pairings.db: %s", dir, strerror(-r));
+		return text_explain(im->why, sizeof(im->why), -1, "%s/pairings.db: %s", dir, strerror(-r));
 	if (im->replaced && !service_option(im->svc, "replace"))
-		return complain(im->why, sizeof(im->why),
-				"this device has pairings of its own (%zu): --replace puts those of the backup in their place",
-				im->replaced);
+		return text_explain(im->why, sizeof(im->why), -1,
+				    "this device has pairings of its own (%zu): --replace puts those of the backup in their place",
+				    im->replaced);
 	return 0;
 }
 
@@ -353,7 +340,7 @@ static int import_store(struct import *im)
 	if (r) {
 		if (path)
 			(void)identity_remove(path);
-		return complain(im->why, sizeof(im->why), "nothing was changed in %s: %s", dir, strerror(-r));
+		return text_explain(im->why, sizeof(im->why), -1, "nothing was changed in %s: %s", dir, strerror(-r));
 	}
 	/* From here on it is done; what is left of it also happens at the next start. */
 	(void)portable_finish_import(dir, im->peers);

@@ -8,7 +8,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,6 +16,7 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/file.h"
+#include "base/text.h"
 #include "crypto/kdf.h"
 #include "crypto/secret.h"
 #include "event/loop.h"
@@ -30,21 +30,6 @@ enum {
 	 */
 	BLOCK_MAX_PROTOTYPE = 7000,
 };
-
-static int explain(char *detail, size_t cap, int r, const char *fmt, ...)
-	__attribute__((format(printf, 4, 5)));
-
-static int explain(char *detail, size_t cap, int r, const char *fmt, ...)
-{
-	va_list ap;
-
-	if (cap > 0) {
-		va_start(ap, fmt);
-		vsnprintf(detail, cap, fmt, ap);
-		va_end(ap);
-	}
-	return r;
-}
 
 /* ---- creating ---- */
 
@@ -67,11 +52,11 @@ static int refuse_twin(const struct keys_options *o, const struct ledger_record 
 		return 0;
 	e = ledger_find_twin(o->ledgers_dir, o->ledger_path, r->fingerprint, name, sizeof(name));
 	if (e < 0)
-		return explain(detail, cap, e, "cannot look through %s: %s", o->ledgers_dir,
-			       strerror(-e));
+		return text_explain(detail, cap, e, "cannot look through %s: %s", o->ledgers_dir,
+				    strerror(-e));
 	if (e > 0)
-		return explain(detail, cap, KEYS_E_IN_USE,
-			       "the same key material is in the ledger %s/%s", o->ledgers_dir, name);
+		return text_explain(detail, cap, KEYS_E_IN_USE,
+				    "the same key material is in the ledger %s/%s", o->ledgers_dir, name);
 	return 0;
 }
 
@@ -90,9 +75,9 @@ static int create(const struct keys_options *o, struct ledger_record *r, char *d
 		return e;
 	e = ledger_create(o->ledger_path, r);
 	if (e == -EEXIST)
-		return explain(detail, cap, KEYS_E_EXISTS, "%s exists already", o->ledger_path);
+		return text_explain(detail, cap, KEYS_E_EXISTS, "%s exists already", o->ledger_path);
 	if (e)
-		return explain(detail, cap, e, "cannot make %s: %s", o->ledger_path, strerror(-e));
+		return text_explain(detail, cap, e, "cannot make %s: %s", o->ledger_path, strerror(-e));
 	return 0;
 }
 
@@ -127,7 +112,7 @@ int keys_create_file(const struct keys_options *o, void (*progress)(uint64_t don
 	int e;
 
 	if (path_is_there(o->ledger_path))
-		return explain(detail, detail_cap, KEYS_E_EXISTS, "%s exists already", o->ledger_path);
+		return text_explain(detail, detail_cap, KEYS_E_EXISTS, "%s exists already", o->ledger_path);
 	e = secret_new(&mem, sizeof(*r), &bytes);
 	if (e)
 		return e;
@@ -187,25 +172,25 @@ static int explain_open(int e, const char *path, char *detail, size_t cap)
 {
 	switch (e) {
 	case -EWOULDBLOCK:
-		return explain(detail, cap, KEYS_E_IN_USE, "%s is open in another process", path);
+		return text_explain(detail, cap, KEYS_E_IN_USE, "%s is open in another process", path);
 	case LEDGER_E_BROKEN:
-		return explain(detail, cap, KEYS_E_LEDGER,
-			       "both records of %s are damaged: which keys are spent is not known any more",
-			       path);
+		return text_explain(detail, cap, KEYS_E_LEDGER,
+				    "both records of %s are damaged: which keys are spent is not known any more",
+				    path);
 	case LEDGER_E_NEWER:
-		return explain(detail, cap, KEYS_E_LEDGER, "%s was written by a newer handfast", path);
+		return text_explain(detail, cap, KEYS_E_LEDGER, "%s was written by a newer handfast", path);
 	case LEDGER_E_SEALED:
-		return explain(detail, cap, KEYS_E_LEDGER,
-			       "%s is sealed under the credential handfast.state-key, which is missing", path);
+		return text_explain(detail, cap, KEYS_E_LEDGER,
+				    "%s is sealed under the credential handfast.state-key, which is missing", path);
 	case LEDGER_E_OTHER_KEY:
-		return explain(detail, cap, KEYS_E_LEDGER,
-			       "%s is sealed under another credential handfast.state-key", path);
+		return text_explain(detail, cap, KEYS_E_LEDGER,
+				    "%s is sealed under another credential handfast.state-key", path);
 	case LEDGER_E_MIXED:
-		return explain(detail, cap, KEYS_E_LEDGER,
-			       "the two records of %s are of different tunnels", path);
+		return text_explain(detail, cap, KEYS_E_LEDGER,
+				    "the two records of %s are of different tunnels", path);
 	default:
-		return explain(detail, cap, err_fold(e), "cannot open %s: %s", path,
-			       strerror(-err_fold(e)));
+		return text_explain(detail, cap, err_fold(e), "cannot open %s: %s", path,
+				    strerror(-err_fold(e)));
 	}
 }
 
@@ -214,15 +199,15 @@ static int check_options(const struct keys *k, const struct keys_options *o, cha
 	const struct ledger_record *r = k->newest;
 
 	if (r->role != o->role)
-		return explain(detail, cap, KEYS_E_LEDGER,
-			       "%s was made for the %s: in the other role it would send with the peer's keys",
-			       o->ledger_path, r->role == KEYS_INITIATOR ? "initiator" : "responder");
+		return text_explain(detail, cap, KEYS_E_LEDGER,
+				    "%s was made for the %s: in the other role it would send with the peer's keys",
+				    o->ledger_path, r->role == KEYS_INITIATOR ? "initiator" : "responder");
 	if ((r->kind == LEDGER_FILE) != (o->key_file != NULL))
-		return explain(detail, cap, KEYS_E_LEDGER, "%s belongs to a %s", o->ledger_path,
-			       r->kind == LEDGER_FILE ? "key file" : "pairing");
+		return text_explain(detail, cap, KEYS_E_LEDGER, "%s belongs to a %s", o->ledger_path,
+				    r->kind == LEDGER_FILE ? "key file" : "pairing");
 	if (o->prototype && r->handshaken)
-		return explain(detail, cap, KEYS_E_NEEDS_HANDSHAKE,
-			       "this key material has been used with handshakes and needs them for ever");
+		return text_explain(detail, cap, KEYS_E_NEEDS_HANDSHAKE,
+				    "this key material has been used with handshakes and needs them for ever");
 	return 0;
 }
 
@@ -231,9 +216,9 @@ static int check_restored(const struct keys *k, char *detail, size_t cap)
 {
 	if (!k->prototype || !k->newest->restored)
 		return 0;
-	return explain(detail, cap, KEYS_E_NEEDS_BURN,
-		       "this machine came from a backup, and nothing tells what was used since: say from which slot on, "
-		       "--to-slot N, neither side has used it (0 when it never was)");
+	return text_explain(detail, cap, KEYS_E_NEEDS_BURN,
+			    "this machine came from a backup, and nothing tells what was used since: say from which slot on, "
+			    "--to-slot N, neither side has used it (0 when it never was)");
 }
 
 static int load(struct keys *k, const struct keys_options *o, char *detail, size_t cap)
@@ -314,10 +299,10 @@ static int alloc_records(struct keys *k)
 static int explain_draw(int r, const char *path, char *detail, size_t cap)
 {
 	if (r == KEYS_E_CHANGED)
-		return explain(detail, cap, r, "%s is not as it was when it was added", path);
+		return text_explain(detail, cap, r, "%s is not as it was when it was added", path);
 	if (r == -ENOMEM)
 		return r;
-	return explain(detail, cap, KEYS_E_UNREADABLE, "cannot read %s: %s", path, strerror(-r));
+	return text_explain(detail, cap, KEYS_E_UNREADABLE, "cannot read %s: %s", path, strerror(-r));
 }
 
 int keys_open(struct keys **out, const struct keys_options *o, uint64_t *recovered, char *detail,
@@ -375,8 +360,8 @@ int keys_open(struct keys **out, const struct keys_options *o, uint64_t *recover
 	if (!k->other_ok) {
 		r = keys_write_now(k);
 		if (r)
-			return explain(detail, detail_cap, r, "cannot repair %s: %s", o->ledger_path,
-				       strerror(-r));
+			return text_explain(detail, detail_cap, r, "cannot repair %s: %s", o->ledger_path,
+					    strerror(-r));
 	}
 	r = ledger_start(k->ledger, k->loop, keys_on_written, k);
 	if (r)

@@ -10,7 +10,6 @@
 #include <fcntl.h>
 #include <ftw.h>
 #include <jansson.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -53,18 +52,6 @@ enum {
 };
 
 static const struct json_limits limits = { .max_bytes = SPEC_MAX, .max_depth = 6, .max_keys = 200 };
-
-static int complain(char *why, size_t cap, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
-
-static int complain(char *why, size_t cap, const char *fmt, ...)
-{
-	va_list ap;
-
-	va_start(ap, fmt);
-	vsnprintf(why, cap, fmt, ap);
-	va_end(ap);
-	return -1;
-}
 
 static bool ends_with(const char *name, const char *suffix)
 {
@@ -323,14 +310,14 @@ static int parse_spec(struct spec **out, const struct bundle_piece *p, const cha
 
 	snprintf(name, sizeof(name), "%.*s", (int)(strlen(file) - strlen(JSON)), file);
 	if (!text_is_name(name) || json_parse(&j, (const char *)p->data, p->len, &limits))
-		return complain(why, cap, "tunnel %s of the backup is damaged", file);
+		return text_explain(why, cap, -1, "tunnel %s of the backup is damaged", file);
 	if (json_get_int(j, "version", 0) > SPEC_VERSION)
-		return complain(why, cap,
-				"tunnel %s was written by a newer handfast (version %lld, this one knows up to %d): "
-				"install that version first",
-				name, (long long)json_get_int(j, "version", 0), SPEC_VERSION);
+		return text_explain(why, cap, -1,
+				    "tunnel %s was written by a newer handfast (version %lld, this one knows up to %d): "
+				    "install that version first",
+				    name, (long long)json_get_int(j, "version", 0), SPEC_VERSION);
 	if (spec_from_json(out, name, j) || (*out)->origin == SPEC_PAIRED)
-		return complain(why, cap, "tunnel %s of the backup is damaged", name);
+		return text_explain(why, cap, -1, "tunnel %s of the backup is damaged", name);
 	return 0;
 }
 
@@ -339,12 +326,12 @@ static int parse_ledger(struct ledger_record *r, const struct bundle_piece *p, c
 	int e = p->len == LEDGER_BLOCK_LEN ? ledger_decode(r, p->data) : LEDGER_E_BROKEN;
 
 	if (e == LEDGER_E_NEWER)
-		return complain(why, cap,
-				"%s was written by a newer handfast (version %u, this one knows up to %d): install "
-				"that version first",
-				p->name, r->version, LEDGER_VERSION);
+		return text_explain(why, cap, -1,
+				    "%s was written by a newer handfast (version %u, this one knows up to %d): install "
+				    "that version first",
+				    p->name, r->version, LEDGER_VERSION);
 	if (e || r->kind != LEDGER_FILE || r->sealed || !r->restored)
-		return complain(why, cap, "%s of the backup is damaged", p->name);
+		return text_explain(why, cap, -1, "%s of the backup is damaged", p->name);
 	return 0;
 }
 
@@ -358,10 +345,10 @@ static int check_table(const struct ledger_record *r, const struct bundle_piece 
 	if (snprintf(name, sizeof(name), "%s.chunks", p->name) >= (int)sizeof(name) ||
 	    !bundle_find(bundle, len, name, table) ||
 	    table->len != keyfile_chunks(r->slots_total * SLOT_LEN) * KEYFILE_HASH_LEN)
-		return complain(why, cap, "%s of the backup has no table", p->name);
+		return text_explain(why, cap, -1, "%s of the backup has no table", p->name);
 	sha256(sum, table->data, table->len);
 	if (memcmp(sum, r->table_sum, sizeof(sum)) != 0)
-		return complain(why, cap, "%s of the backup has the table of another", p->name);
+		return text_explain(why, cap, -1, "%s of the backup has the table of another", p->name);
 	return 0;
 }
 
@@ -380,7 +367,7 @@ static int check_piece(const struct bundle_piece *p, const void *bundle, size_t 
 		return 0;
 	file = file_of(p, TUNNELS, JSON);
 	if (!file)
-		return complain(why, cap, "the backup holds %s, which this pskd does not know", p->name);
+		return text_explain(why, cap, -1, "the backup holds %s, which this pskd does not know", p->name);
 	if (parse_spec(&spec, p, file, why, cap))
 		return -1;
 	if (!spec->ledger[0])
@@ -391,9 +378,9 @@ static int check_piece(const struct bundle_piece *p, const void *bundle, size_t 
 		return 0;
 	rival = json_string_value(json_object_get(owners, spec->ledger));
 	if (rival)
-		return complain(why, cap, "the tunnels %s and %s of the backup have one ledger", rival, spec->name);
+		return text_explain(why, cap, -1, "the tunnels %s and %s of the backup have one ledger", rival, spec->name);
 	if (json_object_set_new(owners, spec->ledger, json_string(spec->name)))
-		return complain(why, cap, "no memory");
+		return text_explain(why, cap, -1, "no memory");
 	return 0;
 }
 
@@ -407,7 +394,7 @@ int portable_check(const void *bundle, size_t len, char *why, size_t cap)
 	int r = 0;
 
 	if (!owners || secret_new(&mem, sizeof(struct ledger_record), &bytes) || bundle_open(&reader, bundle, len, NULL))
-		return complain(why, cap, "no memory");
+		return text_explain(why, cap, -1, "no memory");
 	while (!r && bundle_next(&reader, &p) == 1)
 		r = check_piece(&p, bundle, len, (void *)bytes, owners, why, cap);
 	return r;
@@ -505,14 +492,14 @@ static int place_ledger(struct import *im, const struct bundle_piece *p, char na
 		e = (path = path_join(im->ledgers, name)) ? ledger_look(path, &im->w->state) : -ENOMEM;
 	/* Sealed: its marks are readable, and they are all that counts. */
 	if (e && e != LEDGER_E_SEALED && e != LEDGER_E_OTHER_KEY)
-		return complain(im->why, sizeof(im->why), "cannot read the ledgers in %s: %s", im->ledgers,
-				strerror(e < 0 ? -e : EIO));
+		return text_explain(im->why, sizeof(im->why), -1, "cannot read the ledgers in %s: %s", im->ledgers,
+				    strerror(e < 0 ? -e : EIO));
 	if (!path)
 		return 0;
 	if (im->w->state.newest.role != r->role || im->w->state.newest.slots_total != r->slots_total)
-		return complain(im->why, sizeof(im->why),
-				"%s has the key material of %s in the other role: the two cannot be joined", path,
-				p->name);
+		return text_explain(im->why, sizeof(im->why), -1,
+				    "%s has the key material of %s in the other role: the two cannot be joined", path,
+				    p->name);
 	merge(r, &im->w->state);
 	return 0;
 }
@@ -533,7 +520,7 @@ static int stage_ledger(struct import *im, const struct bundle_piece *p, char na
 		r = keyfile_table_path(table_path, sizeof(table_path), path);
 	if (!r)
 		r = file_write_atomic(table_path, table.data, table.len, 0600);
-	return r ? complain(im->why, sizeof(im->why), "cannot write %s: %s", name, strerror(-r)) : 0;
+	return r ? text_explain(im->why, sizeof(im->why), -1, "cannot write %s: %s", name, strerror(-r)) : 0;
 }
 
 static bool is_as_here(const char *path, const char *text, size_t len)
@@ -555,7 +542,7 @@ static int stage_spec(struct import *im, const struct bundle_piece *p, const cha
 	int r;
 
 	if (!path || !here || json_parse(&j, (const char *)p->data, p->len, &limits))
-		return complain(im->why, sizeof(im->why), "no memory");
+		return text_explain(im->why, sizeof(im->why), -1, "no memory");
 	if (parse_spec(&spec, p, file, im->why, sizeof(im->why)))
 		return -1;
 	snprintf(piece, sizeof(piece), LEDGERS "/%s", spec->ledger);
@@ -576,17 +563,17 @@ static int stage_spec(struct import *im, const struct bundle_piece *p, const cha
 	}
 	text = json_dumps(j, JSON_INDENT(2) | JSON_SORT_KEYS);
 	if (!text)
-		return complain(im->why, sizeof(im->why), "no memory");
+		return text_explain(im->why, sizeof(im->why), -1, "no memory");
 	if (access(here, F_OK) == 0 && !is_as_here(here, text, strlen(text))) {
 		if (!service_option(im->svc, "replace"))
-			return complain(im->why, sizeof(im->why),
-					"there is a tunnel %s already: --replace puts the backup's in its place",
-					spec->name);
+			return text_explain(im->why, sizeof(im->why), -1,
+					    "there is a tunnel %s already: --replace puts the backup's in its place",
+					    spec->name);
 		im->replaced++;
 	}
 	r = file_write_atomic(path, text, strlen(text), 0600);
 	if (r)
-		return complain(im->why, sizeof(im->why), "cannot write %s: %s", path, strerror(-r));
+		return text_explain(im->why, sizeof(im->why), -1, "cannot write %s: %s", path, strerror(-r));
 	json_array_append_new(im->names, json_string(spec->name));
 	return 0;
 }
@@ -632,19 +619,19 @@ static int look_at_ledger(struct import *im, const char *name)
 	int e = path ? ledger_look(path, &im->w->state) : -ENOMEM;
 
 	if (e < 0)
-		return complain(im->why, sizeof(im->why), "cannot read %s: %s", name, strerror(-e));
+		return text_explain(im->why, sizeof(im->why), -1, "cannot read %s: %s", name, strerror(-e));
 	if (e == LEDGER_E_NEWER)
-		return complain(im->why, sizeof(im->why),
-				"%s was written by a newer handfast (version %u, this one knows up to %d): install that "
-				"version again, or move %s away and restore once more; nothing was changed",
-				path, r->version, LEDGER_VERSION, service_state_dir(im->svc));
+		return text_explain(im->why, sizeof(im->why), -1,
+				    "%s was written by a newer handfast (version %u, this one knows up to %d): install that "
+				    "version again, or move %s away and restore once more; nothing was changed",
+				    path, r->version, LEDGER_VERSION, service_state_dir(im->svc));
 	if (e != LEDGER_E_SEALED && e != LEDGER_E_OTHER_KEY)
 		return 0;
 	if (r->kind != LEDGER_ROOT)
 		return json_array_append_new(im->sealed, json_string(name));
 	if (!service_option(im->svc, "replace"))
-		return complain(im->why, sizeof(im->why),
-				"%s is of a tunnel from a pairing: --replace gives up those, and they are paired again", path);
+		return text_explain(im->why, sizeof(im->why), -1,
+				    "%s is of a tunnel from a pairing: --replace gives up those, and they are paired again", path);
 	return json_array_append_new(im->roots, json_string(name));
 }
 
@@ -655,7 +642,7 @@ static int look_here(struct import *im)
 	int r = names_read(&l, im->ledgers, LEDGER);
 
 	if (r)
-		return complain(im->why, sizeof(im->why), "cannot read %s: %s", im->ledgers, strerror(-r));
+		return text_explain(im->why, sizeof(im->why), -1, "cannot read %s: %s", im->ledgers, strerror(-r));
 	for (size_t i = 0; !r && i < l.n; i++)
 		r = look_at_ledger(im, l.v[i]);
 	if (!r && access(im->tunnels, F_OK) == 0)
@@ -707,7 +694,7 @@ static int stage_removal(struct import *im)
 		return 0;
 	f = path ? open_memstream(&lines, &len) : NULL;
 	if (!f)
-		return complain(im->why, sizeof(im->why), "no memory");
+		return text_explain(im->why, sizeof(im->why), -1, "no memory");
 	r = names_read(&t, im->tunnels, JSON);
 	for (i = 0; !r && i < t.n; i++)
 		if (goes_too(im, t.v[i]))
@@ -718,7 +705,7 @@ static int stage_removal(struct import *im)
 		r = -ENOMEM;
 	if (!r)
 		r = file_write_atomic(path, lines, len, 0600);
-	return r ? complain(im->why, sizeof(im->why), "cannot write %s: %s", path, strerror(-r)) : 0;
+	return r ? text_explain(im->why, sizeof(im->why), -1, "cannot write %s: %s", path, strerror(-r)) : 0;
 }
 
 /* Those that the backup does not bring anew: without their key pskd does not start, and they are needed. */
@@ -744,7 +731,7 @@ static int stage_mark(struct import *im)
 	_cleanup_free_ char *path = path_join(im->stage, STORE_RESTORED);
 	int r = path ? file_write_atomic(path, text, strlen(text), 0600) : -ENOMEM;
 
-	return r ? complain(im->why, sizeof(im->why), "cannot write %s: %s", STORE_RESTORED, strerror(-r)) : 0;
+	return r ? text_explain(im->why, sizeof(im->why), -1, "cannot write %s: %s", STORE_RESTORED, strerror(-r)) : 0;
 }
 
 static int stage_all(struct import *im)
@@ -894,7 +881,7 @@ static int prepare_paths(struct import *im)
 	if (!im->names || !im->needs_burn || !im->skipped || !im->roots || !im->sealed || !im->tunnels || !im->ledgers ||
 	    !im->stage || !im->stage_tunnels || !im->stage_ledgers ||
 	    secret_new(&im->mem, sizeof(*im->w), &bytes))
-		return complain(im->why, sizeof(im->why), "no memory");
+		return text_explain(im->why, sizeof(im->why), -1, "no memory");
 	im->w = (void *)bytes;
 	return 0;
 }
@@ -906,9 +893,9 @@ static int lock(struct import *im)
 	im->lock_fd = state_lock(dir, true);
 	im->running = im->lock_fd == -EWOULDBLOCK;
 	if (im->running)
-		return complain(im->why, sizeof(im->why), "pskd is running on %s: stop it first", dir);
+		return text_explain(im->why, sizeof(im->why), -1, "pskd is running on %s: stop it first", dir);
 	if (im->lock_fd < 0)
-		return complain(im->why, sizeof(im->why), "%s: %s", dir, strerror(-im->lock_fd));
+		return text_explain(im->why, sizeof(im->why), -1, "%s: %s", dir, strerror(-im->lock_fd));
 	return 0;
 }
 
@@ -919,13 +906,13 @@ static int commit(struct import *im, const char *committed)
 	if (!r && rename(im->stage, committed) < 0)
 		r = -errno;
 	if (r)
-		return complain(im->why, sizeof(im->why), "no tunnel was changed: %s", strerror(-r));
+		return text_explain(im->why, sizeof(im->why), -1, "no tunnel was changed: %s", strerror(-r));
 	r = file_sync_parent(committed);
 	if (!r)
 		r = portable_finish_import(service_state_dir(im->svc));
-	return r ? complain(im->why, sizeof(im->why),
-			    "the tunnels were taken, but not all of them have their place: %s; the next start of pskd, or "
-			    "restoring again with --replace, goes on with that", strerror(-r)) :
+	return r ? text_explain(im->why, sizeof(im->why), -1,
+				"the tunnels were taken, but not all of them have their place: %s; the next start of pskd, or "
+				"restoring again with --replace, goes on with that", strerror(-r)) :
 		   0;
 }
 
@@ -936,7 +923,7 @@ static int import_store(struct import *im)
 	int r;
 
 	if (!committed)
-		return complain(im->why, sizeof(im->why), "no memory");
+		return text_explain(im->why, sizeof(im->why), -1, "no memory");
 	r = portable_finish_import(service_state_dir(im->svc));
 	if (!r)
 		r = remove_tree(im->stage);
@@ -945,7 +932,7 @@ static int import_store(struct import *im)
 	if (!r)
 		r = file_mkdirs(im->stage_ledgers, 0700);
 	if (r)
-		return complain(im->why, sizeof(im->why), "cannot make %s: %s", im->stage, strerror(-r));
+		return text_explain(im->why, sizeof(im->why), -1, "cannot make %s: %s", im->stage, strerror(-r));
 	r = look_here(im);
 	if (!r)
 		r = stage_all(im);

@@ -210,3 +210,13 @@ TEST(durations_are_shown_in_two_units_at_most)
 	check_duration(86400000ULL * 2, "2 d");
 	check_duration(UINT64_MAX, "213503982334 d 14 h");
 }
+
+TEST(an_explanation_is_cut_to_its_room_and_hands_the_outcome_on)
+{
+	char out[8] = "before";
+
+	CHECK_EQ(text_explain(out, 0, -5, "%s", "nothing"), -5);
+	CHECK(strcmp(out, "before") == 0);
+	CHECK_EQ(text_explain(out, sizeof(out), -1, "%s: %d", "too long", 7), -1);
+	CHECK(strcmp(out, "too lon") == 0);
+}
