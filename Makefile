@@ -6,7 +6,7 @@
 #   make check      the tests that need neither root nor a network, in under two minutes
 #   make test-long  what takes hours
 #   make bench      figures beside their peers'
-#   make fuzz       libFuzzer over every decoder (SECONDS=20 each)
+#   make fuzz       libFuzzer over every decoder (SECONDS=20 each; RUNS=N executions each, resumed)
 #   make install    DESTDIR= PREFIX=/usr
 #   make deb        the Debian package, in build/deb; ARCH=arm64 builds it for the Pi (root)
 #   make deps       what building and running needs; make deps-test, make deps-bench: the rest

@@ -13,7 +13,18 @@ $(FUZZERS): $(BUILD)/tests/fuzz/%: $(BUILD)/obj/tests/fuzz/%.o $$(call fuzz_daem
 
 fuzzers: $(FUZZERS)
 
+# The second build is for the bulk of a campaign: what is undefined traps, and asserts hold.
+FUZZ_ASAN = BUILD=$(BUILD)/fuzz CC=clang CFLAGS="-O1 -g -fsanitize=fuzzer-no-link" SANITIZE=address,undefined
+FUZZ_FAST = BUILD=$(BUILD)/fuzz-fast CC=clang CFLAGS="-O2 -g -fsanitize=fuzzer-no-link,undefined -fsanitize-trap=undefined"
+RUNS :=
+TARGETS :=
+
 fuzz:
-	@$(MAKE) --no-print-directory BUILD=$(BUILD)/fuzz CC=clang CFLAGS="-O1 -g -fsanitize=fuzzer-no-link" SANITIZE=address,undefined fuzzers
-	@tests/fuzz/run $(BUILD)/fuzz/tests/fuzz $(SECONDS)
+	@$(MAKE) --no-print-directory $(FUZZ_ASAN) fuzzers
+ifeq ($(RUNS),)
+	@tests/fuzz/run $(BUILD)/fuzz/tests/fuzz $(SECONDS) $(TARGETS)
+else
+	@$(MAKE) --no-print-directory $(FUZZ_FAST) fuzzers
+	@tests/fuzz/campaign $(BUILD) $(RUNS) $(TARGETS)
+endif
 .PHONY: fuzzers
