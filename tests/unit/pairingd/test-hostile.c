@@ -7,6 +7,7 @@
 
 #include <stdio.h>
 
+#include "pairingd/pairing_internal.h"
 #include "unit/pairingd/halves.h"
 
 static struct halves h;
@@ -388,6 +389,40 @@ TEST(i2_an_opening_that_was_not_committed_to_is_refused)
 	CHECK_EQ(h.side[0].code, PAIRING_TAMPERED);
 	CHECK_EQ(h.side[0].waits > 0, 1);
 	CHECK(!h.side[0].comparing);
+	halves_done(&h);
+}
+
+/*
+ * The peer itself cheats: it knows the PIN, and takes another nonce once it has committed, before it
+ * opens. All else it does with that one, so that nothing but the commitment tells.
+ */
+static bool cheat(struct halves *all, enum pairing_role from, struct pairing_packet *packet, void *arg)
+{
+	bool *opened = arg;
+
+	if (from == PAIRING_ALICE && packet->seq == PAIRING_CONFIRM)
+		memset(all->side[PAIRING_BOB].p->nonce, 0x55, PAIRING_NONCE_LEN);
+	if (from == PAIRING_BOB && packet->seq == PAIRING_HANDSHAKE) {
+		struct pairing_msg m;
+
+		assert(pairing_msg_decode(&m, packet->kind, packet->body, packet->len) == 0);
+		*opened = m.handshake.nonce[0] == 0x55 && m.handshake.nonce[PAIRING_NONCE_LEN - 1] == 0x55;
+	}
+	return true;
+}
+
+TEST(i2_a_peer_that_knows_the_pin_opens_what_it_committed_to)
+{
+	bool opened = false;
+
+	begin("123456", "123456");
+	h.relay = cheat;
+	h.relay_arg = &opened;
+	halves_run(&h);
+	CHECK(opened);
+	CHECK_EQ(h.side[PAIRING_ALICE].code, PAIRING_TAMPERED);
+	CHECK(!h.side[PAIRING_ALICE].comparing && !h.side[PAIRING_ALICE].stored);
+	h.relay_arg = NULL;
 	halves_done(&h);
 }
 
