@@ -1,6 +1,7 @@
 # Each tests/tools/NAME.c is a small program that system tests drive; it is linked with
 # all of common/.
-TOOL_SRC := $(wildcard tests/tools/*.c)
+FAULT_INJECT := $(BUILD)/tests/tools/fault-inject.so
+TOOL_SRC := $(filter-out tests/tools/fault-inject.c,$(wildcard tests/tools/*.c))
 TOOLS := $(patsubst tests/tools/%.c,$(BUILD)/tests/tools/%,$(TOOL_SRC))
 
 $(TOOLS): $(BUILD)/tests/tools/%: $(BUILD)/obj/tests/tools/%.o $$(LAYER_LIBS)
@@ -9,5 +10,12 @@ $(TOOLS): $(BUILD)/tests/tools/%: $(BUILD)/obj/tests/tools/%.o $$(LAYER_LIBS)
 	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $(filter %.o,$^) \
 		-Wl,--start-group $(filter %.a,$^) -Wl,--end-group $(ALL_LIBS)
 
-tools: $(TOOLS)
+# For LD_PRELOAD: of libc alone, and never with a sanitizer of its own.
+$(FAULT_INJECT): tests/tools/fault-inject.c
+	@mkdir -p $(@D)
+	@$(SAY) "  LINK    $@"
+	$(Q)$(CC) -std=gnu17 -D_GNU_SOURCE -O2 -g -Wall -Wextra $(if $(WERROR),-Werror) -fPIC -fvisibility=hidden \
+		-shared -o $@ $< -ldl
+
+tools: $(TOOLS) $(FAULT_INJECT)
 .PHONY: tools
