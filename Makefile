@@ -33,7 +33,7 @@ DEPS_BUILD := gcc make pkgconf libc6-dev libevent-dev libsodium-dev libmicrohttp
 	libjansson-dev libyaml-dev libsystemd-dev libsqlite3-dev libwslay-dev libssl-dev
 DEPS_TEST := python3 python3-cryptography python3-spake2 python3-websockets python3-yaml \
 	clang libclang-rt-dev cppcheck valgrind iproute2 iputils-ping procps \
-	nftables curl openssl strace binutils util-linux mandoc bash zsh fish \
+	nftables ethtool curl openssl strace binutils util-linux mandoc bash zsh fish \
 	mmdebstrap systemd systemd-container e2fsprogs mount dpkg-dev git lintian qemu-user-static
 DEPS_BENCH := iperf3 wireguard-go wireguard-tools python3-fastapi python3-uvicorn
 DEPS_DEB := build-essential debhelper dpkg-dev git
