@@ -10,13 +10,11 @@
 #include <assert.h>
 #include <arpa/inet.h>
 #include <errno.h>
-#include <stdlib.h>
 #include <string.h>
 
-#include "base/clock.h"
 #include "crypto/secret.h"
-#include "event/loop.h"
 #include "fuzz/lib/sequence.h"
+#include "fuzz/lib/timers.h"
 #include "pskd/hello_internal.h"
 #include "pskd/ledger.h"
 #include "pskd/path.h"
@@ -101,38 +99,6 @@ size_t path_rx_slots(uint32_t window)
 	return 2;
 }
 
-struct loop_timer {
-	loop_fn fn;
-	void *arg;
-	uint64_t due_ms;
-};
-
-int loop_timer_new(struct loop_timer **out, struct loop *l, loop_fn fn, void *arg)
-{
-	(void)l;
-	*out = calloc(1, sizeof(**out));
-	assert(*out);
-	**out = (struct loop_timer){ fn, arg, UINT64_MAX };
-	return 0;
-}
-
-int loop_timer_start(struct loop_timer *t, uint64_t delay_ms)
-{
-	t->due_ms = clock_now_ms() + delay_ms;
-	return 0;
-}
-
-void loop_timer_stop(struct loop_timer *t)
-{
-	t->due_ms = UINT64_MAX;
-}
-
-struct loop_timer *loop_timer_free(struct loop_timer *t)
-{
-	free(t);
-	return NULL;
-}
-
 /* ---- the world ---- */
 
 struct mail {
@@ -162,7 +128,6 @@ struct side {
 static struct side side[2];
 static struct mail mail[MAIL];
 static size_t n_mail;
-static uint64_t now_ms;
 static struct sign_key *sign_keys[2];
 static struct sockaddr_in6 places[PLACES]; /* 0 the initiator's, 1 the responder's */
 static bool pinned, insider;
@@ -191,7 +156,7 @@ static void on_send(const uint8_t *msg, size_t len, const struct sockaddr_in6 *t
 	m->len = len;
 	m->from = (unsigned int)(s - side);
 	m->to = *to;
-	m->at_ms = now_ms;
+	m->at_ms = timers_now_ms;
 }
 
 static int on_sign(const uint8_t hash[static PSKH_HASH_LEN], hello_signed_fn done, void *token, void *arg)
@@ -225,7 +190,7 @@ static bool was_welcomed(const struct session *s)
 	for (size_t i = 0; i < MAIL && i < n_mail; i++) {
 		struct pskh m;
 
-		if (mail[i].from == 1 && now_ms - mail[i].at_ms < 16000 &&
+		if (mail[i].from == 1 && timers_now_ms - mail[i].at_ms < 16000 &&
 		    memcmp(&mail[i].to.sin6_addr, &s->address.sin6_addr, 16) == 0 &&
 		    mail[i].to.sin6_port == s->address.sin6_port &&
 		    pskh_decode(&m, mail[i].msg, mail[i].len) == 0 && m.type == PSKH_WELCOME &&
@@ -360,20 +325,6 @@ static void lie(const struct happening *h, unsigned int i)
 	deliver(other(from), msg, len, &places[from]);
 }
 
-static void pass(uint64_t ms)
-{
-	now_ms += ms;
-	clock_fake_ms(now_ms);
-	for (unsigned int i = 0; i < 2; i++) {
-		struct loop_timer *t = side[i].hello->timer;
-
-		if (t->due_ms <= now_ms && side[i].n_made < SESSIONS) {
-			t->due_ms = UINT64_MAX;
-			t->fn(t->arg);
-		}
-	}
-}
-
 static void start(unsigned int i)
 {
 	struct side *s = &side[i];
@@ -420,7 +371,8 @@ static void happen(const struct happening *h)
 			lie(h, i);
 		break;
 	case 6:
-		pass(happening_number(h, 0, 2));
+		if (side[0].n_made < SESSIONS && side[1].n_made < SESSIONS)
+			timers_pass(happening_number(h, 0, 2));
 		break;
 	case 7:
 		hello_start(side[who].hello);
@@ -475,8 +427,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (size == 0)
 		return 0;
 	sequence_random_state = 0;
-	now_ms = 1000000;
-	clock_fake_ms(now_ms);
+	timers_begin(1000000);
 	n_mail = 0;
 	insider = false;
 	/* Signatures take most of the time: one run in eight has them. */
