@@ -250,6 +250,4 @@ class Cell:
     def close(self):
         for h in (self.a, self.b, self.r):
             for d in h.daemons.values():
-                if d.alive():
-                    d.proc.kill()
-                    d.proc.wait()
+                d.kill()
