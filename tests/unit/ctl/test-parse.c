@@ -150,6 +150,25 @@ TEST(nearest_suggests_slips_and_nothing_else)
 }
 
 /* What tables must be for parsing, help and completion to work. */
+/* Everybody on the machine can read a command line: what is secret comes from a file, a terminal or a socket. */
+TEST(i5_no_option_takes_a_secret)
+{
+	static const char *const secret[] = { "pin", "secret", "pass", "token", "root", "number", "sas" };
+	size_t n = 0;
+
+	for (size_t i = 0; i < n_commands; i++)
+		for (const struct option *o = commands[i].options; o && o->name; o++)
+			for (size_t w = 0; w < ARRAY_SIZE(secret); w++) {
+				if (!o->arg || !strstr(o->name, secret[w]))
+					continue;
+				n++;
+				if (o->kind != VALUE_FILE && !strstr(o->name, "-fd"))
+					test_fail(__FILE__, __LINE__, "%s --%s takes a secret, and not where it is",
+						  commands[i].name, o->name);
+			}
+	CHECK(n >= 4);
+}
+
 TEST(the_table_is_whole)
 {
 	for (size_t i = 0; i < n_commands; i++) {

@@ -426,6 +426,85 @@ TEST(i2_a_peer_that_knows_the_pin_opens_what_it_committed_to)
 	halves_done(&h);
 }
 
+/* The number on the screen says that the peer has the same keys: nobody is asked to compare before that is so. */
+TEST(i2_a_changed_handshake_is_noticed_before_people_compare)
+{
+	measure();
+	for (int role = 0; role < 2; role++)
+		for (uint64_t seq = PAIRING_HANDSHAKE; seq <= PAIRING_FINISH; seq++)
+			for (size_t bit = 0; bit < 8 * lengths[role][seq]; bit += 5) {
+				struct flip f = { (enum pairing_role)role, seq, bit, false };
+				const struct half *to = &h.side[1 - role];
+
+				begin("123456", "123456");
+				h.relay = flip_bit;
+				h.relay_arg = &f;
+				halves_run(&h);
+				if (!to->ended || to->code != PAIRING_TAMPERED || to->choices[0][0])
+					test_fail(__FILE__, __LINE__, "message %llu, bit %zu: %s, code %d",
+						  (unsigned long long)seq, bit,
+						  to->choices[0][0] ? "a number was shown" : "no number",
+						  (int)to->code);
+				halves_done(&h);
+			}
+}
+
+/* Bob's identity as Alice sees it, held back, with what follows from another key, or from another signature. */
+static bool hold_identity(struct halves *all, enum pairing_role from, struct pairing_packet *packet, void *arg)
+{
+	struct pairing_identity *out = arg;
+	uint8_t plain[PAIRING_BODY_MAX];
+	struct pairing_msg m;
+	ssize_t len;
+
+	if (from != PAIRING_BOB || packet->seq < PAIRING_IDENTITY)
+		return true;
+	if (packet->seq > PAIRING_IDENTITY)
+		return false;
+	len = pairing_unseal(all->side[PAIRING_ALICE].p, plain, packet);
+	assert(len > 1 && pairing_msg_decode(&m, plain[0], plain + 1, (size_t)len - 1) == 0);
+	(void)len;
+	*out = m.identity;
+	return false;
+}
+
+TEST(i2_an_identity_counts_only_with_its_own_signature_in_this_pairing)
+{
+	struct pairing_identity seen = { 0 };
+	struct sign_public other;
+	struct sign_key *key;
+	struct pairing *p;
+
+	CHECK_EQ(sign_key_generate(&key), 0);
+	sign_key_public(key, &other);
+	begin("123456", "123456");
+	h.relay = hold_identity;
+	h.relay_arg = &seen;
+	halves_run(&h);
+	CHECK(seen.port != 0);
+	p = h.side[PAIRING_ALICE].p;
+
+	p->peer = seen;
+	p->peer.public_key = other;
+	CHECK_EQ(pairing_check_identity(p), PAIRING_TAMPERED);
+	for (size_t i = 0; i < sizeof(seen.signature); i++) {
+		p->peer = seen;
+		p->peer.signature[i] ^= 1;
+		CHECK_EQ(pairing_check_identity(p), PAIRING_TAMPERED);
+	}
+	p->peer = seen;
+	p->peer.port++;
+	CHECK_EQ(pairing_check_identity(p), PAIRING_TAMPERED);
+	p->channel_transcript[0] ^= 1;
+	p->peer = seen;
+	CHECK_EQ(pairing_check_identity(p), PAIRING_TAMPERED);
+	p->channel_transcript[0] ^= 1;
+	CHECK_EQ(pairing_check_identity(p), PAIRING_OK);
+	sign_key_free(key);
+	h.relay_arg = NULL;
+	halves_done(&h);
+}
+
 /* ---- downgrade ---- */
 
 struct strip {

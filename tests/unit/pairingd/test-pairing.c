@@ -1,5 +1,6 @@
 /* pairing.c: what the state machine does when nobody attacks it, and when things merely go wrong. */
 #include "unit/lib/test.h"
+#include "pairingd/pairing_internal.h"
 #include "unit/pairingd/halves.h"
 
 static struct halves h;
@@ -438,4 +439,43 @@ TEST(the_real_stretching_is_argon2id_and_repeatable)
 	secret_free(expected);
 	pairing_stretch_free(s[0]);
 	pairing_stretch_free(s[1]);
+}
+
+/* Whatever became of a pairing, nothing secret is kept of it; and the PIN itself not even until then. */
+static void check_let_go(const struct pairing *p)
+{
+	static const uint8_t zeros[PAIRING_NONCE_LEN];
+
+	CHECK(!p->secret && !p->stretched && !p->spake2 && !p->pake_key && !p->x25519_private);
+	CHECK(!p->session && !p->channel[0] && !p->channel[1] && !p->tunnel_root);
+	CHECK(memcmp(p->nonce, zeros, sizeof(p->nonce)) == 0);
+	CHECK(p->sas[0] == '\0');
+}
+
+TEST(i5_secrets_are_let_go_when_they_have_had_their_use)
+{
+	const struct halves_setup right = halves_pin("123456", "123456"), wrong = halves_pin("123456", "654321");
+
+	halves_new(&h, &right);
+	h.people = true;
+	h.side[0].hold_stretch = true;
+	halves_run(&h);
+	CHECK(h.side[0].job != NULL);
+	CHECK(h.side[0].p->secret == NULL);
+	halves_stretch(&h, PAIRING_ALICE);
+	halves_serve(&h, PAIRING_ALICE);
+	CHECK(h.side[0].p->stretched == NULL);
+	halves_run(&h);
+	CHECK(h.side[0].active && h.side[1].active);
+	check_let_go(h.side[0].p);
+	check_let_go(h.side[1].p);
+	halves_done(&h);
+
+	memset(&h, 0, sizeof(h));
+	halves_new(&h, &wrong);
+	halves_run(&h);
+	CHECK_EQ(h.side[0].code, PAIRING_WRONG_SECRET);
+	check_let_go(h.side[0].p);
+	check_let_go(h.side[1].p);
+	halves_done(&h);
 }
