@@ -1,7 +1,8 @@
 # Each tests/tools/NAME.c is a small program that system tests drive; it is linked with
 # all of common/.
 FAULT_INJECT := $(BUILD)/tests/tools/fault-inject.so
-TOOL_SRC := $(filter-out tests/tools/fault-inject.c,$(wildcard tests/tools/*.c))
+FAULT_POWERCUT := $(BUILD)/tests/tools/fault-powercut.so
+TOOL_SRC := $(filter-out tests/tools/fault-inject.c tests/tools/fault-powercut.c,$(wildcard tests/tools/*.c))
 TOOLS := $(patsubst tests/tools/%.c,$(BUILD)/tests/tools/%,$(TOOL_SRC))
 
 $(TOOLS): $(BUILD)/tests/tools/%: $(BUILD)/obj/tests/tools/%.o $$(LAYER_LIBS)
@@ -11,11 +12,11 @@ $(TOOLS): $(BUILD)/tests/tools/%: $(BUILD)/obj/tests/tools/%.o $$(LAYER_LIBS)
 		-Wl,--start-group $(filter %.a,$^) -Wl,--end-group $(ALL_LIBS)
 
 # For LD_PRELOAD: of libc alone, and never with a sanitizer of its own.
-$(FAULT_INJECT): tests/tools/fault-inject.c
+$(FAULT_INJECT) $(FAULT_POWERCUT): $(BUILD)/tests/tools/%.so: tests/tools/%.c
 	@mkdir -p $(@D)
 	@$(SAY) "  LINK    $@"
 	$(Q)$(CC) -std=gnu17 -D_GNU_SOURCE -O2 -g -Wall -Wextra $(if $(WERROR),-Werror) -fPIC -fvisibility=hidden \
 		-shared -o $@ $< -ldl
 
-tools: $(TOOLS) $(FAULT_INJECT)
+tools: $(TOOLS) $(FAULT_INJECT) $(FAULT_POWERCUT)
 .PHONY: tools
