@@ -162,37 +162,54 @@ const uint8_t *rbuf_lv16(struct rbuf *r, size_t *len)
 	return at;
 }
 
+/*
+ * Digits are computed, not looked up or compared one by one, as in base64.c:
+ * tickets are written this way, too.
+ */
+
+/* All ones when lo <= c <= hi, else 0; for c below 2^31. */
+static unsigned int in_range(unsigned int c, unsigned int lo, unsigned int hi)
+{
+	return ((c - lo) >> 31 | (hi - c) >> 31) - 1U;
+}
+
+static char hex_encode(unsigned int v)
+{
+	return (char)(v + '0' + (in_range(v, 10, 15) & ('a' - '0' - 10)));
+}
+
+/* The digit's value; bit 8 is set when c is none. */
+static unsigned int hex_decode(unsigned char c)
+{
+	unsigned int number = in_range(c, '0', '9'), upper = in_range(c, 'A', 'F'), lower = in_range(c, 'a', 'f');
+
+	return (number & (c - '0')) | (upper & (c - 'A' + 10U)) | (lower & (c - 'a' + 10U)) |
+	       (~(number | upper | lower) & 0x100U);
+}
+
 void hex_format(char *out, const void *data, size_t len)
 {
-	static const char digits[] = "0123456789abcdef";
 	const uint8_t *p = data;
 
 	for (size_t i = 0; i < len; i++) {
-		*out++ = digits[p[i] >> 4];
-		*out++ = digits[p[i] & 15];
+		*out++ = hex_encode(p[i] >> 4);
+		*out++ = hex_encode(p[i] & 15U);
 	}
 	*out = '\0';
 }
 
-static int hex_digit(char c)
-{
-	if (c >= '0' && c <= '9')
-		return c - '0';
-	if (c >= 'a' && c <= 'f')
-		return c - 'a' + 10;
-	if (c >= 'A' && c <= 'F')
-		return c - 'A' + 10;
-	return -1;
-}
-
 int hex_parse(uint8_t *out, size_t len, const char *hex)
 {
+	unsigned int bad = 0;
+
 	if (strnlen(hex, 2 * len + 1) != 2 * len)
 		return -EINVAL;
 	for (size_t i = 0; i < 2 * len; i++)
-		if (hex_digit(hex[i]) < 0)
-			return -EINVAL;
+		bad |= hex_decode((unsigned char)hex[i]);
+	if (bad >> 8)
+		return -EINVAL;
 	for (size_t i = 0; i < len; i++)
-		out[i] = (uint8_t)(hex_digit(hex[2 * i]) << 4 | hex_digit(hex[2 * i + 1]));
+		out[i] = (uint8_t)(hex_decode((unsigned char)hex[2 * i]) << 4 |
+				   hex_decode((unsigned char)hex[2 * i + 1]));
 	return 0;
 }

@@ -81,7 +81,7 @@ const uint8_t *rbuf_view(struct rbuf *r, size_t len);
 /* A 16-bit length and a view of that many bytes; NULL on underflow. *len is 0 then. */
 const uint8_t *rbuf_lv16(struct rbuf *r, size_t *len);
 
-/* Lower-case hex into out, which has room for 2 * len + 1 bytes. Not for secrets. */
+/* Lower-case hex into out, which has room for 2 * len + 1 bytes. Both in time that depends on len alone. */
 void hex_format(char *out, const void *data, size_t len);
 /* Parse exactly 2 * len hex digits and the end of the string. 0 or -EINVAL. */
 int hex_parse(uint8_t *out, size_t len, const char *hex);

@@ -27,23 +27,22 @@ void pair_secret_wipe(struct pair_secret *s)
 
 bool pair_secret_take_pin(struct pair_secret *s, char *text)
 {
-	size_t n = 0;
-	bool good = true;
+	size_t n = 0, len = strlen(text);
+	unsigned int bad = 0;
 
-	for (size_t i = 0; text[i]; i++) {
+	/* Where a separator is, may be seen; which digit is where, may not. */
+	for (size_t i = 0; i < len; i++) {
 		if (strchr(" -\t\r", text[i]))
 			continue;
-		if (text[i] < '0' || text[i] > '9' || n == PIN_MAX) {
-			good = false;
-			break;
-		}
-		s->value[n++] = (uint8_t)text[i];
+		if (n < PIN_MAX)
+			s->value[n] = (uint8_t)text[i];
+		bad |= ((unsigned int)(uint8_t)text[i] - '0') / 10;
+		n++;
 	}
-	good = good && n >= PIN_MIN;
-	s->value[n] = '\0';
-	s->len = good ? n : 0;
-	explicit_bzero(text, strlen(text));
-	return good;
+	explicit_bzero(text, len);
+	s->len = bad == 0 && n >= PIN_MIN && n <= PIN_MAX ? n : 0;
+	s->value[s->len] = '\0';
+	return s->len > 0;
 }
 
 /* The first line, without waiting for the writer to hang up. */

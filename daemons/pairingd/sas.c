@@ -8,7 +8,12 @@
 
 void sas_format(char out[static SAS_DIGITS + 1], const uint8_t value[static 8])
 {
-	snprintf(out, SAS_DIGITS + 1, "%06u", (unsigned int)(be64_load(value) % 1000000));
+	uint64_t v = be64_load(value);
+
+	/* By hand: printf looks digits up in a table. */
+	for (size_t i = SAS_DIGITS; i > 0; i--, v /= 10)
+		out[i - 1] = (char)('0' + v % 10);
+	out[SAS_DIGITS] = '\0';
 }
 
 static uint32_t below(uint32_t bound, sas_random_fn random, void *arg)

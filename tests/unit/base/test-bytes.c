@@ -2,6 +2,8 @@
 #include "unit/lib/test.h"
 
 #include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/bytes.h"
@@ -113,4 +115,30 @@ TEST(hex_takes_exactly_its_digits)
 	CHECK_EQ(hex_parse(b, 3, ""), -EINVAL);
 	CHECK_EQ(hex_parse(b, 0, ""), 0);
 	CHECK_MEM(b, "\x00\xff\xa9", 3);
+}
+
+TEST(hex_knows_every_digit_and_no_other_character)
+{
+	for (int c = 1; c < 256; c++) {
+		char text[3] = { '0', (char)c, '\0' };
+		char *end;
+		long v = strtol(text + 1, &end, 16);
+		uint8_t b = 0xff;
+
+		if (end == text + 2) {
+			CHECK_EQ(hex_parse(&b, 1, text), 0);
+			CHECK_EQ(b, v);
+		} else {
+			CHECK_EQ(hex_parse(&b, 1, text), -EINVAL);
+			CHECK_EQ(b, 0xff);
+		}
+	}
+	for (unsigned int v = 0; v < 256; v++) {
+		uint8_t b = (uint8_t)v;
+		char text[3], wanted[3];
+
+		hex_format(text, &b, 1);
+		snprintf(wanted, sizeof(wanted), "%02x", v);
+		CHECK_STR(text, wanted);
+	}
 }
