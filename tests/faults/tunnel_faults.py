@@ -1,0 +1,574 @@
+"""What happens to machines, done to the ends of a tunnel under traffic. Each fault is bounded and seeded, ends with
+the recorder's verdict on the whole of it, and prints what it counted."""
+import os
+import random
+import resource
+import shutil
+import signal
+import struct
+import subprocess
+import time
+
+import lab
+import state
+import tunnel
+from tunnel import RECOVERY, Disk, Pair
+
+KINDS = ("keyfile", "pairing", "prototype")
+
+
+def disk_of(h):
+    return Disk(h.state("pskd"), os.path.join(h.dir, "disk.img"))
+
+
+# ---- what was acknowledged ----------------------------------------------------------------------
+
+class Promises:
+    """Changes by command that were answered, and what must be there whatever happens after."""
+
+    def __init__(self, pair):
+        self.pair, self.random, self.count, self.made = pair, random.Random(pair.seed + 1), 0, 0
+        self.known = {h: {} for h in pair.hosts}  # name: (enabled, at least this slot)
+
+    def change(self, h):
+        """One more change on h, acknowledged when this returns. What it was."""
+        known, r = self.known[h], self.random
+        name = r.choice(sorted(known)) if known and r.random() < 0.75 else None
+        if name is None:
+            self.made += 1
+            name = f"x{self.made}"
+            path = os.path.join(h.dir, f"{name}.key")
+            with open(os.open(path, os.O_CREAT | os.O_WRONLY, 0o600), "wb") as f:
+                f.write(r.randbytes(120 * 100))
+            what = ["add", name, "--key-file", path, "--role", "initiator", "--endpoint", "10.99.0.250:9"]
+            after = (None, 0)
+        else:
+            enabled, slot = known[name]
+            verb = r.choice(("up", "down", "burn", "remove"))
+            what = {"up": ["up", name, "--timeout", "1s"], "down": ["down", name], "remove": ["remove", name],
+                    "burn": ["burn", name, "--to-slot", str(slot + 1)]}[verb]
+            after = {"up": (True, slot), "down": (False, slot), "burn": (enabled, slot + 1), "remove": None}[verb]
+        result = h.handfast("--json", "tunnel", *what)
+        if what[0] == "up" and result.code == 6:  # nobody answers there, but that it is wanted is acknowledged
+            result.code = 0
+        if result.code == 0:
+            self.count += 1
+            if after is None:
+                del known[name]
+            else:
+                known[name] = after
+        return f"{' '.join(what[:2])}: {result.code} {result.out[-200:] if result.code else ''}"
+
+    def broken(self, h):
+        """What of it is not so (h's pskd runs); "" when all is."""
+        r = h.handfast("--json", "tunnel", "list")
+        if r.code != 0:
+            return f"no list: {r}"
+        there = {t["name"]: t for t in r.json["result"]["tunnels"]}
+        for name in set(there) - {"t"} - set(self.known[h]):
+            return f"{name} was removed and is there"
+        for name, (enabled, slot) in self.known[h].items():
+            if name not in there:
+                return f"{name} was added and is not there"
+            if enabled is not None and there[name]["enabled"] != enabled:
+                return f"{name} was set to {enabled} and is not"
+            mark = state.Ledger.read(os.path.join(h.state("pskd"), "ledgers", f"{name}.ledger")).mark
+            if mark is None or mark < slot * 1000:
+                return f"{name} was burned to slot {slot} and is at {mark}"
+        return ""
+
+
+def sides(pair, turn):
+    """Which hosts a fault hits in this turn: either, and every fourth time both at once."""
+    return pair.hosts if turn % 4 == 3 else [pair.random.choice(pair.hosts)]
+
+
+class Tally:
+    """Conditions of many rounds, and one line for each in the end."""
+
+    def __init__(self, suffix):
+        self.suffix, self.rounds, self.bad = suffix, {}, {}
+
+    def note(self, claim, ok, why=""):
+        self.rounds[claim] = self.rounds.get(claim, 0) + 1
+        if not ok:
+            self.bad.setdefault(claim, []).append(str(why)[:300])
+        return ok
+
+    def report(self):
+        for claim, n in self.rounds.items():
+            bad = self.bad.get(claim, [])
+            lab.check(f"{claim}_{self.suffix}_{n}_times", not bad, f"{len(bad)} of {n}: {bad[:2]}")
+
+
+# ---- the process ends ---------------------------------------------------------------------------
+
+def kills(net, kind, seed, n):
+    """kill -9 at random times, every fourth time of both sides at once."""
+    pair, tally = Pair(net, kind, seed), Tally(f"kill_9_{kind}")
+    promises, both = Promises(pair), 0
+    for turn in range(n):
+        victims = sides(pair, turn)
+        both += len(victims) == 2
+        time.sleep(pair.random.uniform(0.02, 0.4))
+        for h in victims if turn % 2 else []:
+            promises.change(h)
+        pair.kill(*victims)
+        for h in victims:
+            why = pair.mark_holds(h)
+            tally.note("i1_mark_covers_what_was_sent", not why, why)
+            pair.start(h)
+        if not tally.note("tcp_recovers", pair.recovers(), "") and turn < n - 1:
+            tally.bad["tcp_recovers"].append(pair.shows())
+            break
+        for h in victims:
+            why = promises.broken(h)
+            tally.note("i9_acknowledged_is_there", not why, why)
+    print(f"# seed {seed}: {n} kills, {both} of both sides, {promises.count} changes acknowledged")
+    tally.report()
+    pair.verdict(f"kill_9_{kind}")
+
+
+# ---- the power ends -----------------------------------------------------------------------------
+
+def cut(pair, victims, frozen=None):
+    """Power cut: the copy of each disk holds what was on it when the last instruction was done."""
+    pair.began = time.monotonic()
+    for h in victims:
+        pair.freeze(h)
+    copies = {h: pair.disks[h].freeze() for h in victims}
+    pair.kill(*victims)
+    for h in victims:
+        pair.disks[h].restart(copies[h])
+
+
+def power_cuts(net, kind, seed, n):
+    pair, tally = Pair(net, kind, seed, disk_of), Tally(f"power_cut_{kind}")
+    promises = Promises(pair)
+    for turn in range(n):
+        victims = sides(pair, turn)
+        time.sleep(pair.random.uniform(0.02, 0.5))
+        for h in victims if turn % 2 else []:
+            promises.change(h)
+        cut(pair, victims)
+        for h in victims:
+            why = pair.mark_holds(h)
+            tally.note("i1_mark_covers_what_was_sent", not why, why)
+            pair.start(h)
+        if not tally.note("tcp_recovers", pair.recovers(), "") and turn < n - 1:
+            tally.bad["tcp_recovers"].append(pair.shows())
+            break
+        for h in victims:
+            why = promises.broken(h)
+            tally.note("i9_acknowledged_is_there", not why, why)
+    print(f"# seed {seed}: {n} power cuts, {promises.count} changes acknowledged")
+    tally.report()
+    pair.verdict(f"power_cut_{kind}")
+
+
+def power_cut_control(net, seed, n):
+    """The same with a disk that only says that it synced: mark and recorder must show it, or they show nothing."""
+    pair = Pair(net, "prototype", seed, disk_of,
+                env={"LD_PRELOAD": tunnel.INJECT, "FAULTS": "fdatasync:*:noop", "FAULT_PATH": ".ledger"})
+    behind = 0
+    for turn in range(n):
+        time.sleep(0.5)
+        h = pair.hosts[turn % 2]
+        cut(pair, [h])
+        behind += bool(pair.mark_holds(h))
+        pair.start(h)
+        pair.recovers(3)
+    pair.traffic.stop()
+    v = pair.recorder.stop()
+    lab.check("power_cut_shows_a_ledger_that_is_not_synced", behind == n and v.repeats, f"{behind} of {n} behind, {v}")
+    print(f"# without fdatasync: {behind} of {n} marks behind, {len(v.repeats)} repeats seen")
+
+
+# ---- a record half written ----------------------------------------------------------------------
+
+# Where a field of a record begins that decides something, and the sectors' edges: handfast-ledger(5).
+FIELD_EDGES = (8, 16, 24, 32, 152, 160, 168, 176, 184, 192, 240, 272, 304, 312, 336, 448, 4056, 4064, 4072, 4088)
+SECTOR_EDGES = tuple(range(0, 4097, 512))
+
+
+def torn_writes(net, kind, seed, edges):
+    """pskd is killed in the middle of writing a record, at each of these lengths."""
+    pair, tally = Pair(net, kind, seed), Tally(f"torn_ledger_{kind}")
+    torn = 0
+    for turn, edge in enumerate(edges):
+        h = pair.hosts[turn % 2]
+        control = os.path.join(h.dir, "control")
+        set_control(control, 0)
+        pair.pskd(h).stop()
+        pair.start(h, env={"LD_PRELOAD": tunnel.INJECT, "FAULTS": f"pwrite:1:torn={edge}",
+                           "FAULT_PATH": pair.ledgers[h], "FAULT_CONTROL": control})
+        if not tally.note("tcp_recovers", pair.recovers(), edge):
+            tally.bad["tcp_recovers"].append(pair.shows())
+            break
+        set_control(control, 1)
+        died = lab.wait_for(lambda h=h: not pair.pskd(h).alive(), 30, 0.01)
+        pair.kill(h)
+        tally.note("died_while_writing", died, edge)
+        torn += pair.ledger(h).is_torn
+        why = pair.mark_holds(h)
+        tally.note("i1_mark_covers_what_was_sent", not why, f"{edge}: {why}")
+        pair.start(h)
+        if not tally.note("tcp_recovers", pair.recovers(), edge):
+            tally.bad["tcp_recovers"].append(pair.shows())
+            break
+    print(f"# seed {seed}: {len(edges)} writes cut short at {' '.join(map(str, edges))}; {torn} records were lost by it")
+    lab.check(f"torn_ledger_{kind}_lost_records", torn >= len(edges) // 3, torn)
+    tally.report()
+    pair.verdict(f"torn_ledger_{kind}")
+
+
+def set_control(path, armed, shift=0):
+    """The two numbers that fault-inject.so looks at."""
+    with open(path, "r+b" if os.path.exists(path) else "wb") as f:
+        f.write(struct.pack("=qq", armed, shift))
+
+
+# ---- disks that say no --------------------------------------------------------------------------
+
+def tmpfs_of(h):
+    lab._run("mount", "-t", "tmpfs", "-o", "size=512k,mode=0700", "hf-full", h.state("pskd"))
+
+
+def small_key(h, name):
+    path = os.path.join(h.dir, f"{name}.key")
+    with open(os.open(path, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600), "wb") as f:
+        f.write(os.urandom(120 * 100))
+    return path
+
+
+def add(h, name):
+    return h.handfast("--json", "tunnel", "add", name, "--key-file", small_key(h, name), "--role", "initiator",
+                      "--endpoint", "10.99.0.250:9")
+
+
+def full_disk(net, kind, seed):
+    """No byte is left where the state is: ledgers are written in place, and what is new is refused whole."""
+    pair = Pair(net, kind, seed, tmpfs_of)
+    claim = f"full_disk_{kind}"
+    for h in pair.hosts:
+        with open(os.path.join(h.state("pskd"), "filler"), "wb", buffering=0) as f:
+            try:
+                while True:
+                    f.write(bytes(4096))
+            except OSError:
+                pass
+    before = [pair.recorder.highest(h.name) for h in pair.hosts]
+    for h in pair.hosts:
+        r = add(h, "more")
+        lab.check(f"{claim}_adding_is_refused_on_{h.name}", r.code != 0 and "space" in r.out, r)
+        lab.check(f"{claim}_nothing_half_made_on_{h.name}", "more" not in state.tunnels(h.state("pskd")) and
+                  not any("more" in p for p in state.ledger_paths(h.state("pskd"))), os.listdir(h.state("pskd")))
+    # Far more than what was reserved before the disk was full.
+    far = lab.wait_for(lambda: all(pair.recorder.highest(h.name) > b + 3000 for h, b in zip(pair.hosts, before)), 60)
+    lab.check(f"{claim}_traffic_goes_on", far, f"{before} {[pair.recorder.highest(h.name) for h in pair.hosts]}")
+    for victims in ([pair.a], [pair.b], pair.hosts):
+        pair.kill(*victims)
+        for h in victims:
+            why = pair.mark_holds(h)
+            lab.check(f"i1_mark_covers_what_was_sent_{claim}_{h.name}", not why, why)
+            pair.start(h)
+        lab.check(f"{claim}_tcp_recovers_{len(victims)}_killed", pair.recovers(), pair.shows())
+    for h in pair.hosts:
+        os.unlink(os.path.join(h.state("pskd"), "filler"))
+        r = add(h, "more")
+        lab.check(f"{claim}_with_space_it_is_added_on_{h.name}", r.code == 0, r)
+    pair.verdict(claim)
+
+
+def read_only_disk(net, kind, seed):
+    """The filesystem goes read-only under a running pskd: it uses up what is reserved, says so, and stops sending."""
+    pair = Pair(net, kind, seed, disk_of)
+    claim, h = f"read_only_disk_{kind}", pair.a
+    folder = h.state("pskd")
+    device = os.path.basename(lab._run("findmnt", "-n", "-o", "SOURCE", folder).out.strip())
+    with open(f"/sys/fs/ext4/{device}/trigger_fs_error", "w") as f:
+        f.write("a test")
+    lab.check(f"{claim}_is_read_only", not _writable(folder), folder)
+    said = lab.wait_for(lambda: "edger" in (pair.show(h).get("problem") or ""), 60, 0.2)
+    lab.check(f"{claim}_is_told", said, pair.show(h))
+    pair.recorder.settle()
+    first = pair.recorder.highest("a")
+    time.sleep(2)
+    pair.recorder.settle()
+    lab.check(f"i1_{claim}_nothing_is_sent_beyond_the_mark", first == pair.recorder.highest("a") and
+              first < pair.ledger(h).mark, f"{first} {pair.recorder.highest('a')} {pair.ledger(h).mark}")
+    logged = "read-only" in pair.pskd(h).log().lower() or "ledger" in pair.pskd(h).log()
+    lab.check(f"{claim}_is_logged", logged, pair.pskd(h).log()[-400:])
+    r = add(h, "more")
+    lab.check(f"{claim}_adding_is_refused", r.code != 0 and "ead-only" in r.out, r)
+    pair.kill(h)
+    try:
+        pair.start(h, timeout=10)
+        told = pair.show(h)
+        lab.check(f"{claim}_a_new_life_does_not_send", told["state"] != "up", told)
+    except RuntimeError as e:
+        lab.check(f"{claim}_a_new_life_says_why_it_cannot", "ead-only" in str(e), e)
+    pair.kill(h)
+    pair.recorder.settle()
+    lab.check(f"i1_{claim}_nothing_more_was_sent", pair.recorder.highest("a") == first, pair.recorder.highest("a"))
+    lab._run("umount", "-l", folder)
+    lab._run("e2fsck", "-fy", pair.disks[h].image, check=False)
+    pair.disks[h]._mount()
+    pair.began = time.monotonic()
+    pair.start(h)
+    lab.check(f"{claim}_writable_again_and_tcp_recovers", pair.recovers(), pair.shows())
+    pair.verdict(claim)
+
+
+def _writable(folder):
+    try:
+        with open(os.path.join(folder, "probe"), "w"):
+            pass
+        os.unlink(os.path.join(folder, "probe"))
+        return True
+    except OSError:
+        return False
+
+
+# ---- copies -------------------------------------------------------------------------------------
+
+def copy_state(h, name):
+    to = os.path.join(h.dir, f"copy-{name}")
+    shutil.rmtree(to, ignore_errors=True)
+    shutil.copytree(h.state("pskd"), to)
+    return to
+
+
+def put_back(h, copy):
+    shutil.rmtree(h.state("pskd"))
+    shutil.copytree(copy, h.state("pskd"))
+
+
+def restored(net, kind, seed, n):
+    """State folders put back to copies of several ages, of either side or both, while the other went on."""
+    pair, tally = Pair(net, kind, seed), Tally(f"restored_{kind}")
+    copies = {h: [] for h in pair.hosts}
+    for age in range(4):
+        for h in pair.hosts:
+            copies[h].append(copy_state(h, age))
+        time.sleep(0.7)
+    ages = []
+    for turn in range(n):
+        victims = sides(pair, turn)
+        time.sleep(pair.random.uniform(0.1, 0.6))
+        pair.kill(*victims)
+        time.sleep(pair.random.uniform(0, 0.3))
+        for h in victims:
+            age = pair.random.randrange(len(copies[h]))
+            ages.append(age)
+            put_back(h, copies[h][age])
+            pair.start(h)
+        if not tally.note("tcp_recovers", pair.recovers(), ages):
+            tally.bad["tcp_recovers"].append(pair.shows())
+            break
+        if turn % 3 == 2:  # and a younger copy for the next
+            for h in pair.hosts:
+                copies[h].append(copy_state(h, len(copies[h])))
+    print(f"# seed {seed}: {n} times restored, from copies number {' '.join(map(str, ages))}")
+    tally.report()
+    pair.verdict(f"restored_{kind}")
+
+
+def restored_prototype_control(net, seed):
+    """What the documentation excepts, and the recorder's living proof: this does repeat, and it sees it."""
+    pair = Pair(net, "prototype", seed)
+    copy = copy_state(pair.a, 0)
+    time.sleep(1.5)
+    pair.kill(pair.a)
+    put_back(pair.a, copy)
+    pair.start(pair.a)
+    seen = lab.wait_for(lambda: pair.recorder.book.verdict.repeats, 30, 0.1)
+    pair.traffic.stop()
+    v = pair.recorder.stop()
+    lab.check("recorder_sees_a_restored_prototype_repeat", seen and v.unopened == 0, v)
+
+
+def cloned(net, kind, seed, seconds):
+    """A copy of a machine's disk runs beside the original, against the same peer."""
+    pair = Pair(net, kind, seed, more_hosts=("c",))
+    claim, a, c = f"cloned_{kind}", pair.a, pair.others[0]
+    time.sleep(1)
+    # As a disk is cloned: at one moment, while the original runs.
+    pair.freeze(a)
+    shutil.copytree(a.state("pskd"), c.state("pskd"))
+    os.kill(pair.pskd(a).pid, signal.SIGCONT)
+    for name in ("key",):
+        if os.path.exists(os.path.join(a.dir, name)):
+            shutil.copy(os.path.join(a.dir, name), os.path.join(c.dir, name))
+    if kind == "pairing":
+        identity = tunnel.Identity(c, pair.identities[a].key)
+        identity.peers = dict(pair.identities[a].peers)
+    else:
+        pair.declare(c, "initiator", 0)
+    c.start("tund")
+    pair.start(c)
+    other = tunnel.Traffic([c], [None, pair.addresses[1]], seed + 5, tunnel.ECHO_PORT)
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        time.sleep(0.5)
+        if pair.random.random() < 0.3:  # it starts again, and makes a session of its own
+            c.daemons["pskd"].kill()
+            pair.start(c)
+    other.stop()
+    both = [pair.recorder.highest(h.name) for h in (a, c)]
+    lab.check(f"{claim}_both_instances_sent", min(both) > 0, both)
+    c.daemons["pskd"].kill()
+    pair.began = time.monotonic()
+    lab.check(f"{claim}_alone_again_tcp_recovers", pair.recovers(120), pair.shows())
+    pair.verdict(claim)
+
+
+# ---- nothing is left ----------------------------------------------------------------------------
+
+def limits(pid, what, soft):
+    """prlimit of a running process, its soft limit alone."""
+    hard = resource.prlimit(pid, what)[1]
+    resource.prlimit(pid, what, (soft if hard == resource.RLIM_INFINITY else min(soft, hard), hard))
+
+
+def exhausted(net, kind, seed):
+    """No descriptor is left; then no memory. The tunnel goes on or says why not, and all is well again after."""
+    pair = Pair(net, kind, seed)
+    h = pair.a
+    pid = pair.pskd(h).pid
+    was = resource.prlimit(pid, resource.RLIMIT_NOFILE)[0]
+    limits(pid, resource.RLIMIT_NOFILE, len(os.listdir(f"/proc/{pid}/fd")))
+    lab.check(f"no_descriptors_{kind}_traffic_goes_on", pair.traffic.flows(20) is not None, pair.pskd(h).log()[-300:])
+    hung = [h.popen(f"{lab.BUILD}/bin/handfast", "tunnel", "list", stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            for _ in range(3)]
+    before = cpu_of(pid)
+    time.sleep(1.5)
+    lab.check(f"no_descriptors_{kind}_does_not_spin", cpu_of(pid) - before < 1.2, cpu_of(pid) - before)
+    pair.began = time.monotonic()
+    pair.kill(pair.b)
+    pair.start(pair.b)
+    lab.check(f"no_descriptors_{kind}_a_session_is_made", pair.recovers(), pair.shows())
+    limits(pid, resource.RLIMIT_NOFILE, was)
+    again = lab.wait_for(lambda: h.handfast("tunnel", "list", timeout=10).code == 0, 30)
+    lab.check(f"no_descriptors_{kind}_control_answers_again", again and pair.pskd(h).alive(), pair.pskd(h).log()[-300:])
+    for p in hung:
+        p.kill()
+        p.wait()
+
+    limits(pid, resource.RLIMIT_AS, size_of(pid))
+    for _ in range(5):
+        h.handfast("--json", "tunnel", "list", timeout=10)
+        add(h, "more")
+    flows = pair.traffic.flows(20) is not None
+    lab.check(f"no_memory_{kind}_traffic_goes_on", flows and pair.pskd(h).alive(), pair.pskd(h).log()[-300:])
+    limits(pid, resource.RLIMIT_AS, resource.RLIM_INFINITY)
+
+    # Too little to begin with: it ends and says so, or does without.
+    for what, name, soft in ((resource.RLIMIT_NOFILE, "descriptors", 9), (resource.RLIMIT_AS, "memory", 24 << 20)):
+        pair.kill(h)
+        why = pair.mark_holds(h)
+        lab.check(f"i1_mark_covers_what_was_sent_no_{name}_{kind}", not why, why)
+        flag = {"descriptors": "--nofile", "memory": "--as"}[name]
+        try:
+            pair.start(h, wrapper=("prlimit", f"{flag}={soft}"), timeout=10)
+            print(f"# {kind}: began with a limit of {soft} for {name}")
+            pair.kill(h)
+        except RuntimeError as e:
+            lab.check(f"too_few_{name}_{kind}_is_said", len(str(e)) > 40 and "-11:" not in str(e) and "-6:" not in str(e), e)
+    pair.began = time.monotonic()
+    pair.start(h)
+    lab.check(f"exhausted_{kind}_tcp_recovers", pair.recovers(), pair.shows())
+    pair.verdict(f"exhausted_{kind}")
+
+
+def failing_memory(net, kind, seed, seconds):
+    """One allocation in so many fails, for a while and again. Whatever that ends is said, and repeats nothing."""
+    pair = Pair(net, kind, seed)
+    h, ends, rounds = pair.a, [], 0
+    control = os.path.join(h.dir, "control")
+    end = time.monotonic() + seconds
+    while time.monotonic() < end or rounds < 2:
+        rounds += 1
+        set_control(control, 0)
+        pair.pskd(h).stop()
+        one_in = pair.random.choice((3, 20, 200))
+        pair.start(h, env={"LD_PRELOAD": tunnel.INJECT, "FAULTS": f"malloc:1/{one_in}:ENOMEM,mmap:1/{one_in}:ENOMEM",
+                           "FAULT_SEED": str(pair.random.randrange(1 << 30)), "FAULT_CONTROL": control})
+        set_control(control, 1)
+        for _ in range(3):
+            h.handfast("--json", "tunnel", "list", timeout=10)
+            h.handfast("--json", "tunnel", "show", "t", timeout=10)
+            add(h, f"m{rounds}")
+        pair.kill(pair.b)
+        pair.start(pair.b)
+        time.sleep(0.5)
+        set_control(control, 0)
+        if not pair.pskd(h).alive():
+            ends.append(pair.pskd(h).proc.returncode)
+            pair.began = time.monotonic()
+            pair.start(h)
+        if not pair.recovers():
+            lab.fail(f"failing_memory_{kind}_tcp_recovers", f"{rounds}, 1/{one_in}: {pair.shows()}")
+            break
+    else:
+        lab.ok(f"failing_memory_{kind}_tcp_recovers_{rounds}_times")
+    lab.check(f"failing_memory_{kind}_ends_by_no_signal", not any(e is None or e < 0 for e in ends), ends)
+    print(f"# seed {seed}: {rounds} rounds, pskd ended in {len(ends)} of them")
+    pair.verdict(f"failing_memory_{kind}")
+
+
+def cpu_of(pid):
+    with open(f"/proc/{pid}/stat") as f:
+        fields = f.read().rsplit(") ", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def size_of(pid):
+    with open(f"/proc/{pid}/statm") as f:
+        return int(f.read().split()[0]) * 4096
+
+
+# ---- time ---------------------------------------------------------------------------------------
+
+def clocks(net, kind, seed, jumps):
+    """The wall clock jumps by ten years, both ways, under running daemons and between lives."""
+    pair, tally = Pair(net, kind, seed), Tally(f"clock_{kind}")
+    controls = {h: os.path.join(h.dir, "control") for h in pair.hosts}
+    for h in pair.hosts:
+        set_control(controls[h], 0)
+        pair.pskd(h).stop()
+        pair.start(h, env={"LD_PRELOAD": tunnel.INJECT, "FAULT_CONTROL": controls[h]})
+    tally.note("tcp_recovers", pair.recovers(), "")
+    ten_years = 10 * 365 * 86400
+    for turn in range(jumps):
+        h = pair.hosts[turn % 2]
+        set_control(controls[h], 0, pair.random.choice((-ten_years, 0, ten_years)))
+        tally.note("traffic_goes_on", pair.traffic.flows(30) is not None, turn)
+        other = pair.random.choice(pair.hosts)
+        pair.kill(other)
+        why = pair.mark_holds(other)
+        tally.note("i1_mark_covers_what_was_sent", not why, why)
+        pair.start(other, env={"LD_PRELOAD": tunnel.INJECT, "FAULT_CONTROL": controls[other]})
+        if not tally.note("i7_tcp_recovers", pair.recovers(), turn):
+            tally.bad["i7_tcp_recovers"].append(pair.shows())
+            break
+    tally.report()
+    pair.verdict(f"clock_{kind}")
+
+
+def stopped(net, kind, seed, who, seconds):
+    """SIGSTOP for a minute: to the peer it is as if the machine slept."""
+    pair = Pair(net, kind, seed)
+    h = pair.hosts[who]
+    claim = f"stopped_{seconds}_s_{'initiator' if who == 0 else 'responder'}_{kind}"
+    pair.freeze(h)
+    time.sleep(seconds)
+    pair.began = time.monotonic()
+    os.kill(pair.pskd(h).pid, signal.SIGCONT)
+    lab.check(f"tcp_recovers_{claim}", pair.recovers(), pair.shows())
+    lab.check(f"both_live_{claim}", all(pair.pskd(x).alive() for x in pair.hosts), pair.shows())
+    time.sleep(1)
+    pair.verdict(claim)
+
+
+__all__ = ["KINDS", "RECOVERY"]
