@@ -3,9 +3,11 @@
  *
  *   POWERCUT_PATH=text	files whose path holds it
  *   POWERCUT_CONTROL=file	four 64-bit integers, mapped:
- *	0 at	die before this change is made, counted from 1; 0: live on
+ *	0 at	die before this change is made, counted from 1; 0: live on, nothing fails
  *	1 count	changes and syncs so far; whoever sets at sets it to 0
- *	2 how	0: killed, the kernel still writes what it has; 1: the power is cut
+ *	2 how	0: killed, the kernel still writes what it has; 1: the power is cut; else live on, but
+ *		from here this errno is what every change fails with; of a full disk (28) not syncs,
+ *		removals and what makes files shorter
  *	3 seed	of a power cut: 0: nothing that was not synced is there; else each of it may be
  *   POWERCUT_LOG=file	a line for each change and sync
  *
@@ -59,6 +61,8 @@ static int (*real_open)(const char *, int, ...), (*real_openat)(int, const char 
 static ssize_t (*real_write)(int, const void *, size_t), (*real_pwrite)(int, const void *, size_t, off_t);
 static int (*real_fsync)(int), (*real_fdatasync)(int), (*real_ftruncate)(int, off_t);
 static int (*real_rename)(const char *, const char *), (*real_unlink)(const char *);
+static int (*real_linkat)(int, const char *, int, const char *, int);
+static int (*real_renameat2)(int, const char *, int, const char *, unsigned int);
 static int (*real_renameat)(int, const char *, int, const char *), (*real_unlinkat)(int, const char *, int);
 
 /* ---- the end ---- */
@@ -188,16 +192,21 @@ static bool full_path(int dir, const char *path, char out[static PATH_MAX])
 	return path_part && strstr(out, path_part);
 }
 
-/* Before each change and sync: its number may be the last. */
-static void tick(const char *what, const char *path)
+/* Before each change and sync: its number may be the last. 0, or what it fails with. */
+static int tick(const char *what, const char *path, bool needs_space)
 {
 	control->count++;
 	say(what, path);
-	if (control->at == 0 || control->count != control->at)
-		return;
+	if (control->at == 0 || control->count < control->at)
+		return 0;
+	if (control->how > 1)
+		return control->how != ENOSPC || needs_space ? (int)control->how : 0;
+	if (control->count != control->at)
+		return 0;
 	if (control->how)
 		cut();
 	raise(SIGKILL);
+	return 0;
 }
 
 static struct change *note(enum kind kind, const char *path)
@@ -304,13 +313,19 @@ static void keep_content(int fd, const char *path, enum kind kind, off_t at, con
 
 /* ---- under libc's names ---- */
 
+/*
+ * Runs what is given with the lock held, which leaves in `error` what the call is to fail with, if
+ * anything.
+ */
 #define LOCKED(...)                          \
 	do {                                 \
-		int saved = errno;           \
+		int saved = errno, error = 0; \
 		pthread_mutex_lock(&lock);   \
 		__VA_ARGS__;                 \
 		pthread_mutex_unlock(&lock); \
-		errno = saved;               \
+		errno = error ? error : saved; \
+		if (error)                   \
+			return -1;           \
 	} while (0)
 
 PUBLIC ssize_t pwrite(int fd, const void *data, size_t len, off_t at)
@@ -318,7 +333,7 @@ PUBLIC ssize_t pwrite(int fd, const void *data, size_t len, off_t at)
 	char path[PATH_MAX];
 
 	if (path_of(fd, path))
-		LOCKED(tick("write", path); keep_content(fd, path, CONTENT, at, data, len, 0));
+		LOCKED(error = tick("write", path, true); if (!error) keep_content(fd, path, CONTENT, at, data, len, 0));
 	return real_pwrite(fd, data, len, at);
 }
 
@@ -335,7 +350,8 @@ PUBLIC ssize_t write(int fd, const void *data, size_t len)
 	if (path_of(fd, path)) {
 		at = lseek(fd, 0, fcntl(fd, F_GETFL) & O_APPEND ? SEEK_END : SEEK_CUR);
 		if (at >= 0)
-			LOCKED(tick("write", path); keep_content(fd, path, CONTENT, at, data, len, 0));
+			LOCKED(error = tick("write", path, true);
+			       if (!error) keep_content(fd, path, CONTENT, at, data, len, 0));
 	}
 	return real_write(fd, data, len);
 }
@@ -346,8 +362,9 @@ PUBLIC int ftruncate(int fd, off_t size)
 	struct stat st;
 
 	if (path_of(fd, path) && fstat(fd, &st) == 0)
-		LOCKED(tick("truncate", path);
-		       keep_content(fd, path, SIZE, size, NULL, st.st_size > size ? (size_t)(st.st_size - size) : 0, size));
+		LOCKED(error = tick("truncate", path, size > st.st_size);
+		       if (!error) keep_content(fd, path, SIZE, size, NULL,
+						st.st_size > size ? (size_t)(st.st_size - size) : 0, size));
 	return real_ftruncate(fd, size);
 }
 
@@ -356,55 +373,45 @@ PUBLIC int ftruncate64(int fd, off_t size)
 	return ftruncate(fd, size);
 }
 
-static void synced(int fd, const char *what)
+static int sync_with(int fd, int (*real)(int))
 {
 	char path[PATH_MAX];
 	struct stat st;
+	int r;
 
-	if (path_of(fd, path) && fstat(fd, &st) == 0)
-		LOCKED(tick(what, path));
-}
-
-static void is_synced(int fd)
-{
-	struct stat st;
-
-	if (fstat(fd, &st) == 0)
-		LOCKED(forget(st.st_dev, st.st_ino, S_ISDIR(st.st_mode)));
+	if (path_of(fd, path))
+		LOCKED(error = tick("sync", path, false));
+	r = real(fd);
+	if (r == 0 && fstat(fd, &st) == 0)
+		LOCKED(forget(st.st_dev, st.st_ino, S_ISDIR(st.st_mode)); (void)error);
+	return r;
 }
 
 PUBLIC int fsync(int fd)
 {
-	int r;
-
-	synced(fd, "sync");
-	r = real_fsync(fd);
-	if (r == 0)
-		is_synced(fd);
-	return r;
+	return sync_with(fd, real_fsync);
 }
 
 PUBLIC int fdatasync(int fd)
 {
-	int r;
-
-	synced(fd, "sync");
-	r = real_fdatasync(fd);
-	if (r == 0)
-		is_synced(fd);
-	return r;
+	return sync_with(fd, real_fdatasync);
 }
 
-static void keep_made(const char *full, int flags)
+static int keep_made(const char *what, const char *full)
 {
+	struct change *c;
 	struct stat st;
+	int error;
 
-	if (!(flags & O_CREAT) || lstat(full, &st) == 0)
-		return;
-	tick("make", full);
-	struct change *c = note(MADE, full);
+	if (lstat(full, &st) == 0)
+		return 0;
+	error = tick(what, full, true);
+	if (error)
+		return error;
+	c = note(MADE, full);
 	in_folder(c, full);
 	keep(c);
+	return 0;
 }
 
 PUBLIC int openat(int dir, const char *path, int flags, ...)
@@ -417,22 +424,22 @@ PUBLIC int openat(int dir, const char *path, int flags, ...)
 	if (flags & (O_CREAT | (O_TMPFILE & ~O_DIRECTORY)))
 		mode = va_arg(ap, mode_t);
 	va_end(ap);
-	if (full_path(dir, path, full))
-		LOCKED(keep_made(full, flags));
+	if (flags & O_CREAT && full_path(dir, path, full))
+		LOCKED(error = keep_made("make", full));
 	return real_openat(dir, path, flags, mode);
 }
 
-#define OPEN_LIKE(name)                                                       \
-	PUBLIC int name(const char *path, int flags, ...)                     \
-	{                                                                     \
-		mode_t mode = 0;                                              \
-		va_list ap;                                                   \
-                                                                              \
-		va_start(ap, flags);                                          \
-		if (flags & (O_CREAT | (O_TMPFILE & ~O_DIRECTORY)))           \
-			mode = va_arg(ap, mode_t);                            \
-		va_end(ap);                                                   \
-		return openat(AT_FDCWD, path, flags, mode);                   \
+#define OPEN_LIKE(name)                                             \
+	PUBLIC int name(const char *path, int flags, ...)           \
+	{                                                           \
+		mode_t mode = 0;                                    \
+		va_list ap;                                         \
+                                                                    \
+		va_start(ap, flags);                                \
+		if (flags & (O_CREAT | (O_TMPFILE & ~O_DIRECTORY))) \
+			mode = va_arg(ap, mode_t);                  \
+		va_end(ap);                                         \
+		return openat(AT_FDCWD, path, flags, mode);         \
 	}
 OPEN_LIKE(open)
 OPEN_LIKE(open64)
@@ -449,10 +456,28 @@ PUBLIC int openat64(int dir, const char *path, int flags, ...)
 	return openat(dir, path, flags, mode);
 }
 
-static void keep_renamed(const char *from, const char *to)
+/* A file without a name gets one. */
+PUBLIC int linkat(int from_dir, const char *from, int to_dir, const char *to, int flags)
 {
-	tick("rename", to);
-	struct change *c = note(RENAMED, from);
+	char full[PATH_MAX];
+	struct stat st;
+
+	if (full_path(to_dir, to, full))
+		LOCKED(error = keep_made("link", full);
+		       for (struct change *e = newest; e && fstatat(from_dir, from, &st, 0) == 0; e = e->older)
+			       if (e->ino == st.st_ino && (e->kind == CONTENT || e->kind == SIZE))
+				       snprintf(e->to, sizeof(e->to), "%s", full));
+	return real_linkat(from_dir, from, to_dir, to, flags);
+}
+
+static int keep_renamed(const char *from, const char *to)
+{
+	int error = tick("rename", to, true);
+	struct change *c;
+
+	if (error)
+		return error;
+	c = note(RENAMED, from);
 	snprintf(c->to, sizeof(c->to), "%s", to);
 	read_whole(to, &c->old, &c->old_len);
 	in_folder(c, to);
@@ -460,6 +485,7 @@ static void keep_renamed(const char *from, const char *to)
 		if ((e->kind == CONTENT || e->kind == SIZE) && strcmp(e->path, from) == 0)
 			snprintf(e->to, sizeof(e->to), "%s", to);
 	keep(c);
+	return 0;
 }
 
 PUBLIC int renameat(int from_dir, const char *from, int to_dir, const char *to)
@@ -467,8 +493,17 @@ PUBLIC int renameat(int from_dir, const char *from, int to_dir, const char *to)
 	char a[PATH_MAX], b[PATH_MAX];
 
 	if (full_path(from_dir, from, a) && full_path(to_dir, to, b))
-		LOCKED(keep_renamed(a, b));
+		LOCKED(error = keep_renamed(a, b));
 	return real_renameat(from_dir, from, to_dir, to);
+}
+
+PUBLIC int renameat2(int from_dir, const char *from, int to_dir, const char *to, unsigned int flags)
+{
+	char a[PATH_MAX], b[PATH_MAX];
+
+	if (!(flags & RENAME_EXCHANGE) && full_path(from_dir, from, a) && full_path(to_dir, to, b))
+		LOCKED(error = keep_renamed(a, b));
+	return real_renameat2(from_dir, from, to_dir, to, flags);
 }
 
 PUBLIC int rename(const char *from, const char *to)
@@ -476,11 +511,17 @@ PUBLIC int rename(const char *from, const char *to)
 	return renameat(AT_FDCWD, from, AT_FDCWD, to);
 }
 
-static void keep_removed(const char *full)
+static int keep_removed(const char *full)
 {
 	struct change *c;
+	struct stat st;
+	int error;
 
-	tick("unlink", full);
+	if (lstat(full, &st) < 0)
+		return 0;
+	error = tick("unlink", full, false);
+	if (error)
+		return error;
 	c = note(REMOVED, full);
 	read_whole(full, &c->old, &c->old_len);
 	in_folder(c, full);
@@ -488,6 +529,7 @@ static void keep_removed(const char *full)
 		keep(c);
 	else
 		free(c);
+	return 0;
 }
 
 PUBLIC int unlinkat(int dir, const char *path, int flags)
@@ -495,7 +537,7 @@ PUBLIC int unlinkat(int dir, const char *path, int flags)
 	char full[PATH_MAX];
 
 	if (!(flags & AT_REMOVEDIR) && full_path(dir, path, full))
-		LOCKED(keep_removed(full));
+		LOCKED(error = keep_removed(full));
 	return real_unlinkat(dir, path, flags);
 }
 
@@ -518,6 +560,8 @@ __attribute__((constructor)) static void begin(void)
 	*(void **)&real_fsync = dlsym(RTLD_NEXT, "fsync");
 	*(void **)&real_fdatasync = dlsym(RTLD_NEXT, "fdatasync");
 	*(void **)&real_ftruncate = dlsym(RTLD_NEXT, "ftruncate");
+	*(void **)&real_linkat = dlsym(RTLD_NEXT, "linkat");
+	*(void **)&real_renameat2 = dlsym(RTLD_NEXT, "renameat2");
 	*(void **)&real_rename = dlsym(RTLD_NEXT, "rename");
 	*(void **)&real_renameat = dlsym(RTLD_NEXT, "renameat");
 	*(void **)&real_unlink = dlsym(RTLD_NEXT, "unlink");
