@@ -174,15 +174,15 @@ class Pairing:
 
 
 class Cell:
-    def __init__(self, net, name, step="20s", env=None):
-        """env: {"a": {...}, "b": {...}} of the pairing daemons."""
+    def __init__(self, net, name, step="20s", env=None, relay_env=None):
+        """env: {"a": {...}, "b": {...}} of the pairing daemons, relay_env of the relay, until it is started again."""
         self.net, self.name, self.step = net, name, step
         with _ports_lock:
             self.a, self.b, self.r = (net.host(f"{name}-{x}") for x in ("a", "b", "r"))
         self.hosts = {"a": self.a, "b": self.b}
         self.port = own_port()
         self.env = env or {}
-        self.start_relay()
+        self.start_relay(env=relay_env)
         for x in "ab":
             self.start_pairingd(x)
         self.keys = {x: base64.b64decode(self.identity(x)["public_key"]) for x in "ab"}

@@ -1,10 +1,14 @@
 """The scenarios. Each tries many points, some at a time, and makes one verdict of them, with counts."""
 import collections
 import concurrent.futures
-import errno
+import contextlib
+import copy
 import os
 import random
+import resource
+import shutil
 import signal
+import socket
 import struct
 import time
 import traceback
@@ -440,4 +444,395 @@ def refusing_disk(net, seed, points, name):
     jobs = [(f"{name[:2]}{i}", point, rng.random() < 0.5) for i, point in enumerate(points)]
     tally = Tally(f"i4_{name}_at_any_change_of_the_store_is_told_and_survived")
     each(jobs, lambda j: refuse_at(net, *j), tally)
+    tally.done()
+
+
+# ---- rename and forget ----
+
+def change_peer_at(net, name, point):
+    """Killed in the middle of a rename or of forgetting: the old or the new, whole; what was acknowledged stays."""
+    what, at, how, seed = point
+    disk = Disk(net, f"{name}-a", "pairingd")
+    cell = Cell(net, name, env={"a": disk.env})
+    try:
+        t, wrong = cell.pair()
+        move_roots(cell, wrong)
+        disk.arm(at, how, seed)
+        r = cell.a.handfast(*(("peer", "rename", "b", "shed") if what == "rename" else ("peer", "forget", "b")))
+        died = wait_for_death(cell, "a", "pairingd", 2, lambda: disk.count() < at)
+        disk.mend()
+        if died:
+            cell.start_pairingd("a")
+        d, shown = cell.read("a"), cell.peers("a")
+        names = [p["name"] for p in shown or []]
+        allowed = (["shed"], ["b"]) if what == "rename" else ([], ["b"])
+        if names not in allowed or shown is None:
+            wrong.append(f"shows {names}")
+        if r.code == 0 and names != allowed[0]:
+            wrong.append(f"acknowledged, but shows {names}")
+        if r.code != 0 and not r.err:
+            wrong.append("no clear error")
+        if d.row(t) and not d.hello(t):
+            wrong.append("the root is lost")
+        # pskd follows whatever became of it.
+        follow = lambda: ([x.get("peer_name", x.get("peer", n)) for n, x in cell.read("a").tunnels.items()],  # noqa: E731
+                          len(cell.read("a").ledgers))
+        if not lab.wait_for(lambda: follow()[1] == len(names) and len(follow()[0]) == len(names), 60, 0.2):
+            wrong.append(f"pskd has {follow()} for {names}")
+        _, more = cell.pair()
+        wrong += [f"the next pairing: {w}" for w in more]
+        return ("new" if names == allowed[0] else "old") if died else "not reached", wrong
+    finally:
+        cell.close()
+
+
+def change_peer_points(everything=False):
+    hows = ((0, 0), (1, 0), (1, 7)) if everything else ((1, 0),)
+    return [(what, at, *how) for what, n in (("rename", 5), ("forget", 14))
+            for at in range(1, n, 1 if everything else 3) for how in hows]
+
+
+def crash_in_rename_and_forget(net, points):
+    tally = Tally("i9_killed_in_rename_and_forget_it_is_done_or_not_done")
+    each([(f"r{i}", point) for i, point in enumerate(points)], lambda j: change_peer_at(net, *j), tally)
+    tally.done()
+
+
+# ---- nothing left: descriptors, memory ----
+
+def cpu_seconds(pid):
+    with open(f"/proc/{pid}/stat") as f:
+        fields = f.read().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def exhaust_at(net, name, point):
+    """A limit falls on one daemon at a message; it lives, and works again when the limit is gone."""
+    victim, what, spare, n = point
+    cell = Cell(net, name, step="10s")
+    wrong = []
+    try:
+        earlier, wrong = cell.pair()
+        daemon = cell.r.daemons["relayd"] if victim == "relayd" else cell.hosts[victim[-1]].daemons["pairingd"]
+        limit, size = limit_of(daemon.pid, what, spare)
+        before = resource.prlimit(daemon.pid, limit)
+        if n == 0:
+            resource.prlimit(daemon.pid, limit, (size, before[1]))
+        p = Pairing(cell, {"a": n, "b": n} if n else None)
+        if n and p.b:
+            stop = lambda: p.a.ended or p.b.ended  # noqa: E731
+            p.lines["a"].wait_sent(n, 60, stop) and p.lines["b"].wait_sent(n, 60, stop)
+            limit, size = limit_of(daemon.pid, what, spare)
+            resource.prlimit(daemon.pid, limit, (size, before[1]))
+            for line in p.lines.values():
+                line.pass_on()
+        wrong += p.end()
+        # I4: a listener that cannot accept must not turn in circles.
+        at, used = time.monotonic(), cpu_seconds(daemon.pid)
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", cell.port), 2):
+            time.sleep(1)
+        used = cpu_seconds(daemon.pid) - used
+        if used > 0.6 * (time.monotonic() - at):
+            wrong.append(f"{victim} turned in circles: {used:.2f} s of processor")
+        if not daemon.alive():
+            wrong.append(f"{victim} ended with {daemon.proc.poll()}: {daemon.log()[-300:]}")
+            revive(cell, victim)
+        else:
+            resource.prlimit(daemon.pid, limit, before)
+        verdict, a, b = settle(cell, earlier, p, wrong)
+        recover(cell, p, earlier, a, b, wrong)
+        p.close()
+        return verdict, wrong
+    finally:
+        cell.close()
+
+
+def limit_of(pid, what, spare):
+    """(limit, size): spare more than is in use."""
+    if what == "descriptors":
+        return resource.RLIMIT_NOFILE, max(int(n) for n in os.listdir(f"/proc/{pid}/fd")) + 1 + spare
+    with open(f"/proc/{pid}/status") as f:
+        status = dict(line.split(":", 1) for line in f)
+    if what == "locked memory":
+        return resource.RLIMIT_MEMLOCK, int(status["VmLck"].split()[0]) * 1024 + spare
+    return resource.RLIMIT_AS, int(status["VmSize"].split()[0]) * 1024 + spare
+
+
+def exhaust_points(everything=False):
+    points = []
+    for victim in ("pairingd-a", "pairingd-b", "relayd"):
+        for n in (0, 1, 3, 8) if everything else (0, 3):
+            for spare in (0, 1, 2, 3) if everything else (0, 1):
+                points.append((victim, "descriptors", spare, n))
+            for spare in (0, 1 << 16, 1 << 20, 48 << 20) if everything else (1 << 16,):
+                points.append((victim, "memory", spare, n))
+        if victim != "relayd":
+            points.append((victim, "locked memory", 0, 0))
+    return points
+
+
+def exhausted(net, points):
+    tally = Tally("i4_without_descriptors_or_memory_a_pairing_fails_clearly_and_the_next_works")
+    each([(f"e{i}", point) for i, point in enumerate(points)], lambda j: exhaust_at(net, *j), tally)
+    tally.done()
+
+
+def starve_at(net, name, point):
+    """One allocation in so many fails, in one daemon, for one pairing."""
+    victim, one_in, seed = point
+    control = Control(net, name, f"malloc:1/{one_in}:ENOMEM,mmap:1/{one_in}:ENOMEM", seed)
+    cell = Cell(net, name, step="10s", env={victim[-1]: control.env} if victim != "relayd" else None,
+                relay_env=control.env if victim == "relayd" else None)
+    wrong = []
+    try:
+        daemon = cell.r.daemons["relayd"] if victim == "relayd" else cell.hosts[victim[-1]].daemons["pairingd"]
+        control.set(1, 0)
+        p = Pairing(cell)
+        wrong += p.end()
+        control.set(0, 0)
+        if not daemon.alive():
+            wrong.append(f"{victim} ended with {daemon.proc.poll()}: {daemon.log()[-300:]}")
+            revive(cell, victim)
+        verdict, a, b = settle(cell, None, p, wrong)
+        recover(cell, p, None, a, b, wrong)
+        p.close()
+        return verdict, wrong
+    finally:
+        cell.close()
+
+
+def starved(net, seed, n):
+    rng = random.Random(seed)
+    points = [(("pairingd-a", "pairingd-b", "relayd")[i % 3], rng.choice((20, 60, 200, 600)), rng.randrange(1, 1 << 30))
+              for i in range(n)]
+    tally = Tally("i4_allocations_that_fail_end_a_pairing_and_no_daemon")
+    each([(f"m{i}", point) for i, point in enumerate(points)], lambda j: starve_at(net, *j), tally)
+    tally.done()
+
+
+# ---- clocks, stops ----
+
+class Control:
+    """tests/tools/fault-inject.c around a daemon."""
+
+    def __init__(self, net, name, faults="", seed=1):
+        self.path = os.path.join(net.dir, f"{name}.control")
+        self.set(0, 0)
+        self.env = {"LD_PRELOAD": os.path.join(lab.BUILD, "tests/tools/fault-inject.so"), "FAULT_CONTROL": self.path,
+                    "FAULT_SEED": str(seed), **({"FAULTS": faults} if faults else {})}
+
+    def set(self, on, clock_s):
+        mode = "r+b" if os.path.exists(self.path) else "wb"
+        with open(self.path, mode) as f:
+            f.write(struct.pack("=2q", on, clock_s))
+
+
+def clock_at(net, name, point):
+    victim, years, n = point
+    control = Control(net, name)
+    cell = Cell(net, name, env={victim[-1]: control.env} if victim != "relayd" else None,
+                relay_env=control.env if victim == "relayd" else None)
+    try:
+        p = Pairing(cell, {"a": n, "b": n})
+        for line in p.lines.values():
+            line.wait_sent(n, 60, lambda: p.a.ended)
+        control.set(0, int(years * 365.25 * 86400))
+        for line in p.lines.values():
+            line.pass_on()
+        wrong = p.end()
+        verdict, a, b = settle(cell, None, p, wrong)
+        if verdict != "agree" or p.acknowledged() != {"a": "active", "b": "active"}:
+            wrong.append(f"the clock ended it: {verdict} {p.a.last}")
+        recover(cell, p, None, a, b, wrong)
+        p.close()
+        return verdict, wrong
+    finally:
+        cell.close()
+
+
+def clocks(net, seed, rounds=None):
+    rng = random.Random(seed)
+    points = [(victim, years, n) for victim in ("pairingd-a", "pairingd-b", "relayd") for years in (10, -10)
+              for n in (rounds or [rng.choice(list(ROUNDS))])]
+    tally = Tally("i7_a_clock_ten_years_off_in_the_middle_of_a_pairing_changes_nothing")
+    each([(f"t{i}", point) for i, point in enumerate(points)], lambda j: clock_at(net, *j), tally)
+    tally.done()
+
+
+def stop_at(net, name, point):
+    """SIGSTOP for a while; with patience it goes on, without it all ends."""
+    victim, n, step_s, seconds = point
+    cell = Cell(net, name, step=f"{step_s}s")
+    try:
+        earlier, wrong = cell.pair()
+        p = Pairing(cell, {"a": n, "b": n})
+        for line in p.lines.values():
+            line.wait_sent(n, 60, lambda: p.a.ended)
+        daemon = cell.r.daemons["relayd"] if victim == "relayd" else cell.hosts[victim[-1]].daemons["pairingd"]
+        daemon.signal(signal.SIGSTOP)
+        for line in p.lines.values():
+            line.pass_on()
+        time.sleep(seconds)
+        daemon.signal(signal.SIGCONT)
+        wrong += p.end()
+        verdict, a, b = settle(cell, earlier, p, wrong)
+        if step_s > 2 * seconds and verdict != "agree":
+            wrong.append(f"a stop shorter than the deadline ended it: {p.a.last} {p.b.last}")
+        recover(cell, p, earlier, a, b, wrong)
+        p.close()
+        return verdict, wrong
+    finally:
+        cell.close()
+
+
+def stopped(net, seed, seconds=60, rounds=None):
+    rng = random.Random(seed)
+    points = [(victim, n, step, seconds) for victim in ("pairingd-a", "pairingd-b", "relayd") for step in (20, 600)
+              for n in (rounds or [rng.choice((3, 4, 5, 6, 8, 9))])]
+    tally = Tally("i9_a_daemon_stopped_for_a_minute_in_a_pairing_ends_it_or_goes_on")
+    each([(f"s{i}", point) for i, point in enumerate(points)], lambda j: stop_at(net, *j), tally, len(points))
+    tally.done()
+
+
+# ---- old copies, clones ----
+
+def copy_state(cell, x, to):
+    shutil.copytree(cell.hosts[x].state("pairingd"), to)
+
+
+def put_back(cell, x, old):
+    """The state of one side is what it once was."""
+    cell.hosts[x].daemons["pairingd"].kill()
+    shutil.rmtree(cell.hosts[x].state("pairingd"))
+    shutil.copytree(old, cell.hosts[x].state("pairingd"))
+    cell.start_pairingd(x)
+
+
+def restored_with_root(net, name, x):
+    """A copy in which the root still waits: pskd has it already, keeps its ledger, and it is erased again."""
+    cell = Cell(net, name)
+    try:
+        t, wrong = cell.pair()
+        old = os.path.join(net.dir, f"{name}.copy")
+        copy_state(cell, x, old)
+        root = cell.read(x).row(t)["root"]
+        move_roots(cell, wrong)
+        path = os.path.join(cell.hosts[x].state("pskd"), "ledgers", f"pairing-{t.hex()}.ledger")
+        with open(path, "rb") as f:
+            before = f.read()
+        put_back(cell, x, old)
+        if not lab.wait_for(lambda: not cell.read(x).holds(root), 60, 0.1):
+            wrong.append(f"the restored root stays in {cell.read(x).holds(root)}")
+        with open(path, "rb") as f:
+            if f.read() != before:
+                wrong.append("the ledger was made anew from a restored root")
+        verdict, more = cell.judge(None, {"a": "active", "b": "active"})
+        _, again = cell.pair()
+        return verdict, wrong + more + again
+    finally:
+        cell.close()
+
+
+def restored_older(net, name, x):
+    """A copy from before the present pairing: both can tell, nothing is half, and pairing again repairs it."""
+    cell = Cell(net, name)
+    try:
+        t1, wrong = cell.pair()
+        old = os.path.join(net.dir, f"{name}.copy")
+        copy_state(cell, x, old)
+        _, more = cell.pair()
+        move_roots(cell, wrong)
+        put_back(cell, x, old)
+        if cell.read(x).tunnel_ids() != {t1} or not cell.peers(x):
+            wrong.append(f"after the restore: {cell.peers(x)}")
+        t3, again = cell.pair()
+        if t3:
+            move_roots(cell, wrong)
+        return "agree" if t3 else "aborted", wrong + more + again
+    finally:
+        cell.close()
+
+
+def restored_unspent(net, name, x):
+    """A copy from before the PIN was spent: the same code and PIN once more make no second guess."""
+    cell = Cell(net, name)
+    try:
+        wrong = []
+        old = os.path.join(net.dir, f"{name}.copy")
+        copy_state(cell, x, old)
+        p = Pairing(cell, {x: 4})
+        p.lines[x].wait_sent(4, 60, lambda: p.a.ended)
+        strike(cell, p, f"pairingd-{x}")
+        p.lines[x].drop()
+        wrong += p.end()
+        shutil.rmtree(cell.hosts[x].state("pairingd"))
+        shutil.copytree(old, cell.hosts[x].state("pairingd"))
+        cell.start_pairingd(x)
+        # This line was cut; the same person tries again over a new one.
+        port = p.lines[x].port
+        second_guess(cell, p, wrong)
+        if p.lines[x].port != port or max(line.guesses() for line in p.lines.values()) != 1:
+            wrong.append(f"guesses: {[line.guesses() for line in p.lines.values()]}")
+        p.close()
+        t, more = cell.pair()
+        return "aborted" if t else "broken", wrong + more
+    finally:
+        cell.close()
+
+
+def cloned(net, name, x):
+    """A second machine with a copy of one side's state, and a second daemon on the state itself."""
+    cell = Cell(net, name)
+    try:
+        _, wrong = cell.pair()
+        twin = copy_of(cell, net, f"{name}-twin", x)
+        shutil.copytree(cell.hosts[x].state("pairingd"), twin.hosts[x].state("pairingd"))
+        # The same folder twice: the second one refuses, and says why.
+        second = net.host(f"{name}-second")
+        try:
+            second.start("pairingd", "--state-dir", cell.hosts[x].state("pairingd"), config="", timeout=60)
+            wrong.append("two pairingd run on one state")
+        except RuntimeError as e:
+            if "another pairingd" not in str(e):
+                wrong.append(f"the second on one state says {e}")
+        twin.start_pairingd(x)
+        # The clone pairs: that is the device, and the other side goes on with the newest.
+        t2, more = twin.pair()
+        wrong += more
+        # Nobody pairs with himself.
+        own = copy_of(cell, net, f"{name}-own", x)
+        own.a, own.b = cell.hosts[x], twin.hosts[x]
+        own.hosts = {"a": own.a, "b": own.b}
+        p = Pairing(own)
+        wrong += p.end()
+        codes = [c.last.get("error", {}).get("code", "").rpartition(".")[2] for c in p.commands()]
+        if p.acknowledged() != {"a": None, "b": None} or "OwnDevice" not in codes:
+            wrong.append(f"a device paired with its clone: {codes}")
+        p.close()
+        # The original again: the next pairing works at once.
+        before = cell.read("a").tunnel_ids() | cell.read("b").tunnel_ids()
+        t3, more = cell.pair()
+        if t3 in before:
+            wrong.append("a tunnel id came again")
+        return "agree" if t2 and t3 else "aborted", wrong + more
+    finally:
+        cell.close()
+
+
+def copy_of(cell, net, name, x):
+    """The same cell with another machine in the place of one."""
+    twin = copy.copy(cell)
+    host = net.host(name)
+    twin.hosts = dict(cell.hosts, **{x: host})
+    twin.a, twin.b = twin.hosts["a"], twin.hosts["b"]
+    return twin
+
+
+def old_copies(net):
+    tally = Tally("i9_old_copies_of_the_state_give_no_second_guess_and_no_second_root_and_repair_by_pairing")
+    each([(run, f"o{i}{x}", x) for i, run in enumerate((restored_with_root, restored_older, restored_unspent)) for x in "ab"],
+         lambda j: j[0](net, *j[1:]), tally)
+    tally.done()
+    tally = Tally("i9_a_cloned_state_harms_no_other_pairing")
+    each([(f"q{x}", x) for x in "ab"], lambda j: cloned(net, *j), tally)
     tally.done()

@@ -30,6 +30,14 @@ INJECT = os.path.join(lab.BUILD, "tests", "tools", "fault-inject.so")
 RECOVERY = 60  # seconds: an upper bound of what is called "within seconds" on a loaded machine
 
 
+
+def injected(**settings):
+    """The environment of a daemon that fault-inject.so looks after."""
+    env = {k: str(v) for k, v in settings.items()}
+    env.update(LD_PRELOAD=INJECT, ASAN_OPTIONS=os.environ.get("ASAN_OPTIONS", "") + ":verify_asan_link_order=0")
+    return env
+
+
 # ---- pairingd, played ---------------------------------------------------------------------------
 
 SIGN, TAKE_ROOT, ROOT_STORED, PEER_SEEN, WHOAMI, EVENT_ROOT, EVENT_PAIRINGS = 1, 2, 3, 4, 5, 16, 19

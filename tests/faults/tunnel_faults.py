@@ -12,7 +12,7 @@ import time
 import lab
 import state
 import tunnel
-from tunnel import RECOVERY, Disk, Pair
+from tunnel import Disk, Pair
 
 KINDS = ("keyfile", "pairing", "prototype")
 
@@ -169,7 +169,7 @@ def power_cuts(net, kind, seed, n):
 def power_cut_control(net, seed, n):
     """The same with a disk that only says that it synced: mark and recorder must show it, or they show nothing."""
     pair = Pair(net, "prototype", seed, disk_of,
-                env={"LD_PRELOAD": tunnel.INJECT, "FAULTS": "fdatasync:*:noop", "FAULT_PATH": ".ledger"})
+                env=tunnel.injected(FAULTS="fdatasync:*:noop", FAULT_PATH=".ledger"))
     behind = 0
     for turn in range(n):
         time.sleep(0.5)
@@ -194,29 +194,38 @@ SECTOR_EDGES = tuple(range(0, 4097, 512))
 def torn_writes(net, kind, seed, edges):
     """pskd is killed in the middle of writing a record, at each of these lengths."""
     pair, tally = Pair(net, kind, seed), Tally(f"torn_ledger_{kind}")
-    torn = 0
-    for turn, edge in enumerate(edges):
-        h = pair.hosts[turn % 2]
-        control = os.path.join(h.dir, "control")
-        set_control(control, 0)
+    plans = {h: edges[i::2] for i, h in enumerate(pair.hosts)}
+    controls = {h: os.path.join(h.dir, "control") for h in pair.hosts}
+
+    def start(h, at):
+        """Now with the next edge waiting for its moment."""
+        set_control(controls[h], 0)
+        edge = plans[h][at] if at < len(plans[h]) else None
+        pair.start(h, env={} if edge is None else tunnel.injected(FAULTS=f"pwrite:1:torn={edge}",
+                                                                  FAULT_PATH=pair.ledgers[h], FAULT_CONTROL=controls[h]))
+        return edge
+
+    torn = done = 0
+    for h in pair.hosts:
         pair.pskd(h).stop()
-        pair.start(h, env={"LD_PRELOAD": tunnel.INJECT, "FAULTS": f"pwrite:1:torn={edge}",
-                           "FAULT_PATH": pair.ledgers[h], "FAULT_CONTROL": control})
-        if not tally.note("tcp_recovers", pair.recovers(), edge):
+    waiting = {h: start(h, 0) for h in pair.hosts}
+    for turn in range(2 * max(map(len, plans.values()))):
+        h = pair.hosts[turn % 2]
+        if not tally.note("tcp_recovers", pair.recovers(), waiting):
             tally.bad["tcp_recovers"].append(pair.shows())
             break
-        set_control(control, 1)
+        if waiting[h] is None:
+            continue
+        set_control(controls[h], 1)
         died = lab.wait_for(lambda h=h: not pair.pskd(h).alive(), 30, 0.01)
         pair.kill(h)
-        tally.note("died_while_writing", died, edge)
+        done += tally.note("died_while_writing", died, waiting[h])
         torn += pair.ledger(h).is_torn
         why = pair.mark_holds(h)
-        tally.note("i1_mark_covers_what_was_sent", not why, f"{edge}: {why}")
-        pair.start(h)
-        if not tally.note("tcp_recovers", pair.recovers(), edge):
-            tally.bad["tcp_recovers"].append(pair.shows())
-            break
-    print(f"# seed {seed}: {len(edges)} writes cut short at {' '.join(map(str, edges))}; {torn} records were lost by it")
+        tally.note("i1_mark_covers_what_was_sent", not why, f"{waiting[h]}: {why}")
+        waiting[h] = start(h, turn // 2 + 1)
+    tally.note("tcp_recovers", pair.recovers(), "in the end")
+    print(f"# seed {seed}: {done} writes cut short at {' '.join(map(str, edges))}; {torn} records were lost by it")
     lab.check(f"torn_ledger_{kind}_lost_records", torn >= len(edges) // 3, torn)
     tally.report()
     pair.verdict(f"torn_ledger_{kind}")
@@ -485,15 +494,15 @@ def failing_memory(net, kind, seed, seconds):
     """One allocation in so many fails, for a while and again. Whatever that ends is said, and repeats nothing."""
     pair = Pair(net, kind, seed)
     h, ends, rounds = pair.a, [], 0
-    control = os.path.join(h.dir, "control")
+    control, log = os.path.join(h.dir, "control"), os.path.join(h.dir, "faults")
     end = time.monotonic() + seconds
     while time.monotonic() < end or rounds < 2:
         rounds += 1
         set_control(control, 0)
         pair.pskd(h).stop()
         one_in = pair.random.choice((3, 20, 200))
-        pair.start(h, env={"LD_PRELOAD": tunnel.INJECT, "FAULTS": f"malloc:1/{one_in}:ENOMEM,mmap:1/{one_in}:ENOMEM",
-                           "FAULT_SEED": str(pair.random.randrange(1 << 30)), "FAULT_CONTROL": control})
+        pair.start(h, env=tunnel.injected(FAULTS=f"malloc:1/{one_in}:ENOMEM,mmap:1/{one_in}:ENOMEM", FAULT_LOG=log,
+                                        FAULT_SEED=pair.random.randrange(1 << 30), FAULT_CONTROL=control))
         set_control(control, 1)
         for _ in range(3):
             h.handfast("--json", "tunnel", "list", timeout=10)
@@ -513,7 +522,10 @@ def failing_memory(net, kind, seed, seconds):
     else:
         lab.ok(f"failing_memory_{kind}_tcp_recovers_{rounds}_times")
     lab.check(f"failing_memory_{kind}_ends_by_no_signal", not any(e is None or e < 0 for e in ends), ends)
-    print(f"# seed {seed}: {rounds} rounds, pskd ended in {len(ends)} of them")
+    with open(log) as f:
+        refused = len(f.readlines())
+    lab.check(f"failing_memory_{kind}_was_refused", refused > 0, refused)
+    print(f"# seed {seed}: {rounds} rounds, {refused} allocations refused, pskd ended in {len(ends)} rounds")
     pair.verdict(f"failing_memory_{kind}")
 
 
@@ -537,7 +549,7 @@ def clocks(net, kind, seed, jumps):
     for h in pair.hosts:
         set_control(controls[h], 0)
         pair.pskd(h).stop()
-        pair.start(h, env={"LD_PRELOAD": tunnel.INJECT, "FAULT_CONTROL": controls[h]})
+        pair.start(h, env=tunnel.injected(FAULT_CONTROL=controls[h]))
     tally.note("tcp_recovers", pair.recovers(), "")
     ten_years = 10 * 365 * 86400
     for turn in range(jumps):
@@ -548,7 +560,7 @@ def clocks(net, kind, seed, jumps):
         pair.kill(other)
         why = pair.mark_holds(other)
         tally.note("i1_mark_covers_what_was_sent", not why, why)
-        pair.start(other, env={"LD_PRELOAD": tunnel.INJECT, "FAULT_CONTROL": controls[other]})
+        pair.start(other, env=tunnel.injected(FAULT_CONTROL=controls[other]))
         if not tally.note("i7_tcp_recovers", pair.recovers(), turn):
             tally.bad["i7_tcp_recovers"].append(pair.shows())
             break
@@ -571,4 +583,42 @@ def stopped(net, kind, seed, who, seconds):
     pair.verdict(claim)
 
 
-__all__ = ["KINDS", "RECOVERY"]
+# ---- which of them ------------------------------------------------------------------------------
+
+def scenarios(seed, full):
+    """[(name, function(net))]; full: the numbers of make test-long. What waits a minute comes first."""
+    r, found = random.Random(seed), []
+
+    def take(fn, *args):
+        number = r.randrange(1 << 30)
+        kind = [args[0]] if args and args[0] in KINDS else []
+        name = "_".join([fn.__name__, *kind, *(["initiator", "responder"][x] for x in args[1:2] if fn is stopped)])
+        found.append((name, lambda net: fn(net, *kind, number, *args[len(kind):])))
+
+    edges = sorted({*SECTOR_EDGES, *FIELD_EDGES, *(range(0, 520, 8) if full else ())})
+    r.shuffle(edges)
+    stops = [(k, i) for k in KINDS for i in (0, 1)] if full else [("keyfile", 0), ("pairing", 1)]
+    for kind, side in stops:
+        take(stopped, kind, side, 60)
+    for kind in KINDS if full else ("keyfile",):
+        take(read_only_disk, kind)
+    for kind in KINDS:
+        take(kills, kind, 200 if full else 20)
+    for i, kind in enumerate(KINDS):
+        take(torn_writes, kind, edges if full else edges[i::3])
+    for kind in KINDS:
+        take(power_cuts, kind, 100 if full else 8)
+    take(power_cut_control, 2)
+    take(restored_prototype_control)
+    for kind in KINDS[:2]:
+        take(restored, kind, 60 if full else 6)
+        take(cloned, kind, 60 if full else 5)
+    for kind in KINDS if full else ("keyfile", "prototype"):
+        take(full_disk, kind)
+    for kind in KINDS if full else ("pairing",):
+        take(clocks, kind, 40 if full else 6)
+    for kind in KINDS if full else ("pairing",):
+        take(exhausted, kind)
+    for kind in KINDS if full else ("keyfile",):
+        take(failing_memory, kind, 120 if full else 6)
+    return found
