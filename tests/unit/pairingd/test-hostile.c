@@ -705,13 +705,36 @@ TEST(a_forged_reason_is_not_believed_where_it_cannot_be_true)
 
 /* ---- clocks ---- */
 
+/* With every packet both sides are asked whether their time is up. */
+static bool ask_for_time(struct halves *all, enum pairing_role from, struct pairing_packet *packet, void *arg)
+{
+	(void)from;
+	(void)packet;
+	(void)arg;
+	for (int role = 0; role < 2; role++) {
+		pairing_on_time(all->side[role].p, all->now_ms);
+		CHECK(!pairing_is_over(all->side[role].p) || all->side[role].active);
+	}
+	return true;
+}
+
 TEST(i7_a_pairing_asks_no_clock_but_the_given_one)
 {
 	/* The given clock stands still for the whole pairing; the real one, and the wall's, do not matter. */
 	begin("123456", "123456");
 	h.now_ms = 1000;
+	h.relay = ask_for_time;
+	CHECK_EQ(pairing_deadline_ms(h.side[0].p), 1000 + 60000);
 	halves_run(&h);
 	CHECK(h.side[0].active && h.side[1].active);
 	CHECK_EQ(h.now_ms, 1000);
+	halves_done(&h);
+
+	/* And where nothing comes, it is that clock that ends it. */
+	begin("123456", "123456");
+	pairing_on_time(h.side[0].p, 1000 + 60000 - 1);
+	CHECK(!pairing_is_over(h.side[0].p));
+	pairing_on_time(h.side[0].p, 1000 + 60000);
+	CHECK_EQ(pairing_code(h.side[0].p), PAIRING_EXPIRED);
 	halves_done(&h);
 }

@@ -2,9 +2,11 @@
 #include "pairingd/portable.h"
 
 #include <errno.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "base/file.h"
@@ -193,6 +195,48 @@ TEST(a_list_of_pairings_is_read_or_refused_whole)
 	refused("{\"version\":1,\"public_key\":\"33\",\"peers\":[]}", "damaged");
 	refused("{\"version\":1," OWN ",\"peers\":[" PEER "," PEER "]}", "two of the pairings");
 	refused("{\"version\":1," OWN ",\"peers\":[{}]}", "number 1");
+}
+
+/* What was paired before is replaced whole, or not at all. */
+TEST(i9_an_import_that_finds_no_room_changes_nothing)
+{
+	enum { N = 500 };
+	const struct rlimit little = { 24 << 10, RLIM_INFINITY }, plenty = { RLIM_INFINITY, RLIM_INFINITY };
+	struct peer *many = calloc(N, sizeof(*many)), one = { .name = "laptop", .active = true, .profile = "v40-spake2-x25519" };
+	struct sign_public own = { { 9 } };
+	struct peers *p = NULL;
+	struct peer back;
+	int r;
+
+	CHECK(many);
+	memset(one.identity.public_key.b, 7, SIGN_PUBLIC_LEN);
+	identity_id(one.id, &one.identity.public_key);
+	for (size_t i = 0; i < N; i++) {
+		many[i] = one;
+		snprintf(many[i].name, sizeof(many[i].name), "pi-%zu", i);
+		memcpy(many[i].identity.public_key.b, &i, sizeof(i));
+		identity_id(many[i].id, &many[i].identity.public_key);
+	}
+	CHECK_EQ(peers_open(&p, test_tmpdir()), 0);
+	CHECK_EQ(peers_replace(p, &one, 1, &own), 0);
+	CHECK_EQ(peers_import_done(p), 0);
+
+	signal(SIGXFSZ, SIG_IGN);
+	CHECK_EQ(setrlimit(RLIMIT_FSIZE, &little), 0);
+	r = peers_replace(p, many, N, &own);
+	CHECK_EQ(setrlimit(RLIMIT_FSIZE, &plenty), 0);
+	CHECK(r != 0);
+	peers_free(p);
+	CHECK_EQ(peers_open(&p, test_tmpdir()), 0);
+	CHECK_EQ(peers_find(p, "laptop", &back), 0);
+	CHECK_EQ(peers_find(p, "pi-0", &back), PEERS_E_NO_SUCH);
+	CHECK_EQ(peers_imported_identity(p, &own), PEERS_E_NO_SUCH);
+
+	CHECK_EQ(peers_replace(p, many, N, &own), 0);
+	CHECK_EQ(peers_find(p, "pi-499", &back), 0);
+	CHECK_EQ(peers_find(p, "laptop", &back), PEERS_E_NO_SUCH);
+	peers_free(p);
+	free(many);
 }
 
 TEST(i9_an_import_is_finished_at_the_next_start_or_never_was)

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -60,11 +61,17 @@ static pid_t start(int (*run)(struct service *svc), const char *extra)
 	CHECK(pid >= 0);
 	if (pid == 0) {
 		char log[96];
+		struct rlimit core;
 
 		snprintf(log, sizeof(log), "%s/log", dir);
 		dup2(open(log, O_WRONLY | O_CREAT | O_APPEND, 0600), 2);
 		if (as_nobody)
 			CHECK_EQ(setresuid(65534, 65534, 65534), 0);
+		/* As a shell would have started it: a change of user id forbids dumps by itself. */
+		prctl(PR_SET_DUMPABLE, 1, 0, 0, 0);
+		getrlimit(RLIMIT_CORE, &core);
+		core.rlim_cur = core.rlim_max;
+		setrlimit(RLIMIT_CORE, &core);
 		/* Not to stay when a check fails. */
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
 		_exit(service_main(&info, extra ? 8 : 7, argv, run));
@@ -364,5 +371,12 @@ TEST(i5_a_daemon_leaves_no_core_and_gains_no_privilege)
 	snprintf(path, sizeof(path), "/proc/%d/environ", (int)pid);
 	CHECK_EQ(stat(path, &st), 0);
 	CHECK_EQ(st.st_uid, 0);
+	snprintf(path, sizeof(path), "/proc/%d/limits", (int)pid);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	n = read(fd, buf, sizeof(buf) - 1);
+	close(fd);
+	CHECK(n > 0);
+	buf[n] = '\0';
+	CHECK(strstr(buf, "Max core file size        0                    0 "));
 	CHECK_EQ(end(pid, SIGTERM), 0);
 }
