@@ -16,7 +16,7 @@ class Line:
         self.target = ("127.0.0.1", port)
         self.cond = threading.Condition()
         self.hold = None      # this message and later ones wait for pass_on() or drop()
-        self.dropping = False
+        self.epoch = 0        # connections of an earlier one say no more
         self.sent = []        # (kind, seq) of each packet, in order
         self.sockets = []
         self.listener = socket.create_server(("127.0.0.1", 0))
@@ -46,6 +46,7 @@ class Line:
         _shut(client)
 
     def _up(self, client, server):
+        epoch = self.epoch
         try:
             f = client.makefile("rb")
             head = b""
@@ -61,7 +62,7 @@ class Line:
                 raise OSError("end")
             while frame := _frame(f):
                 raw, text = frame
-                if not self._may_pass(text):
+                if not self._may_pass(text, epoch):
                     break
                 server.sendall(raw)
         except (OSError, ValueError, IndexError, struct.error):
@@ -69,7 +70,7 @@ class Line:
         _shut(server)
         _shut(client)
 
-    def _may_pass(self, text):
+    def _may_pass(self, text, epoch):
         try:
             m = json.loads(text) if text else {}
         except ValueError:
@@ -80,9 +81,9 @@ class Line:
         with self.cond:
             self.sent.append((kind, seq))
             self.cond.notify_all()
-            while self.hold is not None and seq >= self.hold and not self.dropping:
+            while self.hold is not None and seq >= self.hold and epoch == self.epoch:
                 self.cond.wait()
-            return not self.dropping
+            return epoch == self.epoch
 
     def wait_sent(self, seq, timeout, stop=lambda: False):
         """Until the device has said message seq. False when it does not."""
@@ -107,9 +108,10 @@ class Line:
     def drop(self):
         """What waits is never said; what is said from now on, on new connections, passes."""
         with self.cond:
-            self.dropping = True
+            self.hold = None
+            self.epoch += 1
             self.cond.notify_all()
-        for s in self.sockets:
+        for s in list(self.sockets):
             _shut(s)
 
     def close(self):
