@@ -5,8 +5,10 @@
 #   make test       install what is needed, build, every test that fits in 40 minutes (root)
 #   make check      the tests that need neither root nor a network, in under two minutes
 #   make test-long  what takes hours
+#   make ct         constant time: gcc and clang, -O2 and -O3, under valgrind
 #   make bench      figures beside their peers'
 #   make fuzz       libFuzzer over every decoder (SECONDS=20 each; RUNS=N executions each, resumed)
+#   make mutants    break the code on purpose, see the named tests fail (QUICK=1: six of them)
 #   make install    DESTDIR= PREFIX=/usr
 #   make deb        the Debian package, in build/deb; ARCH=arm64 builds it for the Pi (root)
 #   make deps       what building and running needs; make deps-test, make deps-bench: the rest
@@ -116,15 +118,25 @@ deps-bench: deps-test
 # `make test` and `make demo` begin on a machine that has nothing: install first, then let a
 # second make look at pkg-config again.
 test: deps-test
-	@$(MAKE) --no-print-directory all unit-tests tools
+	@$(MAKE) --no-print-directory all unit-tests tools ct-programs
 	@tests/run $(BUILD) $(if $(TALLY),--tally $(TALLY)) $(TESTS)
 
 test-long: deps-test
-	@$(MAKE) --no-print-directory all unit-tests tools
+	@$(MAKE) --no-print-directory all unit-tests tools ct-programs
 	@tests/run $(BUILD) --long $(TESTS)
 
-check: all unit-tests tools
+check: all unit-tests tools ct-programs
 	@tests/run $(BUILD) --quick $(TESTS)
+
+# gcc and clang, at -O2 (where CI has them anyway) and -O3.
+CT_O3 := CFLAGS=-O3 WERROR=1 ct-programs
+ct: deps-test
+	@$(MAKE) --no-print-directory CC=gcc ct-programs
+	@$(MAKE) --no-print-directory CC=clang BUILD=$(BUILD)/clang ct-programs
+	@$(MAKE) --no-print-directory CC=gcc BUILD=$(BUILD)/gcc-O3 $(CT_O3)
+	@$(MAKE) --no-print-directory CC=clang BUILD=$(BUILD)/clang-O3 $(CT_O3)
+	@tests/ct/run gcc_O2=$(BUILD) clang_O2=$(BUILD)/clang gcc_O3=$(BUILD)/gcc-O3 clang_O3=$(BUILD)/clang-O3
+.PHONY: ct
 
 demo: deps-demo
 	@$(MAKE) --no-print-directory all
@@ -133,6 +145,11 @@ demo: deps-demo
 bench: deps-bench
 	@$(MAKE) --no-print-directory all tools benches
 	@HANDFAST_BUILD=$(BUILD) PYTHONPATH=tests/system/lib PYTHONDONTWRITEBYTECODE=1 tests/bench/run $(BENCHES)
+
+# Deliberate breaks of the code, each caught by the test that is named for it: tests/mutants.
+mutants: all unit-tests tools
+	@tests/mutants/run --build $(BUILD) $(if $(QUICK),--quick) $(if $(JOBS),--jobs $(JOBS)) $(MUTANTS)
+.PHONY: mutants
 
 install: all
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/libexec/handfast
