@@ -159,7 +159,9 @@ static bool record_is_sane(const struct ledger_record *r)
 		return false;
 	if (r->rx_high != LEDGER_NONE && r->rx_high >= r->rx_mark)
 		return false;
-	return r->erased <= r->erase_to && r->erase_to <= r->slots_total;
+	/* Only what was left behind both ways is erased: nothing is drawn from below. */
+	return r->erased <= r->erase_to && r->erase_to <= ledger_slot(r->tx_next) &&
+	       r->erase_to <= ledger_slot(r->rx_mark);
 }
 
 int ledger_decode(struct ledger_record *r, const uint8_t block[static LEDGER_BLOCK_LEN])
@@ -170,7 +172,7 @@ int ledger_decode(struct ledger_record *r, const uint8_t block[static LEDGER_BLO
 	int e = 0;
 
 	sha256(sum, block, SUM_AT);
-	if (memcmp(sum, block + SUM_AT, sizeof(sum)) != 0)
+	if (!bytes_equal(sum, block + SUM_AT, sizeof(sum)))
 		return LEDGER_E_BROKEN;
 
 	*r = (struct ledger_record){ 0 };
