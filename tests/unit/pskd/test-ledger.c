@@ -29,8 +29,8 @@ static struct ledger_record sample(uint64_t generation)
 		.tx_next = 4000,
 		.tx_reserved = 4256,
 		.tx_limit = 256,
-		.rx_high = 999,
-		.rx_mark = 1256,
+		.rx_high = 2999,
+		.rx_mark = 3256,
 		.rx_limit = 256,
 		.erase_to = 3,
 		.erased = 2,
@@ -61,8 +61,8 @@ TEST(a_record_comes_back_as_it_was)
 	CHECK_EQ(out.generation, 7);
 	CHECK_EQ(out.tx_next, 4000);
 	CHECK_EQ(out.tx_reserved, 4256);
-	CHECK_EQ(out.rx_high, 999);
-	CHECK_EQ(out.rx_mark, 1256);
+	CHECK_EQ(out.rx_high, 2999);
+	CHECK_EQ(out.rx_mark, 3256);
 	CHECK_EQ(out.erase_to, 3);
 	CHECK_EQ(out.erased, 2);
 	CHECK(out.handshaken);
@@ -122,11 +122,13 @@ TEST(a_record_that_contradicts_itself_is_refused_though_its_checksum_is_right)
 	REFUSED(r.tx_reserved = 100001);
 	REFUSED(r.tx_limit = 0);
 	REFUSED(r.tx_limit = LEDGER_TX_LIMIT_MAX + 1);
-	REFUSED(r.rx_high = 1256);
+	REFUSED(r.rx_high = 3256);
 	REFUSED(r.rx_mark = 100001);
 	REFUSED(r.rx_limit = LEDGER_RX_LIMIT_MAX + 1);
 	REFUSED(r.erased = 4);
-	REFUSED(r.erase_to = 101);
+	/* What is not left behind both ways is still to be drawn. */
+	REFUSED(r.erase_to = 4);
+	REFUSED(r.rx_mark = 5000; r.erase_to = 5);
 	r = good;
 	ledger_encode(block, &r);
 	block[600] = 1; /* what no field covers must be zero */
