@@ -223,6 +223,13 @@ static int judge(struct hello *h, int r, const struct sockaddr_in6 *from, uint64
 	}
 }
 
+bool hello_is_past(const struct hello *h, const struct pskh *m)
+{
+	uint64_t high = keys_rx_high(h->o.keys);
+
+	return high != UINT64_MAX && m->tx_next <= high;
+}
+
 /* Both are asked, so that one burn can answer both. */
 int hello_forward(struct hello *h, uint64_t tx_next, uint64_t rx_next, const struct sockaddr_in6 *from)
 {
@@ -428,14 +435,20 @@ void hello_on_proven(struct hello *h)
 
 /* ---- the initiator's answers ---- */
 
+/* Each handshake costs both sides sequences, so a recorded call must not buy many: four, and one a minute. */
+static bool may_answer(struct hello *h, const struct pskh *call)
+{
+	return !hello_is_past(h, call) || bucket_take(&h->past_calls, clock_now_ms() / 60, 1, 4);
+}
+
 /* The responder cannot be reached, or lost its session: it asks us to begin, from where it is. */
-static void on_call(struct hello *h, const struct sockaddr_in6 *from)
+static void on_call(struct hello *h, const struct pskh *m, const struct sockaddr_in6 *from)
 {
 	if (!h->o.ops->may_call(from, h->o.arg)) {
 		hello_drop(h, DROP_HS_UNEXPECTED);
 		return;
 	}
-	if (!bucket_take(&h->calls, clock_now_ms(), 1, 3)) {
+	if (!may_answer(h, m) || !bucket_take(&h->calls, clock_now_ms(), 1, 3)) {
 		hello_drop(h, DROP_HS_RATE);
 		return;
 	}
@@ -565,7 +578,7 @@ void hello_on_message(struct hello *h, const uint8_t *msg, size_t len, const str
 	switch (m.type) {
 	case PSKH_HELLO:
 		if (initiator)
-			on_call(h, from);
+			on_call(h, &m, from);
 		else
 			welcome_on_hello(h, &m, msg, len, from);
 		return;

@@ -7,14 +7,11 @@
 #include "pskd/hello.h"
 
 #define EPOCH_MS 8000
-/* Sources that are told apart when HELLOs are counted; a power of two. */
+/* HELLOs from where the peer may be, and other sources, that are told apart when they are counted; powers of two. */
+#define N_KNOWN 16
 #define N_STRANGERS 64
 #define BINDS_PER_S 1
 #define BINDS_BURST 8
-/* At least as many as the bucket lets through while a WELCOME is good, so that none can come again. */
-#define RECENT_BINDS 32
-static_assert(RECENT_BINDS >= BINDS_BURST + 2 * EPOCH_MS / 1000 * BINDS_PER_S, "a BIND would be forgotten too early");
-
 /* A small token bucket on the boot clock. */
 struct bucket {
 	uint64_t at_ms;
@@ -47,16 +44,16 @@ struct hello {
 
 	/* responder: no state of strangers but this */
 	uint8_t boot_key[32];
-	uint8_t recent[RECENT_BINDS][PSKH_NONCE_LEN];
-	unsigned int n_recent;
+	uint64_t n_binds; /* accepted since the start */
 	bool awaited; /* the newest session is not proven yet */
 
 	uint32_t last_session;
 	uint8_t last_nonce[PSKH_NONCE_LEN]; /* nonce_a of the newest session */
 	uint64_t burn_tx, burn_rx;
-	struct bucket calls, again;
-	struct bucket known;		       /* HELLOs from where the peer may be */
-	struct bucket strangers[N_STRANGERS]; /* and from elsewhere, by source */
+	struct bucket calls, past_calls, again;
+	/* [1]: of HELLOs that may be recordings, see hello_is_past() */
+	struct bucket known[2][N_KNOWN];	 /* from where the peer may be, by nonce */
+	struct bucket strangers[2][N_STRANGERS]; /* and from elsewhere, by source */
 	struct list signing; /* struct signing */
 };
 
@@ -80,6 +77,8 @@ void hello_sign(struct hello *h, const struct pskh *m, const uint8_t *hello, siz
 		const struct sockaddr_in6 *to, void (*done)(struct signing *s, bool ok));
 bool hello_signature_is_right(struct hello *h, const struct pskh *m, const uint8_t *hello,
 			      size_t hello_len, const struct sockaddr_in6 *from);
+/* Said before something that we have received: a recording, or the peer's disk was restored. */
+bool hello_is_past(const struct hello *h, const struct pskh *m);
 /* The peer will begin at tx_next and has seen all below rx_next: 0 when our material is there, else not now. */
 int hello_forward(struct hello *h, uint64_t tx_next, uint64_t rx_next, const struct sockaddr_in6 *from);
 /* software: the peer's, as its message says. */

@@ -1,8 +1,9 @@
 /*
  * The responder's side, without state before a BIND: nonce_b is a MAC under a
- * key of this start over the initiator's nonce, its address and an epoch of
- * the boot clock, so that a right BIND proves that its sender got our WELCOME
- * at that address within the last 8 to 16 seconds.
+ * key of this start over the initiator's nonce, its address, an epoch of the
+ * boot clock and how many BINDs were accepted, so that a right BIND proves that
+ * its sender got our WELCOME at that address within the last 8 to 16 seconds,
+ * and that no session was made since: one that was held back comes too late.
  */
 #include "pskd/hello_internal.h"
 
@@ -16,9 +17,9 @@
 
 static void make_nonce(const struct hello *h, uint8_t out[static PSKH_NONCE_LEN],
 		       const uint8_t nonce_a[static PSKH_NONCE_LEN], const struct sockaddr_in6 *from,
-		       uint64_t epoch)
+		       uint64_t epoch, uint64_t n_binds)
 {
-	uint8_t text[PSKH_NONCE_LEN + 16 + 2 + 4 + 8];
+	uint8_t text[PSKH_NONCE_LEN + 16 + 2 + 4 + 8 + 8];
 	struct wbuf w;
 
 	wbuf_init(&w, text, sizeof(text));
@@ -27,6 +28,7 @@ static void make_nonce(const struct hello *h, uint8_t out[static PSKH_NONCE_LEN]
 	wbuf_put(&w, &from->sin6_port, 2);
 	wbuf_be32(&w, from->sin6_scope_id);
 	wbuf_be64(&w, epoch);
+	wbuf_be64(&w, n_binds);
 	hmac_sha256(out, h->boot_key, sizeof(h->boot_key), text, w.len);
 }
 
@@ -41,18 +43,33 @@ static void on_welcome_signed(struct signing *s, bool ok)
 	s->h->o.ops->send(msg, len, &s->to, s->h->o.arg);
 }
 
-/* A flood from one place stops no other: each has a bucket, and where the peer may be one of its own. */
-static bool may_welcome(struct hello *h, const struct sockaddr_in6 *from, uint64_t now)
+static bool is_candidate(const struct hello *h, const struct in6_addr *a)
 {
-	const uint8_t *a = from->sin6_addr.s6_addr;
+	for (size_t i = 0; i < h->n_candidates; i++)
+		if (memcmp(&h->candidates[i].sin6_addr, a, sizeof(*a)) == 0)
+			return true;
+	return false;
+}
+
+/*
+ * A flood of recorded HELLOs stops no new one: those are counted apart, and by
+ * their source. From where the peer may be, which anybody can forge, each HELLO
+ * has a bucket: an answer to a copy of the peer's serves the peer.
+ */
+static bool may_welcome(struct hello *h, const struct pskh *m, const struct sockaddr_in6 *from, uint64_t now)
+{
+	const struct in6_addr *a = &from->sin6_addr;
+	bool past = hello_is_past(h, m);
 	uint8_t hash[SHA256_LEN];
 
-	for (size_t i = 0; i < h->n_candidates; i++)
-		if (memcmp(h->candidates[i].sin6_addr.s6_addr, a, 16) == 0)
-			return bucket_take(&h->known, now, 20, 40);
-	/* Whoever has one IPv6 address has the /64. The boot key hides which sources share a bucket. */
-	hmac_sha256(hash, h->boot_key, sizeof(h->boot_key), a, IN6_IS_ADDR_V4MAPPED(&from->sin6_addr) ? 16 : 8);
-	return bucket_take(&h->strangers[hash[0] % N_STRANGERS], now, 5, 10);
+	/* The boot key hides which ones share a bucket. */
+	if (is_candidate(h, a)) {
+		hmac_sha256(hash, h->boot_key, sizeof(h->boot_key), m->nonce_a, PSKH_NONCE_LEN);
+		return bucket_take(&h->known[past][hash[0] % N_KNOWN], now, 5, 10);
+	}
+	/* Whoever has one IPv6 address has the /64. */
+	hmac_sha256(hash, h->boot_key, sizeof(h->boot_key), a->s6_addr, IN6_IS_ADDR_V4MAPPED(a) ? 16 : 8);
+	return bucket_take(&h->strangers[past][hash[0] % N_STRANGERS], now, 5, 10);
 }
 
 void welcome_on_hello(struct hello *h, const struct pskh *m, const uint8_t *msg, size_t len,
@@ -61,52 +78,37 @@ void welcome_on_hello(struct hello *h, const struct pskh *m, const uint8_t *msg,
 	uint64_t now = clock_now_ms();
 	struct pskh w;
 
-	if (!may_welcome(h, from, now)) {
+	if (!may_welcome(h, m, from, now)) {
 		hello_drop(h, DROP_HS_RATE);
 		return;
 	}
 	hello_fill(h, &w, PSKH_WELCOME);
 	memcpy(w.nonce_a, m->nonce_a, PSKH_NONCE_LEN);
-	make_nonce(h, w.nonce_b, m->nonce_a, from, now / EPOCH_MS);
+	make_nonce(h, w.nonce_b, m->nonce_a, from, now / EPOCH_MS, h->n_binds);
 	hello_sign(h, &w, msg, len, from, on_welcome_signed);
 }
 
-static bool nonce_is_ours(const struct hello *h, const struct pskh *m, const struct sockaddr_in6 *from)
+static bool nonce_is_ours(const struct hello *h, const struct pskh *m, const struct sockaddr_in6 *from,
+			  uint64_t n_binds)
 {
 	uint64_t epoch = clock_now_ms() / EPOCH_MS;
 	uint8_t nonce[PSKH_NONCE_LEN];
 
 	for (uint64_t back = 0; back <= 1 && back <= epoch; back++) {
-		make_nonce(h, nonce, m->nonce_a, from, epoch - back);
+		make_nonce(h, nonce, m->nonce_a, from, epoch - back, n_binds);
 		if (bytes_equal(nonce, m->nonce_b, sizeof(nonce)))
 			return true;
 	}
 	return false;
 }
 
-static bool was_bound(const struct hello *h, const struct pskh *m)
-{
-	unsigned int n = h->n_recent < RECENT_BINDS ? h->n_recent : RECENT_BINDS;
-
-	for (unsigned int i = 0; i < n; i++)
-		if (memcmp(h->recent[i], m->nonce_a, PSKH_NONCE_LEN) == 0)
-			return true;
-	return false;
-}
-
-static void remember(struct hello *h, const struct pskh *m)
-{
-	memcpy(h->recent[h->n_recent % RECENT_BINDS], m->nonce_a, PSKH_NONCE_LEN);
-	h->n_recent++;
-}
-
 /*
  * Of the newest session, while nothing came in it: our answer may be lost. Else
  * a replay. Each answer costs a sequence, so a recorded BIND must not buy many.
  */
-static void on_same_bind(struct hello *h, const struct pskh *m)
+static void on_same_bind(struct hello *h)
 {
-	if (!h->awaited || memcmp(m->nonce_a, h->last_nonce, PSKH_NONCE_LEN) != 0)
+	if (!h->awaited)
 		hello_drop(h, DROP_HS_UNEXPECTED);
 	else if (!bucket_take(&h->again, clock_now_ms(), 2, 4))
 		hello_drop(h, DROP_HS_RATE);
@@ -117,8 +119,9 @@ static void on_same_bind(struct hello *h, const struct pskh *m)
 void welcome_on_bind(struct hello *h, const struct pskh *m, const struct sockaddr_in6 *from)
 {
 	_cleanup_(session_freep) struct session *s = NULL;
+	bool again = h->n_binds > 0 && memcmp(m->nonce_a, h->last_nonce, PSKH_NONCE_LEN) == 0;
 
-	if (!nonce_is_ours(h, m, from)) {
+	if (!nonce_is_ours(h, m, from, again ? h->n_binds - 1 : h->n_binds)) {
 		hello_drop(h, DROP_HS_NONCE);
 		return;
 	}
@@ -126,8 +129,8 @@ void welcome_on_bind(struct hello *h, const struct pskh *m, const struct sockadd
 		hello_drop(h, DROP_HS_IDENTITY);
 		return;
 	}
-	if (was_bound(h, m)) {
-		on_same_bind(h, m);
+	if (again) {
+		on_same_bind(h);
 		return;
 	}
 	if (!hello_signature_is_right(h, m, NULL, 0, from))
@@ -140,7 +143,7 @@ void welcome_on_bind(struct hello *h, const struct pskh *m, const struct sockadd
 		return;
 	if (hello_make_session(h, &s, m, m->identity, h->o.own_identity, m->software, from))
 		return;
-	remember(h, m);
+	h->n_binds++;
 	h->awaited = true;
 	h->o.ops->on_session(&s, m->tx_next, h->o.arg);
 }

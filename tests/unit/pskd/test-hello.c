@@ -240,6 +240,14 @@ static void shake_hands(struct pair *p)
 	CHECK_EQ(p->b.n_sessions, 1);
 }
 
+/* b has authenticated all below next, though a's ledger does not know that it sent them. */
+static void pretend_received(struct side *s, uint64_t next)
+{
+	for (uint64_t high = 0; high < next; high += 500)
+		keys_rx_advance(s->keys, high);
+	keys_rx_advance(s->keys, next - 1);
+}
+
 TEST(handshake_gives_both_the_same_session)
 {
 	_cleanup_(pair_freep) struct pair *p = pair_new(false);
@@ -366,6 +374,58 @@ TEST(i6_a_flood_of_hellos_from_one_place_stops_no_other)
 		answered += p->b.n_out;
 	}
 	/* A few may share the bucket. */
+	CHECK(answered >= 15);
+}
+
+/* Anyone can send what was recorded from where the peer is. */
+TEST(i6_a_flood_of_recorded_hellos_from_where_the_peer_is_stops_no_new_one)
+{
+	_cleanup_(pair_freep) struct pair *p = pair_new(false);
+	struct datagram old, hello;
+	size_t answered = 0;
+
+	hello_set_candidates(p->b.hello, &p->a.address, 1);
+	hello_start(p->a.hello);
+	old = take(&p->a);
+	for (int i = 0; i < 1000; i++)
+		hello_on_message(p->b.hello, old.msg, old.len, &p->a.address);
+	CHECK(p->b.n_out <= 10);
+	/* Nothing was received since: another nonce is enough, but for the few that share the bucket. */
+	for (int i = 0; i < 20; i++) {
+		p->b.n_out = 0;
+		hello_stop(p->a.hello);
+		hello_start(p->a.hello);
+		hello = take(&p->a);
+		hello_on_message(p->b.hello, hello.msg, hello.len, &p->a.address);
+		answered += p->b.n_out;
+	}
+	CHECK(answered >= 12);
+	/* Old ones, however many and from wherever, are counted apart from one that is not. */
+	pretend_received(&p->b, 500);
+	for (int i = 0; i < 1000; i++) {
+		struct sockaddr_in6 other = p->a.address;
+
+		p->b.n_out = 0;
+		hello_stop(p->a.hello);
+		hello_start(p->a.hello);
+		old = take(&p->a);
+		hello_on_message(p->b.hello, old.msg, old.len, &p->a.address);
+		other.sin6_addr.s6_addr[1] = (uint8_t)i;
+		hello_on_message(p->b.hello, old.msg, old.len, &other);
+	}
+	keys_tx_forward(p->a.keys, 500, false);
+	answered = 0;
+	for (int i = 0; i < 20; i++) {
+		struct sockaddr_in6 other = p->a.address;
+
+		p->b.n_out = 0;
+		hello_stop(p->a.hello);
+		hello_start(p->a.hello);
+		hello = take(&p->a);
+		other.sin6_addr.s6_addr[1] = (uint8_t)(i + 1);
+		hello_on_message(p->b.hello, hello.msg, hello.len, &other);
+		answered += p->b.n_out;
+	}
 	CHECK(answered >= 15);
 }
 
@@ -526,6 +586,29 @@ TEST(i1_replayed_bind_of_a_proven_session_costs_nothing)
 	CHECK_EQ(p->b.drops.n[DROP_HS_UNEXPECTED], 100);
 }
 
+/* Else its number would be the next one's, and its session would take the place of a good one. */
+TEST(bind_that_was_held_back_comes_too_late)
+{
+	_cleanup_(pair_freep) struct pair *p = pair_new(false);
+	struct datagram held;
+
+	hello_start(p->a.hello);
+	carry(&p->a, &p->b);
+	carry(&p->b, &p->a);
+	held = take(&p->a);
+	hello_stop(p->a.hello);
+	hello_start(p->a.hello);
+	carry(&p->a, &p->b);
+	carry(&p->b, &p->a);
+	carry(&p->a, &p->b);
+	CHECK_EQ(p->b.n_sessions, 1);
+	CHECK_EQ(hello_last_session(p->b.hello), 2);
+	hello_on_message(p->b.hello, held.msg, held.len, &p->a.address);
+	CHECK_EQ(p->b.n_sessions, 1);
+	CHECK_EQ(hello_last_session(p->b.hello), 2);
+	CHECK_EQ(p->b.drops.n[DROP_HS_NONCE], 1);
+}
+
 TEST(bind_of_an_earlier_start_is_dead)
 {
 	_cleanup_(pair_freep) struct pair *p = pair_new(false);
@@ -577,6 +660,25 @@ TEST(a_call_makes_the_initiator_begin)
 	CHECK_EQ(p->b.n_sessions, 1);
 }
 
+TEST(i1_recorded_calls_buy_few_handshakes)
+{
+	_cleanup_(pair_freep) struct pair *p = pair_new(false);
+	struct datagram call;
+	size_t answered = 0;
+
+	hello_set_candidates(p->b.hello, &p->a.address, 1);
+	hello_start(p->b.hello);
+	call = take(&p->b);
+	pretend_received(&p->a, 500);
+	for (uint64_t s = 0; s < 600; s++) {
+		clock_fake_ms(1000000 + 1000 * s);
+		p->a.n_out = 0;
+		hello_on_message(p->a.hello, call.msg, call.len, &p->b.address);
+		answered += p->a.n_out;
+	}
+	CHECK(answered >= 8 && answered <= 4 + 10);
+}
+
 TEST(own_role_and_own_reflection_are_refused)
 {
 	_cleanup_(pair_freep) struct pair *p = pair_new(false);
@@ -604,14 +706,6 @@ TEST(other_key_material_is_named_as_such)
 	hello_on_message(p->b.hello, hello.msg, hello.len, &p->a.address);
 	CHECK_EQ(p->b.events[HELLO_OTHER_KEY], 1);
 	CHECK_EQ(p->b.drops.n[DROP_HS_OTHER_KEY], 1);
-}
-
-/* b has authenticated all below next, though a's ledger does not know that it sent them. */
-static void pretend_received(struct side *s, uint64_t next)
-{
-	for (uint64_t high = 0; high < next; high += 500)
-		keys_rx_advance(s->keys, high);
-	keys_rx_advance(s->keys, next - 1);
 }
 
 TEST(i1_a_side_that_was_rolled_back_goes_forward)
