@@ -15,6 +15,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "fuzz/lib/quick_sum.h"
 #include "fuzz/lib/sequence.h"
 #include "fuzz/lib/timers.h"
 #include "pskd/ratchet.h"
@@ -32,9 +33,7 @@
 #define ledger_closep real_closep
 #define ledger_find_twin real_find_twin
 #define ledger real_ledger
-/* Most of the time went into 4 KiB of SHA-256 a block, where any sum will do. */
 #define sha256 quick_sum
-static void quick_sum(uint8_t out[static 32], const void *data, size_t len);
 #pragma clang diagnostic push
 #pragma clang diagnostic ignored "-Wunused-function"
 #include "../../../daemons/pskd/ledger.c"
@@ -70,32 +69,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 enum { SLOTS = 80, JOBS = 16, LIVES = 64, KNOWN = 4096 };
 
-/* ---- sums and ratchet, made quick ---- */
-
-static void mix(uint64_t state[static 4], uint64_t v)
-{
-	for (unsigned int i = 0; i < 4; i++) {
-		state[i] = (state[i] ^ v ^ i) * UINT64_C(0x9e3779b97f4a7c15);
-		state[i] ^= state[i] >> 29;
-		v += state[i];
-	}
-}
-
-static void quick_sum(uint8_t out[static 32], const void *data, size_t len)
-{
-	const uint8_t *p = data;
-	uint64_t state[4] = { len, 1, 2, 3 };
-
-	for (; len >= 8; p += 8, len -= 8) {
-		uint64_t v;
-
-		memcpy(&v, p, sizeof(v));
-		state[0] = (state[0] ^ v) * UINT64_C(0x100000001b3);
-		state[1] = state[1] * 31 + state[0];
-	}
-	mix(state, 0);
-	memcpy(out, state, sizeof(state));
-}
+/* ---- the ratchet, made quick ---- */
 
 /* From one chain the next, and a slot of it: as the real one, a function of the chain alone. */
 static void derive(uint8_t *out, size_t len, const uint8_t chain[static 32], uint64_t label)
@@ -106,7 +80,7 @@ static void derive(uint8_t *out, size_t len, const uint8_t chain[static 32], uin
 	memcpy(in, chain, sizeof(in));
 	memcpy(state, in, sizeof(state));
 	for (size_t at = 0; at < len; at += sizeof(state)) {
-		mix(state, label);
+		quick_mix(state, label);
 		memcpy(out + at, state, len - at < sizeof(state) ? len - at : sizeof(state));
 	}
 }
