@@ -167,8 +167,10 @@ static bool record_is_sane(const struct ledger_record *r)
 int ledger_decode(struct ledger_record *r, const uint8_t block[static LEDGER_BLOCK_LEN])
 {
 	uint8_t sum[SHA256_LEN], found[MAGIC_LEN], handshaken, flags, reserved = 0;
+	const uint8_t *rest;
 	struct rbuf b;
 	uint32_t version;
+	size_t n;
 	int e = 0;
 
 	sha256(sum, block, SUM_AT);
@@ -215,8 +217,10 @@ int ledger_decode(struct ledger_record *r, const uint8_t block[static LEDGER_BLO
 	if (r->sealed)
 		e = open_secrets(r, block, &b);
 
-	while (b.left > 0)
-		reserved |= rbuf_u8(&b);
+	n = b.left;
+	rest = rbuf_view(&b, n);
+	for (size_t i = 0; i < n; i++)
+		reserved |= rest[i];
 	if (handshaken > 1 || reserved || !record_is_sane(r))
 		return LEDGER_E_BROKEN;
 	return e;
