@@ -326,6 +326,14 @@ static bool is_token(const char *s, size_t len)
 	return len > 0;
 }
 
+static bool is_visible(const char *s)
+{
+	for (; *s; s++)
+		if (*s <= ' ' || *s == 0x7f || (*s & 0x80))
+			return false;
+	return true;
+}
+
 static enum MHD_Result on_header(void *cls, enum MHD_ValueKind kind, const char *key, size_t key_len,
 				 const char *value, size_t value_len)
 {
@@ -350,6 +358,9 @@ static enum MHD_Result on_header(void *cls, enum MHD_ValueKind kind, const char 
 /* False for a head that two parsers could read differently (RFC 9112 section 6.3, RFC 9110 section 8.6). */
 static bool head_is_clear(struct http_request *r, struct head *h)
 {
+	/* A control character in the first line ends it for some (RFC 9112 section 3); libmicrohttpd takes them. */
+	if (!is_token(r->method, strlen(r->method)) || !is_visible(r->target))
+		return false;
 	MHD_get_connection_values_n(r->conn->mhd, MHD_HEADER_KIND, on_header, h);
 	if (h->bad || h->lengths > 1 || h->encodings > 1 || (h->lengths && h->encodings))
 		return false;
