@@ -31,6 +31,8 @@ enum {
 	TICK_MS = 1000,
 	FILE_LOOK_MS = 200, /* how often a file that is written later is looked at */
 	AFTER_PICK_MS = 10000, /* for pairingd to end a pairing whose pick it refused */
+	FIRST_WORD_MS = 30000, /* for pairingd to say anything at all */
+	ANSWER_MS = 15000, /* for what it thinks of a pick */
 	PIN_SLIPS_MAX = 5,
 };
 
@@ -53,8 +55,8 @@ struct pair {
 
 	char waiting[256]; /* what for, in words */
 	uint64_t deadline_ms; /* 0: none told */
-	uint64_t give_up_ms; /* after a refused pick; 0: not */
-	struct failure pick;
+	uint64_t give_up_ms; /* before its first word, and after a refused pick; 0: not */
+	struct failure why; /* give_up_ms came */
 
 	json_t *peer;
 	bool over;
@@ -307,7 +309,7 @@ static void pick(struct pair *p, const char *digits)
 	stop_asking(p);
 	p->wants_file = false;
 	p->waiting[0] = '\0';
-	if (daemon_try(p->c, PAIRINGD, "Pairing.CompareSas", params, NULL, NULL, &reply, &p->pick))
+	if (daemon_try(p->c, PAIRINGD, "Pairing.CompareSas", params, NULL, NULL, &reply, &p->why))
 		/* The pairing itself ends with this, or with the reason before it. */
 		p->give_up_ms = clock_now_ms() + AFTER_PICK_MS;
 	json_decref(reply);
@@ -425,6 +427,8 @@ static void on_event(struct pair *p, const json_t *event)
 	json_t *peer = json_object_get(event, "peer");
 
 	name = name ? name : "";
+	if (!p->id[0])
+		p->give_up_ms = 0;
 	if (id)
 		snprintf(p->id, sizeof(p->id), "%s", id);
 	if (json_is_object(peer)) {
@@ -522,7 +526,7 @@ static void step(struct pair *p)
 	else if (fds[3].revents || (p->wants_file && sas_file_fd(p->sas_file) < 0))
 		on_file(p);
 	if (!p->over && p->give_up_ms && clock_now_ms() >= p->give_up_ms)
-		fail_with(p, &p->pick);
+		fail_with(p, &p->why);
 }
 
 /* ---- from the command line to the call ---- */
@@ -633,6 +637,9 @@ static int run(struct pair *p)
 		return r;
 	if (stream_open(&p->stream, p->c, PAIRINGD, "Pairing.Pair", params, &f))
 		return ctl_fail_with(p->c, &f);
+	failure_set(&p->why, EXIT_TIMED_OUT, ERROR_TIMED_OUT, NULL, "pairingd does not answer");
+	p->give_up_ms = clock_now_ms() + FIRST_WORD_MS;
+	p->c->answer_ms = ANSWER_MS;
 	while (!p->over)
 		step(p);
 	stop_asking(p);

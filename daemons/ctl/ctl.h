@@ -19,7 +19,7 @@ struct ctl {
 	const char *runtime_dir;
 	const char *program; /* argv[0] */
 	bool json;
-	int answer_ms; /* how long a daemon may take for one answer; 0: as long as it takes */
+	int answer_ms; /* how long a daemon may take for one answer; 0: daemon.c says */
 	bool want_color;
 	struct style style; /* of standard output */
 };

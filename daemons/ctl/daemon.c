@@ -14,6 +14,9 @@
 
 #include "ctl/ctl.h"
 
+/* For the answer to a call that tells nothing on the way; one that does says itself how it goes on. */
+#define ANSWER_MAX_MS 120000
+
 #define JOIN_GROUP                                                                             \
 	"Reading needs the group handfast, changing needs handfast-admin: "                    \
 	"“sudo usermod -aG handfast-admin $USER”, then log in again."
@@ -135,6 +138,8 @@ int daemon_try(const struct ctl *c, const char *daemon, const char *method, json
 	}
 	if (c->answer_ms)
 		varlink_client_set_timeout(client, c->answer_ms);
+	else if (!on_more)
+		varlink_client_set_timeout(client, ANSWER_MAX_MS);
 	snprintf(name, sizeof(name), "io.handfast.%s", method);
 	r = varlink_client_call(client, name, params, on_more ? relay_more : NULL, &e, reply, &v);
 	if (r && e.value)

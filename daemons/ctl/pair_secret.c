@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/time.h>
 #include <unistd.h>
 
 #include "base/bytes.h"
@@ -18,7 +19,7 @@
 #include "ctl/daemon.h"
 #include "ctl/terminal.h"
 
-enum { PIN_MIN = 6, PIN_MAX = 8, LINE_MAX_LEN = 64 };
+enum { PIN_MIN = 6, PIN_MAX = 8, LINE_MAX_LEN = 64, ANSWER_S = 15 };
 
 void pair_secret_wipe(struct pair_secret *s)
 {
@@ -198,6 +199,7 @@ int pair_secret_hand_over(const struct pair_secret *s, const struct ctl *c, cons
 	struct secret_msg m = { .class = s->class, .value = s->value, .value_len = s->len };
 	uint8_t msg[SECRET_MSG_MAX], status = 0xff;
 	char path[4096];
+	const struct timeval limit = { .tv_sec = ANSWER_S };
 	ssize_t len, n;
 	int fd;
 
@@ -209,6 +211,9 @@ int pair_secret_hand_over(const struct pair_secret *s, const struct ctl *c, cons
 
 	runtime_path(c, path, sizeof(path), "pairing-secret.sock");
 	fd = unix_connect(path, SOCK_SEQPACKET, false);
+	/* A daemon without a free descriptor takes no connection, and says nothing. */
+	if (fd >= 0)
+		(void)setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit));
 	n = fd < 0 ? fd : unix_send(fd, msg, (size_t)len, -1);
 	explicit_bzero(msg, sizeof(msg));
 	/* Who may not pair is answered unheard: before our message, or as a reset by it. */
@@ -220,6 +225,8 @@ int pair_secret_hand_over(const struct pair_secret *s, const struct ctl *c, cons
 		close(fd);
 	if (n == -EACCES || n == -EPERM)
 		return refused(SECRET_DENIED, f);
+	if (n == -EAGAIN)
+		return failure_set(f, EXIT_TIMED_OUT, ERROR_TIMED_OUT, NULL, "pairingd does not take the secret");
 	if (n < 0)
 		return failure_set(f, EXIT_FAILED, ERROR_BROKEN_ANSWER, NULL,
 				   "cannot give pairingd the secret (%s): %s", path,
