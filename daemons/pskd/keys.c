@@ -696,6 +696,8 @@ bool keys_rx_advance(struct keys *k, uint64_t highest)
 
 	new_slot = k->rx_high == LEDGER_NONE || ledger_slot(highest) != ledger_slot(k->rx_high);
 	k->rx_high = highest;
+	if (k->received)
+		received_set(k->received, highest + 1);
 	if (!new_slot)
 		return true;
 	lane_release(&k->rx, ledger_slot(rx_window_start(k)));

@@ -57,6 +57,8 @@ struct keys_options {
 	enum keys_role role;
 	bool prototype; /* receive mark durable ahead too */
 	bool restored; /* creating: what was used before is not known here; without handshakes a burn must tell */
+	/* Prototype: where received.h keeps what a crash should not cost; NULL: nowhere. */
+	const char *received_path;
 	uint32_t window; /* packets, >= 4096 */
 	/* Key file source: path and erase; else root source: key_file is NULL. */
 	const char *key_file;

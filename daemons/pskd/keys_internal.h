@@ -5,6 +5,7 @@
 #include "pskd/keys.h"
 #include "pskd/lane.h"
 #include "pskd/ledger.h"
+#include "pskd/received.h"
 
 struct loop_timer;
 
@@ -65,6 +66,7 @@ struct keys {
 	uint64_t rx_high, rx_floor, rx_expect;
 	uint64_t rx_wanted; /* prototype: the mark should become at least this; 0: nothing wanted */
 	bool rx_impatient;  /* the disk was slow: drop, do not wait */
+	struct received *received; /* prototype: the truth behind the mark; NULL: not kept */
 	uint64_t rx_durable_ms;
 	bool handshaken;
 	bool due;     /* a record should be written though no mark must move */

@@ -262,8 +262,26 @@ static void recover(struct keys *k, uint64_t *recovered)
 	k->erased = r->erased;
 }
 
+/*
+ * The mark is ahead of what was acted on. What the life before left in this boot's memory is exact, where it
+ * is between what the ledger knows and the mark; a ratchet's chain is at the mark and cannot go back. Without
+ * it a crash costs the peer's next packets, and nothing else.
+ */
+static void recall_received(struct keys *k, const struct keys_options *o)
+{
+	uint64_t known = k->rx_high == LEDGER_NONE ? 0 : k->rx_high + 1, next;
+
+	if (!k->prototype || !k->file || !o->received_path ||
+	    received_open(&k->received, o->received_path, k->newest->fingerprint, &next))
+		return;
+	if (next != RECEIVED_UNKNOWN && next >= known && next < k->rx_floor)
+		k->rx_floor = next;
+	received_set(k->received, keys_rx_exact(k));
+}
+
 static int init_lanes(struct keys *k)
 {
+	uint64_t marked = k->file ? k->rx_floor : k->newest->rx_mark;
 	unsigned int out = k->newest->role == KEYS_INITIATOR ? 0 : 1;
 	size_t spare = k->file ? FILE_AHEAD : 0;
 	size_t tx_cap = (size_t)(k->block_max / SLOT_PACKETS) + 4 + spare;
@@ -277,7 +295,7 @@ static int init_lanes(struct keys *k)
 		return r;
 	lane_start(&k->tx, ledger_slot(k->newest->tx_reserved), k->newest->tx_chain,
 		   ledger_slot(k->tx_next));
-	lane_start(&k->rx, ledger_slot(k->newest->rx_mark), k->newest->rx_chain,
+	lane_start(&k->rx, ledger_slot(marked), k->newest->rx_chain,
 		   ledger_slot(k->rx_floor));
 	return 0;
 }
@@ -344,6 +362,7 @@ int keys_open(struct keys **out, const struct keys_options *o, uint64_t *recover
 	k->block_max = limit_for(k->newest, k->prototype);
 	k->block = min_u64(BLOCK_MIN, k->block_max);
 	recover(k, recovered);
+	recall_received(k, o);
 
 	r = init_lanes(k);
 	if (!r)
@@ -403,7 +422,10 @@ struct keys *keys_close(struct keys *k)
 		if ((!is_exact(k) || ledger_is_busy(k->ledger)) && keys_write_now(k) == 0 &&
 		    keys_chains_lag(k))
 			(void)keys_write_now(k);
+		if (is_exact(k))
+			k->received = received_remove(k->received);
 	}
+	received_close(k->received);
 	ledger_close(k->ledger);
 	loop_timer_free(k->retry);
 	loop_timer_free(k->tell);

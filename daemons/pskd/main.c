@@ -194,6 +194,7 @@ static int run(struct service *svc)
 	if (r)
 		return r;
 	o = (struct tunnels_options){ .loop = service_loop(svc), .state_dir = service_state_dir(svc),
+				      .runtime_dir = service_runtime_dir(svc),
 				      .tund_socket = s.cfg.tund_socket,
 				      .identity_socket = s.cfg.identity_socket,
 				      .max_tunnels = s.cfg.max_tunnels,

@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "base/file.h"
 #include "base/log.h"
 #include "crypto/kdf.h"
 #include "crypto/secret.h"
@@ -400,9 +401,18 @@ static int adopt_ledger(struct tunnel *t, const char *name)
 
 static void listen_now(struct tunnel *t);
 
+/* Beside our sockets, by the ledger's name; NULL without memory: then it is done without. */
+static char *received_path(const struct tunnel *t, const char *ledger)
+{
+	char file[sizeof("pskd-.received") + 80];
+
+	snprintf(file, sizeof(file), "pskd-%s.received", ledger);
+	return path_join(t->ctx.runtime_dir, file);
+}
+
 static void open_keys(struct tunnel *t)
 {
-	_cleanup_free_ char *path = NULL;
+	_cleanup_free_ char *path = NULL, *received = NULL;
 	char name[80], detail[200] = "", lost[64];
 	struct tunnel_error e = { 0 };
 	struct keys_options o;
@@ -416,6 +426,8 @@ static void open_keys(struct tunnel *t)
 		ledger_name(t, name);
 	path = tunnel_store_ledger_path(t->ctx.store, name);
 	fill_options(t, &o, path);
+	received = t->ctx.runtime_dir ? received_path(t, name) : NULL;
+	o.received_path = received;
 	o.on_ready = tunnel_on_keys;
 	o.arg = t;
 	r = path ? keys_open(&t->keys, &o, &recovered, detail, sizeof(detail)) : -ENOMEM;

@@ -40,6 +40,7 @@ struct tunnel_context {
 	struct identity_client *identity;
 	const struct tunnel_store *store;
 	const char *tund_socket;
+	const char *runtime_dir; /* may be NULL */
 	struct kept *kept;
 	/*
 	 * A step: "keys", "listening", "device", "hello", "up", "prepared", "down";

@@ -32,7 +32,7 @@ struct tunnels {
 	uint64_t max_tunnels;
 	bool start_paired;
 	struct tunnel_store store;
-	char *tund_socket;
+	char *tund_socket, *runtime_dir;
 	struct tunnel_context ctx;
 	struct identity_client *identity;
 	struct kept *kept;
@@ -490,7 +490,8 @@ int tunnels_new(struct tunnels **out, const struct tunnels_options *o)
 	s->max_tunnels = o->max_tunnels;
 	s->start_paired = o->start_paired;
 	s->tund_socket = strdup(o->tund_socket);
-	if (!s->tund_socket)
+	s->runtime_dir = o->runtime_dir ? strdup(o->runtime_dir) : NULL;
+	if (!s->tund_socket || (o->runtime_dir && !s->runtime_dir))
 		return -ENOMEM;
 	r = kept_new(&s->kept, o->fds);
 	if (!r)
@@ -498,7 +499,7 @@ int tunnels_new(struct tunnels **out, const struct tunnels_options *o)
 	if (r)
 		return r;
 	s->ctx = (struct tunnel_context){ .loop = o->loop, .store = &s->store,
-					  .tund_socket = s->tund_socket, .kept = s->kept, .on_event = on_tunnel_event,
+					  .tund_socket = s->tund_socket, .runtime_dir = s->runtime_dir, .kept = s->kept, .on_event = on_tunnel_event,
 					  .arg = s };
 	r = drop_log_new(&s->drop_log, o->loop, &s->list);
 	if (r)
@@ -535,6 +536,7 @@ struct tunnels *tunnels_free(struct tunnels *s)
 	identity_client_free(s->identity);
 	tunnel_store_done(&s->store);
 	free(s->tund_socket);
+	free(s->runtime_dir);
 	free(s);
 	return NULL;
 }

@@ -17,7 +17,7 @@ struct tunnels;
 
 struct tunnels_options {
 	struct loop *loop;
-	const char *state_dir, *tund_socket, *identity_socket;
+	const char *state_dir, *runtime_dir, *tund_socket, *identity_socket;
 	uint64_t max_tunnels;
 	bool start_paired;
 	struct service_fds *fds; /* what an earlier life left in them is taken; may be NULL */

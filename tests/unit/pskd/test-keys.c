@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,6 +14,7 @@
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -28,6 +30,13 @@
 enum { WINDOW = 8192 };
 
 static const uint8_t tunnel_id[16] = "tunnel number 1";
+
+static bool test_is_tmpfs(const char *path)
+{
+	struct statfs fs;
+
+	return statfs(path, &fs) == 0 && fs.f_type == TMPFS_MAGIC;
+}
 
 /* One end of a tunnel and where it keeps things. */
 struct end {
@@ -1136,6 +1145,120 @@ TEST(i1_prototype_receives_nothing_twice_across_a_crash)
 	CHECK(!keys_rx_advance(b.keys, got));
 	end_done(&b);
 	end_done(&a);
+}
+
+/* A path on a tmpfs, as /run is. */
+static void tmpfs_path(char out[64])
+{
+	snprintf(out, 64, "/dev/shm/hf-test-received-%d", (int)getpid());
+	unlink(out);
+}
+
+/* The process ends, the machine does not: the same key file and ledger elsewhere, and the same /run. */
+static void end_crash_file(struct end *e, struct end *next, const char *name)
+{
+	struct snapshot s;
+
+	settle(e);
+	ledger_save(e, &s);
+	end_init(next, name, e->o.role);
+	next->o.prototype = true;
+	next->o.received_path = e->o.received_path;
+	end_create_file(next, 40);
+	ledger_restore(next, &s);
+}
+
+TEST(i1_prototype_gives_up_nothing_of_its_peer_when_only_the_process_ends)
+{
+	char path[64], text[64];
+	struct end a, b, c;
+	int fd;
+
+	tmpfs_path(path);
+	end_init(&a, "a", KEYS_RESPONDER);
+	a.o.prototype = true;
+	a.o.received_path = path;
+	end_create_file(&a, 40);
+	end_open(&a);
+	for (uint64_t i = 0; i < 700; i++)
+		CHECK(keys_rx_advance(a.keys, i));
+	end_crash_file(&a, &b, "b");
+	end_open(&b);
+	CHECK_EQ(keys_rx_floor(b.keys), 700);
+	CHECK(!keys_rx_advance(b.keys, 699));
+	CHECK(keys_rx_slot(b.keys, 0) != NULL);
+	CHECK(keys_rx_advance(b.keys, 700));
+
+	/* What it says of other material, or nothing at all, is not believed. */
+	end_crash_file(&b, &c, "c");
+	fd = open(path, O_RDWR);
+	CHECK(fd >= 0);
+	CHECK_EQ(pread(fd, text, sizeof(text), 0), 56);
+	text[20] ^= 1;
+	CHECK_EQ(pwrite(fd, text, 56, 0), 56);
+	end_open(&c);
+	CHECK(keys_rx_floor(c.keys) > 701);
+	end_close(&c);
+	/* A clean stop leaves the ledger exact, and nothing else. */
+	CHECK(access(path, F_OK) < 0);
+	close(fd);
+	end_done(&c);
+	end_done(&b);
+	end_done(&a);
+	unlink(path);
+}
+
+TEST(i1_what_outlives_a_power_cut_is_not_believed)
+{
+	char path[300];
+	struct end a;
+
+	/* Beside the ledger: no tmpfs, most likely. */
+	end_init(&a, "a", KEYS_RESPONDER);
+	snprintf(path, sizeof(path), "%s/received", a.dir);
+	a.o.prototype = true;
+	a.o.received_path = path;
+	end_create_file(&a, 40);
+	end_open(&a);
+	CHECK(keys_rx_advance(a.keys, 0));
+	if (!test_is_tmpfs(a.dir))
+		CHECK(access(path, F_OK) < 0);
+	end_done(&a);
+}
+
+TEST(received_is_believed_only_between_what_is_known_and_the_mark)
+{
+	uint64_t wrong[] = { 0, 1, 100000, UINT64_MAX - 1 };
+	char path[64];
+	struct end a, b;
+
+	for (size_t i = 0; i < ARRAY_SIZE(wrong); i++) {
+		uint64_t floor;
+		char name[8];
+		int fd;
+
+		tmpfs_path(path);
+		snprintf(name, sizeof(name), "a%zu", i);
+		end_init(&a, name, KEYS_RESPONDER);
+		a.o.prototype = true;
+		a.o.received_path = path;
+		end_create_file(&a, 40);
+		end_open(&a);
+		for (uint64_t s = 0; s < 300; s++)
+			CHECK(keys_rx_advance(a.keys, s));
+		snprintf(name, sizeof(name), "b%zu", i);
+		end_crash_file(&a, &b, name);
+		fd = open(path, O_RDWR);
+		CHECK(fd >= 0);
+		CHECK_EQ(pwrite(fd, &wrong[i], 8, 48), 8);
+		close(fd);
+		end_open(&b);
+		floor = keys_rx_floor(b.keys);
+		CHECK(floor >= 300 && floor <= 300 + 256);
+		end_done(&b);
+		end_done(&a);
+		unlink(path);
+	}
 }
 
 TEST(i1_prototype_drops_what_it_cannot_mark)
