@@ -159,7 +159,7 @@ class Traffic:
 
     def __init__(self, hosts, addresses, seed, port=ECHO_PORT):
         self.done, self.wrong, self.connections, self.stopped = [0, 0], 0, 0, False
-        self.pause = (0.001, 0.015)
+        self.pause = (0.002, 0.025)
         self.port, self.listeners = port, []
         for h in hosts:
             s = psk2.socket_in(h, socket.AF_INET, socket.SOCK_STREAM)
@@ -246,6 +246,8 @@ class Pair:
             net.link(self.a, "10.99.0.1/24", self.b, "10.99.0.2/24")
         self.disks, self.recoveries, self.config = {}, [], {}
         for h in self.hosts:
+            # As /run is.
+            lab._run("mount", "-t", "tmpfs", "-o", "size=1m,mode=0755", "hf-run", h.runtime)
             os.makedirs(h.state("pskd"), mode=0o700)
             if disk:
                 self.disks[h] = disk(h)
@@ -417,6 +419,16 @@ def run_all(scenarios, at_once):
     return failed
 
 
+def clean(folder):
+    """Mounts that a scenario left in its folder, and what they hid."""
+    with open("/proc/self/mountinfo") as f:
+        at = [line.split()[4] for line in f]
+    for m in reversed([m for m in at if m.startswith(folder + "/")]):
+        lab._run("umount", "-l", m, check=False)
+    if not os.environ.get("HANDFAST_KEEP"):
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 def _child(name, fn, out):
     os.dup2(out, 1)
     code = 1
@@ -428,6 +440,7 @@ def _child(name, fn, out):
                 fn(net)
             except Exception as e:  # pylint: disable=broad-except
                 lab.fail(name, f"{e!r} {traceback.format_exc()[-400:]}")
+        clean(net.dir)
         code = lab.finish()
     except SystemExit as e:
         code = e.code if isinstance(e.code, int) else 1
