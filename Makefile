@@ -6,6 +6,10 @@
 #   make check      the tests that need neither root nor a network, in under two minutes
 #   make test-long  what takes hours
 #   make ct         constant time: gcc and clang, -O2 and -O3, under valgrind
+#   make tsan       data races: unit tests and the demo under ThreadSanitizer (SHORT=1: less)
+#   make leaks      memory and descriptors over the daemons' lives and thousands of cycles
+#   make analyze    static analysis (FAST=1: what takes a minute)
+#   make coverage   lines and branches of common/ and each daemon that tests reach
 #   make bench      figures beside their peers'
 #   make fuzz       libFuzzer over every decoder (SECONDS=20 each; RUNS=N executions each, resumed)
 #   make mutants    break the code on purpose, see the named tests fail (QUICK=1: six of them)
@@ -34,7 +38,7 @@ SECONDS ?= 20
 DEPS_BUILD := gcc make pkgconf libc6-dev libevent-dev libsodium-dev libmicrohttpd-dev \
 	libjansson-dev libyaml-dev libsystemd-dev libsqlite3-dev libwslay-dev libssl-dev
 DEPS_TEST := python3 python3-cryptography python3-spake2 python3-websockets python3-yaml \
-	clang libclang-rt-dev cppcheck valgrind iproute2 iputils-ping procps \
+	clang libclang-rt-dev clang-tidy cppcheck gcovr valgrind iproute2 iputils-ping procps \
 	nftables ethtool curl openssl strace binutils util-linux mandoc bash zsh fish \
 	mmdebstrap systemd systemd-container e2fsprogs mount dpkg-dev git lintian qemu-user-static
 DEPS_BENCH := iperf3 wireguard-go wireguard-tools python3-fastapi python3-uvicorn
@@ -137,6 +141,32 @@ ct: deps-test
 	@$(MAKE) --no-print-directory CC=clang BUILD=$(BUILD)/clang-O3 $(CT_O3)
 	@tests/ct/run gcc_O2=$(BUILD) clang_O2=$(BUILD)/clang gcc_O3=$(BUILD)/gcc-O3 clang_O3=$(BUILD)/clang-O3
 .PHONY: ct
+
+# SHORT=1: the unit tests of what has threads, and the demo; else every unit test.
+TSAN_TESTS := crypto/test-secret event/test-loop event/test-varlink http/test-http-server pairingd/test-peers \
+	pskd/test-hello pskd/test-keyfile pskd/test-keys pskd/test-ledger pskd/test-path pskd/test-resolve pskd/test-seal
+SHORT :=
+tsan: deps-test
+	@$(MAKE) --no-print-directory CC=clang BUILD=$(BUILD)/tsan CFLAGS="-O1 -g" SANITIZE=thread WERROR=1 all \
+		$(if $(SHORT),$(TSAN_TESTS:%=$(BUILD)/tsan/tests/unit/%),unit-tests)
+	@tests/checkers/tsan $(BUILD)/tsan $(if $(SHORT),$(TSAN_TESTS))
+
+# Line and branch coverage, in build/cov/coverage.
+coverage: deps-test
+	@$(MAKE) --no-print-directory CC=gcc BUILD=$(BUILD)/cov COVERAGE=1 CFLAGS="-O0 -g" all unit-tests tools
+	@tests/checkers/coverage $(BUILD)/cov
+
+# Memory and descriptors: what daemons lose over a whole life, and over thousands of cycles.
+leaks: deps-test
+	@$(MAKE) --no-print-directory CC=clang BUILD=$(BUILD)/asan CFLAGS="-O1 -g" SANITIZE=address,undefined WERROR=1 all unit-tests
+	@$(MAKE) --no-print-directory all tools
+	@tests/checkers/leaks $(BUILD) $(BUILD)/asan
+
+# Static analysis: cppcheck, clang-tidy, gcc -fanalyzer; FAST=1: what takes a minute.
+FAST :=
+analyze: deps-test $(GENERATED)
+	@tests/checkers/analyze $(BUILD) $(if $(FAST),--fast)
+.PHONY: tsan coverage leaks analyze
 
 demo: deps-demo
 	@$(MAKE) --no-print-directory all

@@ -14,15 +14,15 @@
 
 enum { FLAGS_LEN = 512 };
 
-/* AddressSanitizer replaces mlock() by nothing. */
+/* These sanitizers replace mlock() by nothing. */
 static void skip_where_nothing_is_locked(void)
 {
 #if defined(__has_feature)
-#if __has_feature(address_sanitizer)
-	test_skip("AddressSanitizer locks no memory");
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+	test_skip("the sanitizer locks no memory");
 #endif
-#elif defined(__SANITIZE_ADDRESS__)
-	test_skip("AddressSanitizer locks no memory");
+#elif defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+	test_skip("the sanitizer locks no memory");
 #endif
 }
 
