@@ -148,8 +148,9 @@ def cut(pair, victims, frozen=None):
 
 def flood(pair):
     """handfast-tunnel(7): after a power cut up to 256 packets of a prototype peer are refused. Here they are."""
-    for h, address in zip(pair.hosts, reversed(pair.addresses)):
-        h.run("ping", "-q", "-n", "-f", "-c", "600", "-w", "3", "-W", "1", address, check=False)
+    for p in [h.popen("ping", "-q", "-n", "-f", "-c", "600", "-w", "3", "-W", "1", address, stdout=subprocess.DEVNULL)
+              for h, address in zip(pair.hosts, reversed(pair.addresses))]:
+        p.wait(10)
 
 
 def power_cuts(net, kind, seed, n):
@@ -325,6 +326,7 @@ def read_only_disk(net, kind, seed):
     try:
         pair.start(h, timeout=10)
         told = pair.show(h)
+        print(f"# a new life on it: {told['state']}, {told.get('problem')}")
         lab.check(f"{claim}_a_new_life_does_not_send", told["state"] != "up", told)
     except RuntimeError as e:
         lab.check(f"{claim}_a_new_life_says_why_it_cannot", "ead-only" in str(e), e)
@@ -484,7 +486,7 @@ def exhausted(net, kind, seed):
     limits(pid, resource.RLIMIT_AS, resource.RLIM_INFINITY)
 
     # Too little to begin with: it ends and says so, or does without.
-    for what, name, soft in ((resource.RLIMIT_NOFILE, "descriptors", 9), (resource.RLIMIT_AS, "memory", 24 << 20)):
+    for what, name, soft in ((resource.RLIMIT_NOFILE, "descriptors", 9), (resource.RLIMIT_AS, "memory", 10 << 20)):
         pair.kill(h)
         why = pair.mark_holds(h)
         lab.check(f"i1_mark_covers_what_was_sent_no_{name}_{kind}", not why, why)
