@@ -12,6 +12,7 @@
 #include <sys/mount.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
@@ -48,6 +49,37 @@ static int count_files(const char *dir)
 		n++;
 	closedir(d);
 	return n - 2;
+}
+
+/* What is synced and renamed, in order: "c" contents of a file, "r" a rename, "d" a folder. Instead of libc's. */
+static char order[64];
+
+int fsync(int fd)
+{
+	struct stat st;
+
+	if (fstat(fd, &st) == 0 && strlen(order) + 1 < sizeof(order))
+		strcat(order, S_ISDIR(st.st_mode) ? "d" : st.st_size > 0 ? "c" : "e");
+	return (int)syscall(SYS_fsync, fd);
+}
+
+int rename(const char *old, const char *new)
+{
+	if (strlen(order) + 1 < sizeof(order))
+		strcat(order, "r");
+	return (int)syscall(SYS_renameat2, AT_FDCWD, old, AT_FDCWD, new, 0);
+}
+
+TEST(i9_contents_and_then_the_name_are_on_the_disk_before_success_is_told)
+{
+	const char *path = in_tmp("synced");
+
+	CHECK_EQ(file_write_atomic(path, "one", 3, 0600), 0);
+	CHECK_STR(order, "crd");
+	order[0] = '\0';
+	CHECK_EQ(file_rewrite_atomic(path, "two", 3, 0600), 0);
+	CHECK_STR(order, "crd");
+	check_content(path, "two");
 }
 
 TEST(a_file_is_written_read_and_replaced)

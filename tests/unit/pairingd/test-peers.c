@@ -269,6 +269,22 @@ TEST(i3_a_session_whose_pin_was_spent_is_refused_also_after_a_restart)
 	peers_free(p);
 }
 
+/* More than a relay gives codes in a day come in between. */
+TEST(i3_a_spent_session_is_remembered_beyond_many_others)
+{
+	struct peers *p = open_peers();
+
+	CHECK_EQ(peers_spend(p, "ABCD2345", session_a, PAIRING_BOB, SECRET_PIN), 0);
+	for (unsigned int i = 1; i <= 300; i++) {
+		uint8_t id[16] = { 0xee, (uint8_t)(i >> 8), (uint8_t)i };
+
+		CHECK_EQ(peers_spend(p, "ABCD2346", id, PAIRING_BOB, SECRET_PIN), 0);
+	}
+	CHECK(peers_is_spent(p, "ABCD2345"));
+	CHECK_EQ(peers_spend(p, "ABCD2345", session_a, PAIRING_BOB, SECRET_PIN), PEERS_E_SPENT);
+	peers_free(p);
+}
+
 TEST(i3_after_three_failures_in_a_row_pins_have_eight_digits)
 {
 	struct peers *p = open_peers();

@@ -14,6 +14,7 @@
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/vfs.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -695,9 +696,9 @@ TEST(i1_a_jump_is_in_both_records_before_it_is_used)
 	end_create_root(&a);
 	end_open(&a);
 	CHECK_EQ(take_one(&a), 0);
-	CHECK_EQ(keys_tx_forward(a.keys, 5000000, false), KEYS_E_NOT_READY);
+	CHECK_EQ(keys_tx_forward(a.keys, 5000, false), KEYS_E_NOT_READY);
 	first = take_one(&a);
-	CHECK_EQ(first, 5000000);
+	CHECK_EQ(first, 5000);
 	ledger_save(&a, &used);
 	end_crash(&a, &b);
 	for (size_t i = 0; i < 2; i++) {
@@ -983,6 +984,84 @@ static void disk_full(bool on)
 
 	signal(SIGXFSZ, SIG_IGN);
 	CHECK_EQ(setrlimit(RLIMIT_FSIZE, on ? &none : &all), 0);
+}
+
+/* Instead of libc's: the block is on the disk, and who wrote it hears that it is not. */
+static bool sync_fails;
+
+int fdatasync(int fd)
+{
+	int r = (int)syscall(SYS_fdatasync, fd);
+
+	if (r || !sync_fails)
+		return r;
+	errno = EIO;
+	return -1;
+}
+
+/* A lowered mark whose writing failed may be what the next life finds: nothing above it is used any more. */
+TEST(i1_a_mark_that_was_lowered_in_vain_is_kept_to)
+{
+	const struct slot_key *slot;
+	uint64_t first = 0, used;
+	struct keys_info info;
+	struct end a, b;
+
+	end_init(&a, "a", KEYS_INITIATOR);
+	end_create_root(&a);
+	end_open(&a);
+	for (int i = 0; i < 3000; i++)
+		CHECK(take_wait(&a, 64, &first, &slot) > 0);
+	settle(&a);
+	keys_info(a.keys, &info);
+	used = info.tx_next - 1;
+	CHECK(info.tx_reserved > info.tx_next + 4096);
+	sync_fails = true;
+	for (uint64_t t = 0; t < 8000; t += 1000)
+		keys_tick(a.keys, t);
+	for (int i = 0; i < 100 && !a.last_error; i++)
+		loop_step(a.loop, 10);
+	CHECK_EQ(a.last_error, -EIO);
+	for (int n = 1; n > 0;) {
+		n = keys_tx_take(a.keys, 64, &first, &slot);
+		if (n > 0)
+			used = first + (unsigned int)n - 1;
+	}
+	end_crash(&a, &b);
+	sync_fails = false;
+	end_open(&b);
+	if (keys_tx_next(b.keys) <= used)
+		test_fail(__FILE__, __LINE__, "%llu again, %llu was used", (unsigned long long)keys_tx_next(b.keys),
+			  (unsigned long long)used);
+	end_done(&b);
+	end_done(&a);
+}
+
+/* What was burned because somebody asked for it stays burned, also when the newest record is lost. */
+TEST(i1_a_burn_that_was_told_outlives_the_loss_of_a_record)
+{
+	struct snapshot told, lost;
+	struct end a;
+
+	for (unsigned int n = 0; n < 2; n++) {
+		char name[16];
+
+		snprintf(name, sizeof(name), "a%u", n);
+		end_init(&a, name, KEYS_INITIATOR);
+		end_create_file(&a, 2000);
+		end_open(&a);
+		take_one(&a);
+		CHECK_EQ(keys_tx_forward(a.keys, 1500000, true), KEYS_E_NOT_READY);
+		CHECK_EQ(keys_make_durable(a.keys), 0);
+		ledger_save(&a, &told);
+		end_close(&a);
+		lost = told;
+		lost.b[n * LEDGER_BLOCK_LEN + 77] ^= 1;
+		ledger_restore(&a, &lost);
+		end_open(&a);
+		CHECK(keys_tx_next(a.keys) >= 1500000);
+		end_done(&a);
+	}
 }
 
 TEST(i1_full_disk_stops_sending_before_reuse)
@@ -1605,6 +1684,49 @@ TEST(spent_chains_are_gone_from_the_disk_after_a_silence_and_a_stop)
 	}
 	end_close(&a);
 	check_chains(&a, 12, false);
+	end_done(&a);
+}
+
+/* Both records move on at a stop, also where the one before the last was written in the slot before. */
+TEST(i5_chains_of_a_slot_just_left_are_gone_after_a_stop)
+{
+	static const uint64_t ends[] = { 12001, 12002, 12010, 12033, 12065 };
+
+	for (size_t n = 0; n < ARRAY_SIZE(ends); n++) {
+		char name[16];
+		struct end a;
+
+		snprintf(name, sizeof(name), "stop%zu", n);
+		end_init(&a, name, KEYS_INITIATOR);
+		end_create_root(&a);
+		end_open(&a);
+		for (uint64_t i = 0; i < ends[n]; i++) {
+			take_one(&a);
+			CHECK(keys_rx_advance(a.keys, i));
+		}
+		end_close(&a);
+		check_chains(&a, 12, false);
+		end_done(&a);
+	}
+}
+
+/* The blocks that a ledger had hold zeros: seen through another name of the same file. */
+TEST(i5_a_removed_ledger_is_written_over)
+{
+	struct snapshot s;
+	char other[300];
+	struct end a;
+
+	end_init(&a, "a", KEYS_INITIATOR);
+	end_create_root(&a);
+	snprintf(other, sizeof(other), "%s.other", a.ledger);
+	CHECK_EQ(link(a.ledger, other), 0);
+	CHECK_EQ(keys_remove(a.ledger), 0);
+	CHECK(access(a.ledger, F_OK) < 0);
+	CHECK_EQ(rename(other, a.ledger), 0);
+	ledger_save(&a, &s);
+	for (size_t i = 0; i < sizeof(s.b); i++)
+		CHECK_EQ(s.b[i], 0);
 	end_done(&a);
 }
 
