@@ -31,18 +31,22 @@ bool pair_secret_take_pin(struct pair_secret *s, char *text)
 	size_t n = 0, len = strlen(text);
 	unsigned int bad = 0;
 
-	/* Where a separator is, may be seen; which digit is where, may not. */
+	/* Where a separator is, may be seen; which digit is where, may not: only a digit's lower half tells it. */
 	for (size_t i = 0; i < len; i++) {
-		if (strchr(" -\t\r", text[i]))
+		uint8_t c = (uint8_t)text[i];
+
+		if (c >> 4 != '0' >> 4) {
+			bad |= !strchr(" -\t\r", c);
 			continue;
+		}
 		if (n < PIN_MAX)
-			s->value[n] = (uint8_t)text[i];
-		bad |= ((unsigned int)(uint8_t)text[i] - '0') / 10;
+			s->value[n] = c;
+		bad |= (c & 15U) / 10;
 		n++;
 	}
 	explicit_bzero(text, len);
+	s->value[n < PIN_MAX ? n : PIN_MAX] = '\0';
 	s->len = bad == 0 && n >= PIN_MIN && n <= PIN_MAX ? n : 0;
-	s->value[s->len] = '\0';
 	return s->len > 0;
 }
 
