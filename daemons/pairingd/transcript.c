@@ -20,14 +20,14 @@ void transcript_init(struct transcript *t, const uint8_t session_id[static PAIRI
 {
 	memset(t, 0, sizeof(*t));
 	memcpy(t->session_id, session_id, sizeof(t->session_id));
-	for (uint8_t role = PAIRING_ALICE; role <= PAIRING_BOB; role++) {
+	for (unsigned int role = PAIRING_ALICE; role <= PAIRING_BOB; role++) {
 		uint8_t buf[64];
 		struct wbuf w;
 
 		wbuf_init(&w, buf, sizeof(buf));
 		put_label(&w, "handfast pairing chain");
 		wbuf_u8(&w, PAIRING_PROTOCOL);
-		wbuf_u8(&w, role);
+		wbuf_u8(&w, (uint8_t)role);
 		wbuf_lv16(&w, t->session_id, sizeof(t->session_id));
 		assert(wbuf_ok(&w));
 		sha256(t->chain[role], buf, w.len);
