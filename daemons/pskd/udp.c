@@ -229,7 +229,10 @@ int udp_parse(struct sockaddr_in6 *out, const char *text)
 	scope = strchr(host, '%');
 	if (scope) {
 		*scope++ = '\0';
+		/* By name, or by number, as udp_format() writes it. */
 		a.sin6_scope_id = if_nametoindex(scope);
+		if (a.sin6_scope_id == 0 && text_parse_u64(&number, scope, 1, UINT32_MAX) == 0)
+			a.sin6_scope_id = (uint32_t)number;
 		if (a.sin6_scope_id == 0)
 			return -EINVAL;
 	}

@@ -78,6 +78,10 @@ TEST(endpoints_are_read_and_shown)
 	CHECK_EQ(udp_parse(&a, "192.0.2.1:7200"), 0);
 	udp_format(text, &a);
 	CHECK_STR(text, "192.0.2.1:7200");
+	CHECK_EQ(udp_parse(&a, "[fe80::1%lo]:7200"), 0);
+	CHECK_EQ(a.sin6_scope_id, 1);
+	CHECK_EQ(udp_parse(&a, "[fe80::1%1]:7200"), 0);
+	CHECK_EQ(a.sin6_scope_id, 1);
 	CHECK_EQ(udp_parse(&a, "[2001:db8::1]:1"), 0);
 	udp_format(text, &a);
 	CHECK_STR(text, "[2001:db8::1]:1");
