@@ -11,7 +11,8 @@
 #   make analyze    static analysis (FAST=1: what takes a minute)
 #   make coverage   lines and branches of common/ and each daemon that tests reach
 #   make bench      figures beside their peers'
-#   make fuzz       libFuzzer over every decoder (SECONDS=20 each; RUNS=N executions each, resumed)
+#   make fuzz       libFuzzer over every decoder (SECONDS=20 each; RUNS=N executions each; RUNS=0: seeds alone)
+#   make fuzz-coverage  what the fuzzers' inputs reach of each decoder
 #   make mutants    break the code on purpose, see the named tests fail (QUICK=1: six of them)
 #   make install    DESTDIR= PREFIX=/usr
 #   make deb        the Debian package, in build/deb; ARCH=arm64 builds it for the Pi (root)
@@ -38,7 +39,7 @@ SECONDS ?= 20
 DEPS_BUILD := gcc make pkgconf libc6-dev libevent-dev libsodium-dev libmicrohttpd-dev \
 	libjansson-dev libyaml-dev libsystemd-dev libsqlite3-dev libwslay-dev libssl-dev
 DEPS_TEST := python3 python3-cryptography python3-spake2 python3-websockets python3-yaml \
-	clang libclang-rt-dev clang-tidy cppcheck gcovr valgrind iproute2 iputils-ping procps \
+	clang libclang-rt-dev llvm clang-tidy cppcheck gcovr valgrind iproute2 iputils-ping procps \
 	nftables ethtool curl openssl strace binutils util-linux mandoc bash zsh fish \
 	mmdebstrap systemd systemd-container e2fsprogs mount dpkg-dev git lintian qemu-user-static
 DEPS_BENCH := iperf3 wireguard-go wireguard-tools python3-fastapi python3-uvicorn

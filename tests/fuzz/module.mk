@@ -16,15 +16,21 @@ fuzzers: $(FUZZERS)
 # The second build is for the bulk of a campaign: what is undefined traps, and asserts hold.
 FUZZ_ASAN = BUILD=$(BUILD)/fuzz CC=clang CFLAGS="-O1 -g -fsanitize=fuzzer-no-link" SANITIZE=address,undefined
 FUZZ_FAST = BUILD=$(BUILD)/fuzz-fast CC=clang CFLAGS="-O2 -g -fsanitize=fuzzer-no-link,undefined -fsanitize-trap=undefined"
+FUZZ_COV = BUILD=$(BUILD)/fuzz-cov CC=clang CFLAGS="-O1 -g -fsanitize=fuzzer-no-link -fprofile-instr-generate -fcoverage-mapping" \
+	LDFLAGS=-fprofile-instr-generate
 RUNS :=
 TARGETS :=
 
 fuzz:
 	@$(MAKE) --no-print-directory $(FUZZ_ASAN) fuzzers
-ifeq ($(RUNS),)
-	@tests/fuzz/run $(BUILD)/fuzz/tests/fuzz $(SECONDS) $(TARGETS)
+ifeq ($(filter-out 0,$(RUNS)),)
+	@tests/fuzz/run $(BUILD)/fuzz/tests/fuzz $(or $(RUNS),$(SECONDS)) $(TARGETS)
 else
 	@$(MAKE) --no-print-directory $(FUZZ_FAST) fuzzers
 	@tests/fuzz/campaign $(BUILD) $(RUNS) $(TARGETS)
 endif
-.PHONY: fuzzers
+
+fuzz-coverage:
+	@$(MAKE) --no-print-directory $(FUZZ_COV) fuzzers
+	@tests/fuzz/coverage $(BUILD) $(TARGETS)
+.PHONY: fuzzers fuzz-coverage

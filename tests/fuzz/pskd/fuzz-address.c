@@ -42,7 +42,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	assert(text);
 	memcpy(text, data, size);
 	text[size] = '\0';
-	if (udp_parse(&a, text) == 0) {
+	/* An IPv4 address has no scope to show. */
+	if (udp_parse(&a, text) == 0 && !(a.sin6_scope_id && IN6_IS_ADDR_V4MAPPED(&a.sin6_addr))) {
 		udp_format(shown, &a);
 		assert(udp_parse(&b, shown) == 0 && udp_same(&a, &b));
 	}
