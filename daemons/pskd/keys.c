@@ -797,6 +797,11 @@ int keys_mark_handshaken(struct keys *k)
 	return r;
 }
 
+uint64_t keys_end(const struct keys *k)
+{
+	return k->end;
+}
+
 void keys_info(const struct keys *k, struct keys_info *out)
 {
 	*out = (struct keys_info){

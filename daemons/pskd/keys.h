@@ -147,6 +147,9 @@ void keys_hint(const struct keys *k, uint8_t out[static 8]);
 /* Durable: from now on this material needs handshakes. */
 int keys_mark_handshaken(struct keys *k);
 
+/* One more than the last sequence there is. */
+uint64_t keys_end(const struct keys *k);
+
 struct keys_info {
 	bool is_file, handshaken;
 	uint64_t slots_total; /* 0: no end (ratchet) */

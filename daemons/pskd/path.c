@@ -170,7 +170,8 @@ uint64_t path_expiry(const struct path *p)
 
 void path_rx_forward(struct path *p, uint64_t next)
 {
-	if (next > p->rx_base)
+	/* Who has come to the end sends nothing: no reason to give up the slots of what is on its way. */
+	if (next > p->rx_base && next < keys_end(p->o.keys))
 		p->rx_base = next;
 	if (p->current)
 		inbound_prepare(p, p->current);

@@ -371,6 +371,21 @@ TEST(packets_below_the_window_are_old)
 	CHECK_EQ(drops_of(&x->b).n[DROP_OLD], 1);
 }
 
+/* It was so told once, and is not so: the peer's disk was restored, or it lies. */
+TEST(a_peer_that_has_come_to_the_end_is_heard_when_it_goes_on)
+{
+	_cleanup_(both_freep) struct both *x = both_new(SLOTS);
+	uint8_t ip[100], msg[PSK2_OVERHEAD + sizeof(ip)], got[200];
+
+	fill_ip(ip, sizeof(ip), 7);
+	path_rx_forward(x->b.path, keys_end(x->b.keys));
+	give_session(&x->b, &x->a, NUMBER, false);
+	for (uint64_t sequence = 0; sequence < 3 * PSK2_SLOT_PACKETS; sequence += PSK2_SLOT_PACKETS) {
+		inject(x, msg, forge(x, msg, sequence, ip, sizeof(ip)));
+		CHECK_EQ(read(x->b.tun, got, sizeof(got)), (ssize_t)sizeof(ip));
+	}
+}
+
 TEST(what_is_no_ip_packet_is_not_delivered)
 {
 	_cleanup_(both_freep) struct both *x = both_new(SLOTS);
