@@ -5,6 +5,7 @@ hold, alter or swallow it, and sends what it likes from any address. A Pair is a
 witnesses at both ends: what each daemon sent on the wire, and every packet that a TUN device delivered.
 """
 import collections
+import ctypes
 import hashlib
 import heapq
 import itertools
@@ -23,6 +24,7 @@ import psk2
 PORT, CALLER = 7200, 7300
 KINDS = ("keyfile", "pairing", "prototype")
 SO_RCVBUFFORCE, SOL_PACKET, PACKET_STATISTICS, PACKET_OUTGOING, ARPHRD_NONE = 33, 263, 6, 4, 65534
+SO_ATTACH_FILTER, PACKET_IGNORE_OUTGOING = 26, 23
 STRANGER = {4: "198.18.7.7", 6: "2001:db8::7"}
 
 Frame = collections.namedtuple("Frame", "family source sport destination dport data")
@@ -69,8 +71,17 @@ def read_frame(frame):
 
 
 def packet_socket(host, interface, size=32 << 20):
+    """Frames of an interface; of None: packets of TUN devices, which may go and come again."""
     s = psk2.socket_in(host, socket.AF_PACKET, socket.SOCK_RAW, socket.ntohs(3))
     s.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, size)
+    if not interface:
+        # The kernel picks them: load the device's type, compare, take or leave.
+        code = b"".join(struct.pack("HBBI", *x) for x in ((0x28, 0, 0, 0xfffff000 + 28), (0x15, 0, 1, ARPHRD_NONE),
+                                                          (0x06, 0, 0, 0x40000), (0x06, 0, 0, 0)))
+        memory = ctypes.create_string_buffer(code)
+        s.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, struct.pack("HxxxxxxP", len(code) // 8, ctypes.addressof(memory)))
+    else:
+        s.setsockopt(SOL_PACKET, PACKET_IGNORE_OUTGOING, 1)
     if interface:
         s.bind((interface, 3))
     return s
@@ -130,9 +141,8 @@ class Wire:
                 heapq.heappush(self.later, (time.monotonic() + after, next(self.order), side, frame))
             os.write(self.wake_w, b"x")
             return
-        kind = b"\x86\xdd" if frame.family == 6 else b"\x08\x00"
         try:
-            self.socks[side].send(self.macs[side] + self.macs[1 - side] + kind + udp_packet(frame))
+            self.socks[side].send(self.frame_bytes(side, frame))
         except OSError:  # longer than the link takes, or its queue is full: lost
             pass
 
@@ -141,6 +151,19 @@ class Wire:
         own, other = (CALLER, PORT)[side], (PORT, CALLER)[side]
         self.deliver(side, Frame(family, source or self.address(1 - side, family), other if sport is None else sport,
                                  self.address(side, family), dport or own, data))
+
+    def frame_bytes(self, side, frame):
+        kind = b"\x86\xdd" if frame.family == 6 else b"\x08\x00"
+        return self.macs[side] + self.macs[1 - side] + kind + udp_packet(frame)
+
+    def storm(self, side, datagrams, count, rate=200_000, sources=0, family=4, source=None):
+        """Many datagrams in turn to a host by a program of its own, from `sources` addresses. How many were sent."""
+        own, other = (CALLER, PORT)[side], (PORT, CALLER)[side]
+        lines = [self.frame_bytes(side, Frame(family, source or (STRANGER[family] if sources else self.address(1 - side, family)),
+                                              other, self.address(side, family), own, d)).hex() for d in datagrams]
+        r = self.host.run(f"{lab.BUILD}/tests/tools/udp-storm", ("wa", "wb")[side], str(count), str(rate),
+                          *([str(sources)] if sources else []), input="\n".join(lines), timeout=count / rate * 5 + 60)
+        return int(r.out)
 
     def _due(self):
         now, ready = time.monotonic(), []
@@ -205,7 +228,7 @@ class Witness:
     """Every packet through a host's TUN devices: what its kernel gave, and what was delivered to it."""
 
     def __init__(self, host):
-        self.sock = packet_socket(host, None, 128 << 20)  # a device may go and come again
+        self.sock = packet_socket(host, None, 128 << 20)
         self.sock.settimeout(0.2)
         self.given, self.delivered = collections.Counter(), collections.Counter()
         self.done = False
