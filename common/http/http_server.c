@@ -36,6 +36,7 @@ enum {
 	HEAD_MAX = 8 * 1024, /* where limits.max_head says nothing */
 	DISCARD_MAX = 64 * 1024,      /* of a body too large, read before hanging up, so that the answer arrives */
 	RUNS_AT_ONCE = 4,
+	PAUSE_MS = 100, /* until a listener without descriptors is looked at again */
 	SEND_BUFFER = 128 * 1024, /* the kernel's, of a WebSocket */
 };
 
@@ -59,6 +60,9 @@ struct listener {
 	struct loop_timer *again; /* libmicrohttpd has work that no descriptor announces */
 	int fd;
 	size_t n_conns;
+	uint64_t n_accepted;
+	bool closed; /* a connection, while libmicrohttpd ran */
+	bool paused; /* nobody could be accepted: not looked at for a moment */
 	bool retired; /* accepts no more; goes with its last connection */
 };
 
@@ -93,7 +97,11 @@ static void run_mhd(struct listener *ln)
 	for (int i = 0; i < RUNS_AT_ONCE; i++) {
 		MHD_UNSIGNED_LONG_LONG wait;
 
+		ln->closed = false;
 		MHD_run(ln->mhd);
+		/* If it had stopped accepting, it begins again when it is run once more. */
+		if (ln->closed)
+			continue;
 		if (MHD_get_timeout(ln->mhd, &wait) != MHD_YES)
 			return;
 		if (wait > 0) {
@@ -104,11 +112,24 @@ static void run_mhd(struct listener *ln)
 	(void)loop_timer_start(ln->again, 0);
 }
 
+/*
+ * libmicrohttpd stops accepting when descriptors run out, until a connection
+ * ends. Without any it tries over and over instead; then we make it wait.
+ */
 static void on_epoll(int fd, unsigned int events, void *arg)
 {
+	struct listener *ln = arg;
+	uint64_t accepted = ln->n_accepted;
+	bool alone = ln->n_conns == 0;
+
 	(void)fd;
 	(void)events;
-	run_mhd(arg);
+	run_mhd(ln);
+	if (!alone || ln->n_accepted != accepted || ln->retired)
+		return;
+	ln->paused = loop_io_set(ln->io, 0) == 0 && loop_timer_start(ln->again, PAUSE_MS) == 0;
+	if (!ln->paused)
+		(void)loop_io_set(ln->io, LOOP_READ);
 }
 
 static void listener_free(struct listener *ln);
@@ -117,10 +138,13 @@ static void on_again(void *arg)
 {
 	struct listener *ln = arg;
 
-	if (ln->retired && ln->n_conns == 0)
+	if (ln->retired && ln->n_conns == 0) {
 		listener_free(ln);
-	else
-		run_mhd(ln);
+		return;
+	}
+	if (ln->paused)
+		ln->paused = loop_io_set(ln->io, LOOP_READ) != 0;
+	run_mhd(ln);
 }
 
 /* ---- connections ---- */
@@ -226,6 +250,7 @@ static void connection_open(struct listener *ln, struct MHD_Connection *mhd, voi
 		return; /* its first request is refused */
 	c->listener = ln;
 	ln->n_conns++;
+	ln->n_accepted++;
 	c->mhd = mhd;
 	count_address(c, peer_address(mhd));
 	s->counters.connections++;
@@ -239,6 +264,7 @@ static void connection_close(struct connection *c)
 {
 	struct listener *ln = c->listener;
 
+	ln->closed = true;
 	/* Not from here, which is inside of it. */
 	if (--ln->n_conns == 0 && ln->retired)
 		(void)loop_timer_start(ln->again, 0);

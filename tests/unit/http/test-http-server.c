@@ -5,7 +5,9 @@
 #include <netinet/in.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -260,6 +262,81 @@ TEST(i4_connections_per_address_and_in_all_are_bounded)
 		loop_step(f.loop, 5);
 	http_server_counters(f.server, &n);
 	CHECK_EQ(n.open, 0);
+	stop(&f);
+}
+
+static void set_descriptors(rlim_t n)
+{
+	struct rlimit limit;
+
+	CHECK_EQ(getrlimit(RLIMIT_NOFILE, &limit), 0);
+	limit.rlim_cur = n < limit.rlim_max ? n : limit.rlim_max;
+	CHECK_EQ(setrlimit(RLIMIT_NOFILE, &limit), 0);
+}
+
+/* No descriptor beyond the next `more` ones. */
+static void limit_descriptors(unsigned int more)
+{
+	int next = dup(0);
+
+	CHECK(next >= 0);
+	close(next);
+	set_descriptors((rlim_t)next + more);
+}
+
+static bool is_answered(struct fixture *f, int fd)
+{
+	static const char request[] = "GET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n";
+	char buf[2000];
+
+	CHECK_EQ(send(fd, request, strlen(request), MSG_NOSIGNAL), (long long)strlen(request));
+	return read_to_end(f, fd, buf, sizeof(buf)) && strncmp(buf, "HTTP/1.1 200", 12) == 0;
+}
+
+static void turn(struct fixture *f, unsigned int ms)
+{
+	uint64_t until = clock_now_ms() + ms;
+
+	while (clock_now_ms() < until)
+		loop_step(f->loop, 10);
+}
+
+TEST(i4_a_listener_that_ran_out_of_descriptors_hears_again)
+{
+	struct http_counters counters;
+	struct fixture f;
+	int first, second;
+
+	start(&f);
+	first = raw_open(&f);
+	second = raw_open(&f);
+	limit_descriptors(1);
+	turn(&f, 50);
+	http_server_counters(f.server, &counters);
+	CHECK_EQ(counters.open, 1);
+	/* The one that is in ends; nothing else happens that would wake anybody. */
+	close(first);
+	CHECK(is_answered(&f, second));
+	close(second);
+	stop(&f);
+}
+
+TEST(i4_a_listener_without_any_descriptor_waits_and_does_not_turn)
+{
+	struct timespec before, after;
+	struct fixture f;
+	int fd;
+
+	start(&f);
+	fd = raw_open(&f);
+	limit_descriptors(0);
+	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &before);
+	turn(&f, 600);
+	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &after);
+	CHECK((after.tv_sec - before.tv_sec) * 1000 + (after.tv_nsec - before.tv_nsec) / 1000000 < 60);
+	set_descriptors(RLIM_INFINITY);
+	CHECK(is_answered(&f, fd));
+	close(fd);
 	stop(&f);
 }
 
