@@ -317,7 +317,7 @@ class Pair:
         return h.daemons["pskd"]
 
     def show(self, h, name="t"):
-        r = h.handfast("--json", "tunnel", "show", name)
+        r = h.handfast("--json", "tunnel", "show", name, timeout=20)
         return r.json["result"]["tunnel"] if r.code == 0 else {"state": f"no answer: {r.err} {r.out}"}
 
     def kill(self, *hosts):
@@ -349,6 +349,10 @@ class Pair:
         ok = self.traffic.flows(timeout) is not None
         self.recoveries.append(time.monotonic() - self.began)
         return ok
+
+    def check_recovers(self, claim, timeout=RECOVERY):
+        ok = self.recovers(timeout)
+        return lab.check(claim, ok, "" if ok else self.shows())
 
     def shows(self):
         return " ".join(f"{h.name}: {({k: v for k, v in self.show(h).items() if k in KEEP})} {self.pskd(h).log()[-300:]}"

@@ -309,7 +309,7 @@ def full_disk(net, kind, seed, medium):
             why = pair.mark_holds(h)
             lab.check(f"i1_mark_covers_what_was_sent_{claim}_{h.name}", not why, why)
             pair.start(h)
-        lab.check(f"{claim}_tcp_recovers_{len(victims)}_killed", pair.recovers(), pair.shows())
+        pair.check_recovers(f"{claim}_tcp_recovers_{len(victims)}_killed")
     for h in pair.hosts:
         os.unlink(os.path.join(h.state("pskd"), "filler"))
         r = add(h, "more")
@@ -357,7 +357,7 @@ def read_only_disk(net, kind, seed):
     pair.disks[h]._mount()
     pair.began = time.monotonic()
     pair.start(h)
-    lab.check(f"{claim}_writable_again_and_tcp_recovers", pair.recovers(), pair.shows())
+    pair.check_recovers(f"{claim}_writable_again_and_tcp_recovers")
     pair.verdict(claim)
 
 
@@ -460,7 +460,7 @@ def cloned(net, kind, seed, seconds):
     lab.check(f"{claim}_both_instances_sent", min(both) > 0, both)
     c.daemons["pskd"].kill()
     pair.began = time.monotonic()
-    lab.check(f"{claim}_alone_again_tcp_recovers", pair.recovers(120), pair.shows())
+    pair.check_recovers(f"{claim}_alone_again_tcp_recovers", 120)
     pair.verdict(claim)
 
 
@@ -488,7 +488,7 @@ def exhausted(net, kind, seed):
     pair.began = time.monotonic()
     pair.kill(pair.b)
     pair.start(pair.b)
-    lab.check(f"no_descriptors_{kind}_a_session_is_made", pair.recovers(), pair.shows())
+    pair.check_recovers(f"no_descriptors_{kind}_a_session_is_made")
     limits(pid, resource.RLIMIT_NOFILE, was)
     again = lab.wait_for(lambda: h.handfast("tunnel", "list", timeout=10).code == 0, 30)
     lab.check(f"no_descriptors_{kind}_control_answers_again", again and pair.pskd(h).alive(), pair.pskd(h).log()[-300:])
@@ -524,7 +524,7 @@ def exhausted(net, kind, seed):
             lab.check(f"too_few_{name}_{kind}_is_said", len(str(e)) > 40 and "-11:" not in str(e) and "-6:" not in str(e), e)
     pair.began = time.monotonic()
     pair.start(h)
-    lab.check(f"exhausted_{kind}_tcp_recovers", pair.recovers(), pair.shows())
+    pair.check_recovers(f"exhausted_{kind}_tcp_recovers")
     pair.verdict(f"exhausted_{kind}")
 
 
@@ -615,7 +615,7 @@ def stopped(net, kind, seed, who, seconds):
     time.sleep(seconds)
     pair.began = time.monotonic()
     os.kill(pair.pskd(h).pid, signal.SIGCONT)
-    lab.check(f"tcp_recovers_{claim}", pair.recovers(), pair.shows())
+    pair.check_recovers(f"tcp_recovers_{claim}")
     lab.check(f"both_live_{claim}", all(pair.pskd(x).alive() for x in pair.hosts), pair.shows())
     time.sleep(1)
     pair.verdict(claim)
