@@ -214,6 +214,15 @@ static void look_at_route(struct search *s, const struct nlmsghdr *h)
 	report(s, "route", to, m->rtm_dst_len, ifindex);
 }
 
+/* As NLMSG_NEXT() does, which takes more than there is when the last message's length is not aligned. */
+static struct nlmsghdr *next(struct nlmsghdr *h, size_t *left)
+{
+	size_t step = NLMSG_ALIGN(h->nlmsg_len);
+
+	*left -= step < *left ? step : *left;
+	return (struct nlmsghdr *)(void *)((uint8_t *)h + step);
+}
+
 static int dump(int nl, uint16_t type, struct search *s)
 {
 	_cleanup_free_ uint8_t *buf = malloc(REPLY_MAX);
@@ -232,7 +241,7 @@ static int dump(int nl, uint16_t type, struct search *s)
 
 		if (n < 0)
 			return -errno;
-		for (size_t left = (size_t)n; NLMSG_OK(h, left); h = NLMSG_NEXT(h, left)) {
+		for (size_t left = (size_t)n; NLMSG_OK(h, left); h = next(h, &left)) {
 			if (h->nlmsg_type == NLMSG_DONE)
 				return 0;
 			if (h->nlmsg_type == NLMSG_ERROR)
