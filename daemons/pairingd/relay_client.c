@@ -224,6 +224,8 @@ static void on_fetched(unsigned int status, const char *body, size_t len, int ou
 	struct relay_session_reply reply;
 	char text[160];
 
+	if (c->detached)
+		return;
 	if (outcome) {
 		fail(c, RELAY_CLIENT_E_UNREACHABLE, detail ? detail : websocket_outcome_text(outcome));
 		return;
@@ -264,10 +266,9 @@ static void on_lan(const struct json_t *params, const char *error, bool continue
 	char where[sizeof(c->url)], url[sizeof(c->url)];
 
 	(void)continues;
-	if (c->made) {
-		/* It ends with the session; the WebSocket tells that. */
+	/* Once made, it ends with the session; the WebSocket tells that. */
+	if (c->made || c->detached)
 		return;
-	}
 	if (error) {
 		fail(c, RELAY_CLIENT_E_UNREACHABLE,
 		     strcmp(error, "connection") == 0 ? "relayd does not run on this machine" :
@@ -308,7 +309,13 @@ int relay_client_send(struct relay_client *c, const struct pairing_packet *packe
 
 static void on_end(void *arg)
 {
-	client_free(arg);
+	struct relay_client *c = arg;
+
+	/* The connection was made between closing and now: it has its own end, which frees. */
+	if (c->ws)
+		websocket_close(c->ws, CLOSE_NORMAL, NULL);
+	else
+		client_free(c);
 }
 
 int relay_client_new(struct relay_client **out, struct loop *l, const struct relay_client_options *o,
