@@ -351,22 +351,18 @@ def of_row(row, group, **kw):
 
 
 def every_message(full, rng):
-    """Each message with each attack. Without full, what is about coding comes once for each message: at one side, in turns."""
-    out, turn = [], 0
+    """Each message with each attack. Without full, each message of one side (in turns) with each of ANY, and with two
+    of each way to miscode it; the first two rounds, which cost little, with all."""
+    out, turn = [], rng.randrange(2)
     for seq in range(1, 10):
-        for name in attacks.ALL:
-            if not attacks.fits(name, seq):
-                continue
-            coding = name in attacks.JSON or name in attacks.FRAMES or name in attacks.ABORTS or name in attacks.FIELD_OPS
-            turn += 1
-            roles = relay.ROLES if full or not coding else (relay.ROLES[turn % 2],)
-            if not full and name in attacks.ABORTS and rng.random() > .2:
-                continue
-            if not full and name in attacks.FIELD_OPS and seq > 2 and rng.random() > .4 and not name.endswith("value"):
-                continue
-            if not full and (name in attacks.JSON or name in attacks.FRAMES) and seq > 2 and rng.random() > .34:
-                continue
-            out += [of_row([(name, r, seq)], group_of(name)) for r in roles]
+        for table in (attacks.ANY, attacks.JSON, attacks.FRAMES, attacks.ABORTS, attacks.OFFERS, attacks.FIELD_OPS,
+                      {**attacks.SEALED, "forge choose": None}):
+            names = [n for n in table if attacks.fits(n, seq)]
+            whole = full or table is attacks.ANY or (seq == 1 and table is not attacks.ABORTS)
+            for name in names if whole else rng.sample(names, min(len(names), 2)):
+                turn += 1
+                roles = relay.ROLES if full or table is attacks.OFFERS else (relay.ROLES[turn % 2],)
+                out += [of_row([(name, r, seq)], group_of(name)) for r in roles]
     return out
 
 
