@@ -279,7 +279,7 @@ def attack_data(pair, side, name, rng, score, times=10):
     guard.check(score, label)
 
 
-def matrix(net, seed, score, workers=4):
+def matrix(net, seed, score, workers=4, prefix="m"):
     """Every message × every attack, over several tunnels at once."""
     jobs = [("keyfile", k, n) for k in HANDSHAKE for n in ACTIONS]
     jobs += [("pairing", k, n) for k in ("hello", "welcome", "bind")
@@ -303,7 +303,7 @@ def matrix(net, seed, score, workers=4):
                 jobs.remove(job)
             kind, what, name = job
             if kind not in made:
-                made[kind] = tunnel_net.Pair(net, f"m{number}{kind[:2]}", kind, 6 if number == 1 else 4)
+                made[kind] = tunnel_net.Pair(net, f"{prefix}{number}{kind[:2]}", kind, 6 if number == 1 else 4)
             rng = random.Random(f"{seed} {job}")
             try:
                 if isinstance(what, int):

@@ -87,8 +87,8 @@ def overrun(host):
 
 def answered(pair):
     """HELLOs that the responder answered, and so did not count as dropped."""
-    head = 28 if pair.family == 4 else 48
-    return pair.wire.counts[1, "welcome"] + sum(pair.wire.strays.values()) // (head + 218)
+    size = next((len(f.data) for s, f in pair.wire.handshakes if kind_of(f.data) == "welcome"), 154)
+    return pair.wire.counts[1, "welcome"] + sum(pair.wire.strays.values()) // (size + (28 if pair.family == 4 else 48))
 
 
 def junk(pair, count, rate=200_000):
