@@ -19,7 +19,7 @@ import wire
 import lab
 
 BUILD = lab.BUILD
-CONFIG = "deadlines:\n  secret: 5s\n  relay: 3s\n  join: 6s\n  step: 4s\n  compare: 5s\n"
+STEP_MIN, STEP_MAX = 4, 40  # seconds; in between, by what an honest pairing takes on this machine
 COUNTS = ("attacks", "wrong successes", "downgrades", "second guesses", "hangs", "crashes")
 OLD, NEW = b"v40-spake2-x25519", b"v50-spake2-x25519"
 GROWTH_MAX = 24 * 1024  # KiB that a daemon may have gained over a campaign
@@ -182,9 +182,9 @@ class Lane:
         self.seed, self.verdict, self.library = seed, verdict, {}
         self.hosts = [net.host(f"{x}{n}") for x in relay.ROLES]
         self.binaries, self.begun = binaries, {}
-        self.devices = {}
+        self.devices, self.step = {}, STEP_MAX
         for role, h, b in zip(relay.ROLES, self.hosts, binaries):
-            self.devices[role] = people.Device(h, lambda h, b=b: start(h, b))
+            self.devices[role] = people.Device(h, lambda h, b=b: start(h, b, self.step))
         self.profile = NEW if all("two" in b for b in binaries) else OLD
 
     async def begin(self):
@@ -193,13 +193,21 @@ class Lane:
         self.pakes = collections.defaultdict(set)
         await self.relay.start()
         self.keys = {r: await d.public_key() for r, d in self.devices.items()}
+        at = time.monotonic()
         end = await self.run("an honest pairing", relay.Plan(), random.Random(1))
+        self.took = time.monotonic() - at
         if not all(p.peer and p.peer["state"] == "active" for p in end.values()):
             raise RuntimeError(f"an honest pairing failed: {[(p.error, p.events) for p in end.values()]}")
         s = self.last
         self.library = {(x.role, x.seq): x.text for x in s.seen}
+
+    async def hurry(self, step):
+        """Go on with deadlines that let an attack by silence end soon."""
+        self.step = step
+        await self.renew()
+        await self.run("an honest pairing", relay.Plan(), random.Random(2))
         for r, d in self.devices.items():
-            self.begun[r] = d.memory()
+            self.begun[r] = await d.resting_memory()
 
     def on_seen(self, session, seen):
         """How often a device let its secret be tested: each pake that leaves it is one guess for whom it reaches."""
@@ -317,20 +325,21 @@ class Lane:
         ends = tuple((persons[r].peer["state"] if persons[r].peer else persons[r].error) if r in persons else "-" for r in relay.ROLES)
         v.ends[ends] += 1
 
-    def finish(self):
+    async def finish(self):
         """Memory and what sanitizers said."""
         for role, d in self.devices.items():
             if role not in self.begun:
                 continue
-            gained = d.memory() - self.begun[role]
+            gained = await d.resting_memory() - self.begun[role]
             self.verdict.growth = max(getattr(self.verdict, "growth", 0), gained)
             log = d.daemon.log()
             if "runtime error" in log or "ERROR: " in log:
                 self.verdict.found("crashes", "the log", log[log.find("ERROR"):][:600])
 
 
-def start(host, binary):
-    path = host.config("pairingd", f"device_name: {host.name}\n" + CONFIG)
+def start(host, binary, step):
+    path = host.config("pairingd", f"device_name: {host.name}\ndeadlines:\n  secret: {step}s\n  relay: {step}s\n"
+                                   f"  join: {2 * step}s\n  step: {step}s\n  compare: {step + 1}s\n")
     argv = [binary, "--runtime-dir", host.runtime, "--config", path, "--state-dir", host.state("pairingd")]
     host.daemons["pairingd"] = lab.Daemon(host, "pairingd", argv, host.env())
 
@@ -432,10 +441,12 @@ async def killed_and_again(lane, rng, loop):
 
     class Kill(relay.Plan):
         async def meanwhile(self, lane, persons, tasks):
-            for _ in range(1000):
+            for _ in range(3000):
                 if any(k[0] == "bob" and k[2] == "pake" for k in lane.pakes):
                     break
                 await asyncio.sleep(0.01)
+            else:
+                return
             d = lane.devices["bob"]
             d.daemon.kill()
             try:
@@ -515,8 +526,10 @@ async def conduct(net, seconds, seed, full, lanes, only, verdict, fixed_limit):
     fixed = plan(seed, full)
     kinds = binaries()
     made = [Lane(net, n, f"{seed} {n}", kinds[n % len(kinds)], verdict) for n in range(lanes if only is None else len(kinds))]
-    for x in made:
-        await x.begin()
+    await asyncio.gather(*(x.begin() for x in made))
+    step = int(min(STEP_MAX, STEP_MIN + 3 * max(x.took for x in made)))
+    await asyncio.gather(*(x.hurry(step) for x in made))
+    print(f"# an honest pairing takes {max(x.took for x in made):.1f} s; a step may take {step} s", flush=True)
     begun = time.monotonic()
 
     def endless():
@@ -536,10 +549,10 @@ async def conduct(net, seconds, seed, full, lanes, only, verdict, fixed_limit):
         queue, begun = endless(), time.monotonic()
         await asyncio.gather(*(work(x, queue, verdict, seed, begun + seconds, None) for x in made))
     for x in made:
-        x.finish()
+        await x.finish()
 
 
-def campaign(seconds, seed, full=True, lanes=8, only=None, fixed_limit=1e9):
+def campaign(seconds, seed, full=True, lanes=6, only=None, fixed_limit=1e9):
     """Every message × every attack, then random rows for these seconds. A Verdict."""
     verdict = Verdict()
     with lab.Lab() as net:

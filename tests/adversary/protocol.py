@@ -127,6 +127,36 @@ def tag(key, purpose, profile, session, joined, role, seq, extra):
                     + lv(extra), hashlib.sha256).digest()
 
 
+class Known:
+    """What an attacker has of one side's confirmation: enough to test a PIN if it could compute the key."""
+
+    def __init__(self, profile, session, ids, shares, joined, role, scalar, commitment=None, said=None):
+        self.profile, self.id, self.ids, self.shares, self.joined = profile, session, ids, shares, joined
+        self.role, self.scalar, self.commitment, self.tag = role, scalar, commitment, said
+
+    def message(self):
+        """What the tag is over."""
+        return (lv(P) + lv(self.profile) + lv(self.id) + lv(self.joined) + bytes([self.role]) + struct.pack(">Q", 4)
+                + lv(self.commitment))
+
+
+def watched(seen, session, role, profile):
+    """The same of an honest session that the relay only watched."""
+    t = Transcript(session)
+    by = {(s.role, s.seq): s.body for s in seen if s.kind != "abort"}
+    for seq in (1, 2, 3):
+        for n, r in enumerate(ROLES):
+            t.add(n, KINDS[seq - 1], seq, by[r, seq])
+        if seq == 1:
+            offers = [offer_of(by[r, 1]) for r in ROLES]
+            t.join(b"negotiated", digest(session, *offers, profile))
+            ids = [lv(P) + lv(n.encode()) + lv(profile) + lv(session) + lv(t.joined) for n in ROLES]
+    t.join(b"pake")
+    commitment, said = (v for _, v in parse(by[ROLES[role], 4]))
+    shares = tuple(parse(by[r, 3])[0][1] for r in ROLES)
+    return Known(profile, session, ids, shares, t.joined, role, None, commitment, said)
+
+
 class Stopped(Exception):
     """The device aborted, or sent what does not follow."""
 
@@ -198,14 +228,18 @@ class Puppet:
         ids = [lv(P) + lv(n.encode()) + lv(self.profile) + lv(self.id) + lv(self.t.joined) for n in ROLES]
         pake = (spake2.SPAKE2_A, spake2.SPAKE2_B)[me](password, idA=ids[0], idB=ids[1])
         self.send("pake", fields((3, pake.start())))
-        kp = pake.finish(parse(await self.receive("pake", 3))[0][1])
+        share = parse(await self.receive("pake", 3))[0][1]
+        kp = pake.finish(share)
         self.t.join(b"pake")
         joined = self.t.joined
+        self.known = Known(self.profile, self.id, ids, (share, pake.side + pake.outbound_message)[::1 if you == 0 else -1],
+                           joined, you, pake.xy_scalar)
         nonce, x = secrets.token_bytes(32), X25519PrivateKey.generate()
         share = x.public_key().public_bytes(**RAW)
         commitment = sha256(lv(b"handfast pairing commitment") + lv(self.id) + bytes([me]) + lv(nonce) + lv(share))
         self.send("confirm", fields((3, commitment), (3, tag(kp, b"confirm", self.profile, self.id, joined, me, 4, commitment))))
         said = parse(await self.receive("confirm", 4))
+        self.known.commitment, self.known.tag = said[0][1], said[1][1]
         self.right = said[1][1] == tag(kp, b"confirm", self.profile, self.id, joined, you, 4, said[0][1])
         self.t.join(b"committed")
         self.send("handshake", fields((3, nonce), (3, share)))
