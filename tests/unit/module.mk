@@ -10,8 +10,15 @@ unit_daemon = $(if $(filter $(call unit_area,$(1)),$(PROGRAMS)),$(BUILD)/lib/lib
 $(UNIT_TESTS): $(BUILD)/tests/unit/%: $(BUILD)/obj/tests/unit/%.o $$(UNIT_COMMON) $$(call unit_daemon,$$@) $$(LAYER_LIBS)
 	@mkdir -p $(@D)
 	@$(SAY) "  LINK    $@"
-	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $(filter %.o,$^) $(filter %/libd_%.a,$^) \
+	$(Q)$(CC) $(ALL_LDFLAGS) $(UNIT_LDFLAGS) -o $@ $(filter %.o,$^) $(filter %/libd_%.a,$^) \
 		-Wl,--start-group $(filter-out %/libd_%.a,$(filter %.a,$^)) -Wl,--end-group $(ALL_LIBS)
+
+# Those named test-fail see calls of the C library fail: tests/unit/fail/fail.h.
+UNIT_FAIL := $(filter %/test-fail,$(UNIT_TESTS))
+UNIT_WRAP := malloc calloc realloc strdup strndup write pwrite fsync fdatasync rename link linkat mkdir fallocate mkostemp \
+	read pread fstat opendir open
+$(UNIT_FAIL): $(BUILD)/obj/tests/unit/fail/fail.o
+$(UNIT_FAIL): UNIT_LDFLAGS := $(foreach f,$(UNIT_WRAP),-Wl,--wrap=$(f))
 
 unit-tests: $(UNIT_TESTS)
 .PHONY: unit-tests
