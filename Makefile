@@ -14,6 +14,7 @@
 #   make fuzz       libFuzzer over every decoder (SECONDS=20 each; RUNS=N executions each; RUNS=0: seeds alone)
 #   make fuzz-coverage  what the fuzzers' inputs reach of each decoder
 #   make mutants    break the code on purpose, see the named tests fail (QUICK=1: six of them)
+#   make formal     the protocol models and their mutants, by spin (MODELS=part of a name)
 #   make install    DESTDIR= PREFIX=/usr
 #   make deb        the Debian package, in build/deb; ARCH=arm64 builds it for the Pi (root)
 #   make deps       what building and running needs; make deps-test, make deps-bench: the rest
@@ -41,7 +42,7 @@ DEPS_BUILD := gcc make pkgconf libc6-dev libevent-dev libsodium-dev libmicrohttp
 DEPS_TEST := python3 python3-cryptography python3-spake2 python3-websockets python3-yaml \
 	clang libclang-rt-dev llvm clang-tidy cppcheck gcovr valgrind iproute2 iputils-ping procps \
 	nftables ethtool curl openssl strace binutils util-linux mandoc bash zsh fish \
-	mmdebstrap systemd systemd-container e2fsprogs mount dpkg-dev git lintian qemu-user-static
+	mmdebstrap systemd systemd-container e2fsprogs mount dpkg-dev git lintian qemu-user-static spin
 DEPS_BENCH := iperf3 wireguard-go wireguard-tools python3-fastapi python3-uvicorn
 DEPS_DEB := build-essential debhelper dpkg-dev git
 DEPS_CROSS := dpkg-dev git mmdebstrap util-linux
@@ -181,6 +182,11 @@ bench: deps-bench
 mutants: all unit-tests tools
 	@tests/mutants/run --build $(BUILD) $(if $(QUICK),--quick) $(if $(JOBS),--jobs $(JOBS)) $(MUTANTS)
 .PHONY: mutants
+
+# The models of the protocols and their mutants: tests/formal/README.
+formal: deps-test
+	@tests/formal/run $(MODELS)
+.PHONY: formal
 
 install: all
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/libexec/handfast
