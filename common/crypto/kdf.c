@@ -70,12 +70,15 @@ int kdf_expand(struct secret **out, size_t len, const struct secret *ikm, const 
 	return 0;
 }
 
+/* More than libsodium's Argon2id takes; a thread has 8 MiB, or 128 KiB at least. */
+enum { ARGON2_STACK = 32 * 1024 };
+
 int argon2id(struct secret **out, size_t out_len, const uint8_t *password, size_t password_len,
 	     const uint8_t salt[static 16], uint32_t mem_kib, uint32_t passes)
 {
 	_cleanup_(secret_freep) struct secret *s = NULL;
 	uint8_t *bytes;
-	int r;
+	int r, failed;
 
 	/* RFC 9106 section 3.1; below these libsodium refuses, and memory is then not the reason. */
 	assert(out_len >= crypto_pwhash_argon2id_BYTES_MIN);
@@ -86,9 +89,12 @@ int argon2id(struct secret **out, size_t out_len, const uint8_t *password, size_
 	r = secret_new(&s, out_len, &bytes);
 	if (r)
 		return r;
-	if (crypto_pwhash_argon2id(bytes, out_len, place(password), password_len, salt,
-				   passes, (size_t)mem_kib * 1024,
-				   crypto_pwhash_argon2id_ALG_ARGON2ID13) != 0)
+	failed = crypto_pwhash_argon2id(bytes, out_len, place(password), password_len, salt,
+					passes, (size_t)mem_kib * 1024,
+					crypto_pwhash_argon2id_ALG_ARGON2ID13);
+	/* libsodium leaves the result on the stack, and a worker's stack lives as long as the daemon. */
+	sodium_stackzero(ARGON2_STACK);
+	if (failed)
 		return -ENOMEM;
 	*out = steal(&s);
 	return 0;

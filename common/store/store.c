@@ -1,7 +1,7 @@
 /*
  * SQLite for state. One process owns the file for as long as it is open
  * (locking_mode EXCLUSIVE), every commit is durable (synchronous FULL), deleted
- * rows are overwritten (secure_delete), and the schema moves forward by numbered
+ * rows are overwritten (secure_delete), what SQLite frees in memory is wiped, and the schema moves forward by numbered
  * migrations, each in a transaction of its own.
  */
 #include "store/store.h"
@@ -19,6 +19,7 @@
 
 #include "base/file.h"
 #include "base/list.h"
+#include "base/log.h"
 
 enum { BUSY_TIMEOUT_MS = 250 };
 
@@ -33,6 +34,46 @@ struct store {
 	struct list stmts;
 	bool look; /* one transaction from beginning to end, which is never committed */
 };
+
+/*
+ * SQLite copies rows into caches and buffers, and some rows are secret: what
+ * it gives back is wiped. That counts only when nothing is carved from pieces
+ * that SQLite keeps, so lookaside and the caches' first pages are off.
+ */
+static sqlite3_mem_methods plain;
+
+static void wiping_free(void *p)
+{
+	explicit_bzero(p, (size_t)plain.xSize(p));
+	plain.xFree(p);
+}
+
+static void *wiping_realloc(void *old, int size)
+{
+	int had = plain.xSize(old);
+	void *p = plain.xMalloc(size);
+
+	if (!p)
+		return NULL;
+	memcpy(p, old, (size_t)(had < size ? had : size));
+	wiping_free(old);
+	return p;
+}
+
+/* Once, before SQLite is used; a second try finds it done. */
+static void wipe_what_is_freed(void)
+{
+	sqlite3_mem_methods wiping;
+
+	if (plain.xMalloc || sqlite3_config(SQLITE_CONFIG_GETMALLOC, &wiping))
+		return;
+	plain = wiping;
+	wiping.xFree = wiping_free;
+	wiping.xRealloc = wiping_realloc;
+	if (sqlite3_config(SQLITE_CONFIG_MALLOC, &wiping) || sqlite3_config(SQLITE_CONFIG_LOOKASIDE, 0, 0) ||
+	    sqlite3_config(SQLITE_CONFIG_PAGECACHE, NULL, 0, 0))
+		log_debug("SQLite does not wipe what it frees");
+}
 
 static int outcome(int rc)
 {
@@ -180,6 +221,7 @@ static int open_any(struct store **out, const char *path, const struct store_mig
 
 	if (!s)
 		return -ENOMEM;
+	wipe_what_is_freed();
 	list_init(&s->stmts);
 	s->look = look;
 	r = look ? 0 : create_private(path);
@@ -264,11 +306,23 @@ void store_rollback(struct store *s)
 		run(s, "ROLLBACK");
 }
 
+/* The buffer in which SQLite builds rows keeps the last ones for as long as the file is open. */
+static void overwrite_row_buffer(struct store *s)
+{
+	if (run(s, "BEGIN IMMEDIATE"))
+		return;
+	if (run(s, "CREATE TABLE row_buffer (zeros)") || run(s, "INSERT INTO row_buffer VALUES (zeroblob(4000))"))
+		log_debug("the row buffer keeps what was in it");
+	store_rollback(s);
+}
+
 int store_scrub(struct store *s)
 {
 	int busy = 0, log = 0;
 	int r = outcome(sqlite3_wal_checkpoint_v2(s->db, NULL, SQLITE_CHECKPOINT_TRUNCATE, &log, &busy));
 
+	overwrite_row_buffer(s);
+	sqlite3_db_release_memory(s->db);
 	return r == STORE_E_LOCKED ? -EBUSY : r;
 }
 
