@@ -1,6 +1,4 @@
 """Every message of a tunnel's handshake, and its data, under every attack of somebody on the way."""
-import collections
-import os
 import random
 import threading
 import time
@@ -154,6 +152,8 @@ def other_key(wire, side, frame, rng):
 ACTIONS = {f.__name__: f for f in (drop, delay, delay_long, duplicate, flip_bits, change_fields, truncate, extend, reflect,
                                    elsewhere, elsewhere_alone, other_port, replay_earlier, replay_later,
                                    answer_for_peer, other_key)}
+# None of these makes another message of the peer's: it must be as if they had not been.
+MANGLING = ("flip_bits", "change_fields", "truncate", "extend", "other_key")
 # Of data nothing has fields of a handshake.
 DATA_ACTIONS = [n for n in ACTIONS if n not in ("answer_for_peer", "change_fields", "replay_earlier")]
 
@@ -194,13 +194,14 @@ class Guard:
 
     def __init__(self, pair):
         self.pair = pair
-        self.strays = collections.Counter(pair.wire.strays)
 
-    def check(self, score, name, sent_as_stranger=1 << 30):
+    def check(self, score, name):
         p, before = self.pair, score.counts["wrong successes"]
         if not p.alive():
             score.add("crashes", why=f"{name}: a daemon ended")
             return False
+        if p.wire.wronged():
+            score.add("wrong successes", why=f"{name}: {p.wire.wronged()}")
         if not p.recovers(100):
             score.add("hangs", why=f"{name}: no packet passes: {p.show(0)} {p.show(1)}")
             return False
@@ -216,10 +217,6 @@ class Guard:
         plain = p.wire.counts[0, "prototype"] + p.wire.counts[1, "prototype"]
         if p.kind != "prototype" and plain:
             score.add("downgrades", why=f"{name}: {plain} packets without a session")
-        for address in p.wire.strays:
-            n = p.wire.strays[address] - self.strays[address]
-            if n > sent_as_stranger:
-                score.add("wrong successes", why=f"{name}: {n} bytes to {address}, which sent {sent_as_stranger}")
         return score.counts["wrong successes"] == before
 
 
@@ -227,7 +224,7 @@ def attack_message(pair, kind, name, rng, score, times=1):
     """A handshake in which one message meets an attack. It ends well all the same, without any other mark."""
     guard = Guard(pair)
     policy = OnMessage(pair.wire, kind, ACTIONS[name], rng, times)
-    before = handshakes(pair)
+    before, seen = handshakes(pair), len(pair.wire.handshakes)
     pair.wire.policy = policy
     label = f"{pair.kind} {name} {kind}"
     if kind == "call" or pair.kind == "pairing":
@@ -249,6 +246,12 @@ def attack_message(pair, kind, name, rng, score, times=1):
         score.add("hangs", why=f"{label}: the message never came")
     elif not done:
         score.add("hangs", why=f"{label}: no handshake: {pair.show(0)} {pair.show(1)}")
+    if name in MANGLING and pair.kind == "keyfile" and kind in ("hello", "welcome", "bind"):
+        passed = [(tunnel_net.kind_of(f.data), f.data) for _, f in pair.wire.handshakes[seen:]]
+        binds = {d[40:72] for k, d in passed if k == "bind"}
+        hellos, welcomes = (sum(k == x for k, _ in passed) for x in ("hello", "welcome"))
+        if len(binds) != 1 or welcomes > hellos:
+            score.add("wrong successes", why=f"{label}: {len(binds)} attempts, {hellos} HELLOs, {welcomes} WELCOMEs")
     guard.check(score, label)
 
 

@@ -121,7 +121,9 @@ class Wire:
         self.seen = [collections.deque(maxlen=60000), collections.deque(maxlen=60000)]
         self.handshakes = []                        # (side, Frame), all of them
         self.strays = collections.Counter()         # IP bytes to whoever is neither a nor b: {address: bytes}
-        self.counts = collections.Counter()         # (side, destination): IP bytes that a host sent
+        self.given = collections.Counter()          # IP bytes from such an address
+        self.astray = []                            # kinds of data that went to one
+        self.counts = collections.Counter()         # (side, kind): what a host sent
         self.later, self.order = [], itertools.count()
         self.lock, self.done = threading.Lock(), False
         self.wake_r, self.wake_w = os.pipe()
@@ -141,6 +143,8 @@ class Wire:
                 heapq.heappush(self.later, (time.monotonic() + after, next(self.order), side, frame))
             os.write(self.wake_w, b"x")
             return
+        if self.side_of(frame.source) is None:
+            self.given[frame.source] += len(frame.data) + (28 if frame.family == 4 else 48)
         try:
             self.socks[side].send(self.frame_bytes(side, frame))
         except OSError:  # longer than the link takes, or its queue is full: lost
@@ -155,6 +159,11 @@ class Wire:
     def frame_bytes(self, side, frame):
         kind = b"\x86\xdd" if frame.family == 6 else b"\x08\x00"
         return self.macs[side] + self.macs[1 - side] + kind + udp_packet(frame)
+
+    def wronged(self):
+        """What no address that proved nothing may get: data, or more bytes than it sent."""
+        more = [f"{a} sent {self.given[a]} bytes and got {n}" for a, n in self.strays.items() if a in self.given and n > self.given[a]]
+        return "; ".join((self.astray + more)[:5])
 
     def storm(self, side, datagrams, count, rate=200_000, sources=0, family=4, source=None):
         """Many datagrams in turn to a host by a program of its own, from `sources` addresses. How many were sent."""
@@ -182,7 +191,8 @@ class Wire:
                 socket.inet_ntop(socket.AF_INET6, raw[38:54])
             if self.side_of(destination) is None and not destination.startswith(("ff", "fe80", "224.", "239.")):
                 self.strays[destination] += len(raw) - 14
-                self.counts[side, "stray"] += len(raw) - 14
+                if frame and kind_of(frame.data) in ("data", "prototype"):
+                    self.astray.append(f"{kind_of(frame.data)} of {'ab'[side]} to {destination}")
                 return
         if frame is None or frame.sport not in (PORT, CALLER):
             self.socks[1 - side].send(raw)

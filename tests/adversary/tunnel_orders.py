@@ -57,8 +57,8 @@ def orders(pair, stream):
         why.append(f"the stream stopped: {stream.wrong} {stream.sent} sent, {stream.whole} came")
     if any(x > y + 50 for x, y in zip(spent, sent)):
         why.append(f"{spent} sequences are gone, {sent} datagrams passed")
-    if pair.forged():
-        why.append(pair.forged())
+    if pair.forged() or pair.wire.wronged():
+        why.append(pair.forged() + pair.wire.wronged())
     return n, "; ".join(why)
 
 
