@@ -28,7 +28,7 @@ void pair_secret_wipe(struct pair_secret *s)
 
 bool pair_secret_take_pin(struct pair_secret *s, char *text)
 {
-	size_t n = 0, len = strlen(text);
+	size_t n = 0, len = strlen(text), keep;
 	unsigned int bad = 0;
 
 	/* Where a separator is, may be seen; which digit is where, may not: only a digit's lower half tells it. */
@@ -46,8 +46,10 @@ bool pair_secret_take_pin(struct pair_secret *s, char *text)
 	}
 	explicit_bzero(text, len);
 	s->value[n < PIN_MAX ? n : PIN_MAX] = '\0';
-	s->len = bad == 0 && n >= PIN_MIN && n <= PIN_MAX ? n : 0;
-	return s->len > 0;
+	/* All ones, or 0: without a branch. */
+	keep = 0 - (size_t)((bad == 0) & (n >= PIN_MIN) & (n <= PIN_MAX));
+	s->len = n & keep;
+	return keep & 1;
 }
 
 /* The first line, without waiting for the writer to hang up. */
