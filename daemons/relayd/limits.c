@@ -12,7 +12,7 @@
 #include "crypto/secret.h"
 #include "http/address.h"
 
-enum { ADDRESSES_MAX = 65536, TAG_BYTES = 6, TAG_KEY_LIFE_MS = 3600 * 1000 };
+enum { ADDRESSES_MAX = 65536, PRUNE_EVERY_MS = 1000, TAG_BYTES = 6, TAG_KEY_LIFE_MS = 3600 * 1000 };
 _Static_assert(ADDRESS_TAG_SPACE == 2 * TAG_BYTES + 1, "room for the tag");
 
 /* Microseconds: a rate of many thousand a second must not round to nothing. */
@@ -46,6 +46,7 @@ uint64_t bucket_wait_ms(const struct bucket *b, const struct rate *rate, uint64_
 
 struct address_rates {
 	struct address_table *table; /* of struct bucket */
+	uint64_t pruned_ms;	     /* when a table that has reached its end was looked through last */
 };
 
 int address_rates_new(struct address_rates **out)
@@ -62,6 +63,22 @@ int address_rates_new(struct address_rates **out)
 	}
 	*out = a;
 	return 0;
+}
+
+/*
+ * Whether to look for full ones: whenever the table has doubled, and now and then when it has reached its
+ * end. Not then for each newcomer: whoever has many addresses would have all of them looked through each time.
+ */
+static bool prune_is_due(struct address_rates *a, uint64_t now_ms)
+{
+	size_t n = address_table_count(a->table);
+
+	if (n < ADDRESSES_MAX)
+		return n >= 256 && (n & (n - 1)) == 0;
+	if (now_ms - a->pruned_ms < PRUNE_EVERY_MS)
+		return false;
+	a->pruned_ms = now_ms;
+	return true;
 }
 
 static bool is_filling(const void *value, void *arg)
@@ -82,10 +99,7 @@ bool address_rates_take(struct address_rates *a, const struct sockaddr *address,
 	address_key_init(&k, address);
 	b = address_table_get(a->table, &k, false);
 	if (!b) {
-		size_t n = address_table_count(a->table);
-
-		/* Look for full ones whenever the table has doubled, and when it has reached its end. */
-		if (n >= ADDRESSES_MAX || (n >= 256 && (n & (n - 1)) == 0))
+		if (prune_is_due(a, now))
 			address_table_prune(a->table, is_filling, &now);
 		if (address_table_count(a->table) >= ADDRESSES_MAX)
 			return false;

@@ -103,6 +103,25 @@ TEST(i4_addresses_are_bounded_and_full_buckets_forgotten)
 	CHECK(address_rates_bytes(a) < 1000);
 }
 
+/* Whoever has more addresses than fit would have the table looked through with each of them. */
+TEST(i4_a_full_table_of_addresses_is_looked_through_once_a_second)
+{
+	_cleanup_(address_rates_freep) struct address_rates *a = NULL;
+	const struct rate fast = { .per_minute = 60000, .burst = 1 };
+
+	clock_fake_ms(1000);
+	CHECK_EQ(address_rates_new(&a), 0);
+	for (uint32_t i = 0; i < 65536; i++)
+		CHECK(take_from(a, 0x0a000000 + i, &fast));
+	CHECK(!take_from(a, 0x0b000000, &fast));
+	/* All of them are full again, and nobody looks yet. */
+	clock_fake_ms(1999);
+	CHECK(!take_from(a, 0x0b000000, &fast));
+	clock_fake_ms(2000);
+	CHECK(take_from(a, 0x0b000000, &fast));
+	CHECK(address_rates_bytes(a) < 1000);
+}
+
 TEST(tags_tell_addresses_apart_for_an_hour)
 {
 	struct sockaddr_in6 one = address("2001:db8::1"), other = address("2001:db9::1");
