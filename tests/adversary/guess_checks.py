@@ -1,0 +1,84 @@
+"""The relay at its desk: honest sessions that it watched and sessions in which it played a half, both profiles, and the
+planted leaks that it must find."""
+import asyncio
+import os
+import random
+import sys
+
+import guessing
+import pairing
+import protocol
+import relay
+
+import lab
+
+PIN = "042137"
+SAMPLE = ("000000", "042136", "042138", "099999")
+
+
+class Fixed(random.Random):
+    """A person who always makes the same PIN."""
+
+    def choice(self, seq):
+        if seq == "0123456789":
+            self.n = getattr(self, "n", -1) + 1
+            return (PIN + "00")[self.n % 8]
+        return super().choice(seq)
+
+
+async def sessions(net, binaries):
+    """[(what, Known, right PIN, whom the guess fits)] of one kind of pairingd, and the seen of three honest ones."""
+    v = pairing.Verdict()
+    lane = pairing.Lane(net, f"g{len(net.hosts)}", "guess", binaries, v)
+    await lane.begin()
+    honest = []
+    for i in range(2):
+        await lane.run("watched", relay.Plan(), Fixed(i))
+        honest.append((lane.last.id, list(lane.last.seen)))
+    await lane.run("watched, another PIN", relay.Plan(), random.Random(3))
+    honest.append((lane.last.id, list(lane.last.seen)))
+    known = [(f"{role}s_tag_in_an_honest_session", protocol.watched(honest[0][1], honest[0][0], n, lane.profile), None)
+             for n, role in enumerate(relay.ROLES)]
+    for role in relay.ROLES:
+        for guess in ("000000", PIN):
+            plan = pairing.Between((role,), lambda g=guess: g, ([lane.profile], lane.profile))
+            await lane.run("played", plan, Fixed(9))
+            known.append((f"{role}s_tag_for_a_{'right' if guess == PIN else 'wrong'}_guess", plan.puppets[0].known, guess))
+    return lane.profile.decode(), honest, known, v.findings
+
+
+def check(count):
+    base = guessing.GROUP.Base
+    session = os.urandom(16)
+    planted = guessing.forged(PIN, pairing.OLD, session, 0, lambda x, y: base.scalarmult(y).scalarmult(x).to_bytes())
+    got = guessing.Guesser(planted, PIN, others=SAMPLE).unblinded(1, 1, count)
+    lab.check("guessing_finds_the_pin_of_a_device_without_randomness", got == [int(PIN)], got)
+    planted = guessing.forged(PIN, pairing.OLD, session, 0, lambda x, y: base.to_bytes())
+    got = guessing.Guesser(planted, PIN, others=SAMPLE).constant(base.to_bytes(), 50000)
+    lab.check("guessing_finds_the_pin_where_a_tag_depends_on_it_alone", got == [int(PIN)], got)
+    with lab.Lab() as net:
+        for binaries in pairing.binaries()[:2]:
+            profile, honest, known, findings = asyncio.run(sessions(net, binaries))
+            lab.check(f"guessing_sessions_of_{profile}", not findings, findings)
+            shapes = [guessing.shape(seen) for _, seen in honest]
+            lab.check(f"i2_lengths_and_structure_are_the_same_for_every_pin_{profile}", shapes[0] == shapes[1] == shapes[2],
+                      [x for x in zip(*shapes) if len(set(map(str, x))) > 1])
+            again = guessing.recurring(honest[0][1], honest[1][1])
+            lab.check(f"i2_two_sessions_with_one_pin_have_nothing_in_common_{profile}", not again, again)
+            for what, k, guess in known:
+                g = guessing.Guesser(k, PIN, others=SAMPLE if guess is None else (guess, *SAMPLE))
+                if guess is None:
+                    # Whatever secret it supposes the devices to have used, nothing fits.
+                    side = 1 - k.role
+                    got = g.unblinded(side, 1, count if k.role == 0 else 50000)
+                    got += g.constant(base.to_bytes(), 50000)
+                    want = []
+                else:
+                    got = g.unblinded(k.role, k.scalar, count)
+                    want = [int(PIN)] if guess == PIN else []
+                lab.check(f"i2_offline_every_pin_but_the_guess_is_as_likely_{what}_{profile} ({count} PINs)", got == want, got)
+
+
+if __name__ == "__main__":
+    check(int(sys.argv[1]) if len(sys.argv) > 1 else 10**6)
+    sys.exit(lab.finish())
