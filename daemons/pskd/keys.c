@@ -304,6 +304,19 @@ static void attempt(struct keys *k)
 	k->attempt_rx = min_u64(k->attempt_rx, k->work->rx_mark);
 }
 
+/*
+ * Writing failed: the block holds what it held, what we wrote, or neither. While it may still hold the
+ * old record, what that one promised binds as before.
+ */
+static void give_up(struct keys *k)
+{
+	if (k->other_ok) {
+		k->attempt_tx = min_u64(k->attempt_tx, k->other->tx_reserved + k->other->tx_limit);
+		k->attempt_rx = min_u64(k->attempt_rx, k->other->rx_mark + k->other->rx_limit);
+	}
+	k->other_ok = false;
+}
+
 static void adopt(struct keys *k, const struct ledger_record *r)
 {
 	*k->other = *k->newest;
@@ -332,8 +345,7 @@ void keys_on_written(int error, const struct ledger_record *r, void *arg)
 	struct keys *k = arg;
 
 	if (error) {
-		/* The block holds what it held, what we wrote, or neither. */
-		k->other_ok = false;
+		give_up(k);
 		k->write_error = error;
 		retry_later(k, &k->hold_writes, error);
 		return;
@@ -373,7 +385,7 @@ int keys_write_now(struct keys *k)
 	if (!r)
 		adopt(k, k->work);
 	else
-		k->other_ok = false;
+		give_up(k);
 	k->hold = held;
 	return r;
 }

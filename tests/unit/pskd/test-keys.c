@@ -988,11 +988,14 @@ static void disk_full(bool on)
 
 /* Instead of libc's: the block is on the disk, and who wrote it hears that it is not. */
 static bool sync_fails;
+static unsigned int syncs_left; /* then nothing more is written; 0: no end */
 
 int fdatasync(int fd)
 {
 	int r = (int)syscall(SYS_fdatasync, fd);
 
+	if (!r && syncs_left > 0 && --syncs_left == 0)
+		disk_full(true);
 	if (r || !sync_fails)
 		return r;
 	errno = EIO;
@@ -1034,6 +1037,27 @@ TEST(i1_a_mark_that_was_lowered_in_vain_is_kept_to)
 		test_fail(__FILE__, __LINE__, "%llu again, %llu was used", (unsigned long long)keys_tx_next(b.keys),
 			  (unsigned long long)used);
 	end_done(&b);
+	end_done(&a);
+}
+
+/* A write that failed left the old record where it was: what that one promised binds as long. */
+TEST(i1_a_jump_that_one_record_tells_of_is_not_used_when_the_other_cannot_be_written)
+{
+	const struct slot_key *slot;
+	uint64_t first;
+	struct end a;
+
+	end_init(&a, "a", KEYS_INITIATOR);
+	end_create_file(&a, 2000);
+	end_open(&a);
+	take_one(&a);
+	syncs_left = 1;
+	(void)keys_tx_forward(a.keys, 1500000, true);
+	for (int i = 0; i < 500 && !a.last_error; i++)
+		loop_step(a.loop, 10);
+	CHECK(a.last_error != 0);
+	CHECK_EQ(keys_tx_take(a.keys, 1, &first, &slot), -KEYS_E_NOT_READY);
+	disk_full(false);
 	end_done(&a);
 }
 
