@@ -213,7 +213,7 @@ active proctype sender()
 #endif
 #define SESSIONS 3
 #ifndef STARTS
-#define STARTS 2		/* copies that are made or come back */
+#define STARTS 1		/* copies that are made or come back */
 #endif
 
 /* Initiators: 0 and its clone 1. */

@@ -29,7 +29,7 @@
 #define DEV(x) ((x) / RUNS)
 
 #if !defined(P_AGREE) && !defined(P_PROVEN) && !defined(P_ONEGUESS) && !defined(P_DOWNGRADE) && \
-    !defined(P_RECOVER) && !defined(P_EARLIER) && !defined(P_SETTLE) && !defined(P_LIVE)
+    !defined(P_RECOVER) && !defined(P_EARLIER) && !defined(P_SETTLE)
 #define P_AGREE
 #define P_PROVEN
 #define P_ONEGUESS
@@ -491,8 +491,12 @@ inline choose_wishes()
 #define HAS_TUNNEL(d, r) (base[d] == (r) || succ[d] == (r))
 #define SHARED(r) ((r) != 0 && (r) < 8 && HAS_TUNNEL(0, r) && HAS_TUNNEL(1, r))
 #define COMMON (SHARED(base[0]) || SHARED(succ[0]))
+#ifdef M_NO_RECOVERY
+#define NEWS(r) (SHARED(r) && worked != (r))
+#else
 #define NEWS(r) (SHARED(r) && (succ[0] == (r) || succ[1] == (r) || rowP[0] == (r) || rowP[1] == (r) || \
 			       rowO[0] == (r) || rowO[1] == (r) || worked != (r)))
+#endif
 
 inline looks_fine()
 {
@@ -713,9 +717,3 @@ active proctype world()
 #endif
 done:	skip
 }
-
-#ifdef P_LIVE
-#define recovering (calm && SHARED(rowP[0]))
-#define recovered (rowA[0] != 0 && rowA[0] == rowA[1])
-ltl recovery { [] (recovering -> <> recovered) }
-#endif
