@@ -89,13 +89,21 @@ class Device:
 
     async def resting_memory(self):
         """KiB resident once no thread stretches a secret any more, which takes 64 MiB meanwhile."""
+        quiet = 0
         for _ in range(600):
-            with open(f"/proc/{self.daemon.pid}/status") as f:
-                v = dict(line.split(":", 1) for line in f if ":" in line)
-            if int(v["Threads"]) == 1:
+            quiet = quiet + 1 if all(self.sleeps(t) for t in os.listdir(f"/proc/{self.daemon.pid}/task")) else 0
+            if quiet == 3:
                 break
             await asyncio.sleep(0.1)
-        return int(v["VmRSS"].split()[0])
+        with open(f"/proc/{self.daemon.pid}/statm") as f:
+            return int(f.read().split()[1]) * os.sysconf("SC_PAGESIZE") // 1024
+
+    def sleeps(self, thread):
+        try:
+            with open(f"/proc/{self.daemon.pid}/task/{thread}/stat") as f:
+                return f.read().rpartition(")")[2].split()[0] == "S"
+        except OSError:
+            return True
 
 
 class Screens:
