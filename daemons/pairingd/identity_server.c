@@ -38,6 +38,7 @@ struct identity_server {
 	size_t n_allowed;
 	struct unix_server *server;
 	struct list conns;
+	struct loop_timer *lister;
 	char path[108];
 	uint64_t signatures;
 };
@@ -170,7 +171,7 @@ static enum identity_status root_stored(struct conn *c, const uint8_t *id, const
 	return status_of(r);
 }
 
-/* The pairing whose tunnel it is becomes active and the earlier one goes; an active one needs nothing. */
+/* The pairing whose tunnel it is becomes active and earlier ones go; an active one needs nothing. */
 static enum identity_status peer_seen(struct conn *c, const uint8_t *id, const uint8_t *tunnel_id)
 {
 	struct peer peer;
@@ -180,9 +181,11 @@ static enum identity_status peer_seen(struct conn *c, const uint8_t *id, const u
 	if (r || peer.active)
 		return status_of(r);
 	r = peers_activate(c->server->o.peers, id, tunnel_id);
-	if (!r)
+	if (!r) {
 		log_event(LOG_NOTICE, &MSG_PAIRING_CONFIRMED, LOG_FIELDS({ FIELD_PEER, peer.name }),
 			  "%s has confirmed the pairing", peer.name);
+		identity_server_tell_pairings(c->server);
+	}
 	return status_of(r);
 }
 
@@ -366,12 +369,12 @@ static void tell_waiting(const struct peer *peer, void *arg)
 {
 	struct telling *t = arg;
 
-	if (!t->gone && peer->has_root)
+	if (!t->gone)
 		t->gone = !conn_tell(t->c, IDENTITY_EVENT_ROOT, peer->id, peer->tunnel_id, NULL);
 }
 
-/* All pairings, so that what was forgotten or renamed while nobody listened is known; then the roots that wait. */
-static void tell_state(struct identity_server *s, struct conn *c)
+/* All pairings. False when the connection is gone, or there is no list. */
+static bool tell_list(struct identity_server *s, struct conn *c)
 {
 	struct telling t = { .c = c };
 
@@ -379,15 +382,44 @@ static void tell_state(struct identity_server *s, struct conn *c)
 	if (peers_each_pairing(s->o.peers, list_pairing, &t)) {
 		/* A list that is not whole would forget peers: without its end it counts for nothing. */
 		log_debug("cannot list the pairings");
-		return;
+		return false;
 	}
 	if (t.gone)
-		return;
+		return false;
 	/* The byte after type and id: no more follow. */
 	t.buf[5] = 0;
-	t.gone = !conn_send(c, t.buf, t.list.len);
-	if (!t.gone && peers_each_pairing(s->o.peers, tell_waiting, &t))
+	return conn_send(c, t.buf, t.list.len);
+}
+
+/*
+ * All pairings, so that what was forgotten or renamed while nobody listened is known; then the roots that
+ * wait, the earliest first: it is the peer's tunnel, and the others are its successors.
+ */
+static void tell_state(struct identity_server *s, struct conn *c)
+{
+	struct telling t = { .c = c };
+
+	if (tell_list(s, c) && peers_each_root(s->o.peers, tell_waiting, &t))
 		log_debug("cannot list the roots that wait");
+}
+
+static void on_lister(void *arg)
+{
+	struct identity_server *s = arg;
+
+	list_for_each(i, &s->conns) {
+		struct conn *c = container_of(i, struct conn, node);
+
+		if (!c->login)
+			(void)tell_list(s, c);
+	}
+}
+
+void identity_server_tell_pairings(struct identity_server *s)
+{
+	/* From the loop: a connection that asked for what changed them must not end under its own request. */
+	if (loop_timer_start(s->lister, 0))
+		log_debug("cannot list the pairings");
 }
 
 static const struct allowed *find_allowed(const struct identity_server *s, uid_t uid)
@@ -458,6 +490,9 @@ int identity_server_new(struct identity_server **out, const struct identity_serv
 	s->o = *o;
 	list_init(&s->conns);
 	identity_server_set_users(s, o->users);
+	r = loop_timer_new(&s->lister, o->loop, on_lister, s);
+	if (r)
+		return r;
 	if (strlen(o->path) >= sizeof(s->path))
 		return -ENAMETOOLONG;
 	/* Callers are checked by uid, so anybody may try. */
@@ -481,6 +516,7 @@ struct identity_server *identity_server_free(struct identity_server *s)
 	if (*s->path)
 		unlink(s->path);
 	unix_server_free(s->server);
+	loop_timer_free(s->lister);
 	free(s);
 	return NULL;
 }

@@ -35,5 +35,7 @@ void identity_server_tell_root(struct identity_server *s, const uint8_t id[stati
 /* tunnel_id NULL: all pairings with this peer. */
 void identity_server_tell_forgotten(struct identity_server *s, const uint8_t id[static IDENTITY_ID_LEN],
 				    const uint8_t *tunnel_id);
+/* All pairings once more, soon: one became active, and earlier ones may be gone. */
+void identity_server_tell_pairings(struct identity_server *s);
 void identity_server_tell_renamed(struct identity_server *s, const uint8_t id[static IDENTITY_ID_LEN],
 				  const char *name);

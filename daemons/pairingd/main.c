@@ -107,6 +107,8 @@ static void on_root(const struct peer *peer, void *arg)
 	struct pairingd *d = arg;
 
 	identity_server_tell_root(d->identity, peer->id, peer->tunnel_id);
+	if (peer->active)
+		identity_server_tell_pairings(d->identity);
 }
 
 static void on_forgotten(const struct peer *peer, void *arg)

@@ -1,6 +1,7 @@
 /*
- * The pairing store. An identity has at most two rows: an active pairing and a
- * prepared one that may replace it. Roots are erased with secure_delete, and
+ * The pairing store. An identity has at most one row of an active pairing, and
+ * after it prepared ones, of which any may be the one that the peer has: its
+ * first message says which. Roots are erased with secure_delete, and
  * the write-ahead log is truncated afterwards, so that a moved root is in no
  * file of ours.
  */
@@ -59,6 +60,22 @@ static const struct store_migration migrations[] = {
 	  "CREATE TABLE sealed (one INTEGER PRIMARY KEY CHECK (one = 1), key_id BLOB NOT NULL) STRICT;"
 	  "CREATE TABLE imported (one INTEGER PRIMARY KEY CHECK (one = 1),"
 	  " public_key BLOB NOT NULL) STRICT;" },
+	/* number: the order of an identity's pairings. An active one came before all prepared ones there are. */
+	{ "ALTER TABLE peer RENAME TO peer_2;"
+	  "CREATE TABLE peer ("
+	  " id BLOB NOT NULL, active INTEGER NOT NULL, name TEXT NOT NULL, public_key BLOB NOT NULL,"
+	  " peer_name TEXT NOT NULL, role INTEGER NOT NULL, profile TEXT NOT NULL,"
+	  " sas_compared INTEGER NOT NULL, paired_at INTEGER NOT NULL, host_name TEXT NOT NULL,"
+	  " version TEXT NOT NULL, note TEXT NOT NULL, candidates TEXT NOT NULL,"
+	  " port INTEGER NOT NULL, own_port INTEGER NOT NULL, tunnel_id BLOB NOT NULL, root BLOB,"
+	  " restored INTEGER NOT NULL DEFAULT 0, number INTEGER NOT NULL,"
+	  " PRIMARY KEY (id, tunnel_id)) STRICT;"
+	  "CREATE UNIQUE INDEX peer_number ON peer (id, number);"
+	  "CREATE UNIQUE INDEX peer_active ON peer (id) WHERE active = 1;"
+	  "INSERT INTO peer SELECT id, active, name, public_key, peer_name, role, profile, sas_compared,"
+	  " paired_at, host_name, version, note, candidates, port, own_port, tunnel_id, root, restored,"
+	  " 2 - active FROM peer_2;"
+	  "DROP TABLE peer_2;" },
 };
 
 #define PEER_COLUMNS                                                                              \
@@ -67,8 +84,10 @@ static const struct store_migration migrations[] = {
 	"active = 1 AND EXISTS (SELECT 1 FROM peer AS newer WHERE newer.id = peer.id AND newer.active = 0), " \
 	"restored"
 
-/* The active row of an identity, else its prepared one. */
-#define PEER_SHOWN "active = (SELECT max(active) FROM peer AS other WHERE other.id = peer.id)"
+/* The active row of an identity, else its newest prepared one. */
+#define PEER_SHOWN                                                        \
+	"number = (SELECT number FROM peer AS other WHERE other.id = peer.id" \
+	" ORDER BY active DESC, number DESC LIMIT 1)"
 
 const char *peers_outcome_text(int outcome)
 {
@@ -91,6 +110,8 @@ const char *peers_outcome_text(int outcome)
 		return "roots are sealed, and the credential handfast.state-key is missing";
 	case PEERS_E_OTHER_KEY:
 		return "roots are sealed under another credential handfast.state-key";
+	case PEERS_E_FULL:
+		return "too many pairings with this device are unconfirmed; forget it and pair again";
 	}
 	return "unknown outcome";
 }
@@ -415,6 +436,15 @@ static int prepare_tunnel(struct store_stmt **st, struct peers *p, const char *s
 	return 0;
 }
 
+/* Run one that gives no row. */
+static int run_tunnel(struct peers *p, const char *sql, const uint8_t *id, const uint8_t *tunnel_id)
+{
+	_cleanup_(store_donep) struct store_stmt *st = NULL;
+	int r = prepare_tunnel(&st, p, sql, id, tunnel_id);
+
+	return r ? r : run(st);
+}
+
 int peers_get_tunnel(struct peers *p, const uint8_t id[static IDENTITY_ID_LEN],
 		     const uint8_t tunnel_id[static IDENTITY_TUNNEL_ID_LEN], struct peer *out)
 {
@@ -501,7 +531,12 @@ int peers_each(struct peers *p, void (*fn)(const struct peer *peer, void *arg), 
 
 int peers_each_pairing(struct peers *p, void (*fn)(const struct peer *peer, void *arg), void *arg)
 {
-	return each_row(p, "SELECT " PEER_COLUMNS " FROM peer ORDER BY id, active", fn, arg);
+	return each_row(p, "SELECT " PEER_COLUMNS " FROM peer ORDER BY id, active, number", fn, arg);
+}
+
+int peers_each_root(struct peers *p, void (*fn)(const struct peer *peer, void *arg), void *arg)
+{
+	return each_row(p, "SELECT " PEER_COLUMNS " FROM peer WHERE root IS NOT NULL ORDER BY id, number", fn, arg);
 }
 
 bool peers_port_is_used(struct peers *p, uint16_t port)
@@ -624,10 +659,11 @@ static int insert(struct peers *p, const struct peer *peer, const struct secret 
 	int r;
 
 	r = store_prepare(&st, p->store,
-			  "INSERT OR REPLACE INTO peer (id, name, public_key, peer_name, role,"
+			  "INSERT INTO peer (id, name, public_key, peer_name, role,"
 			  " profile, sas_compared, paired_at, host_name, version, note, candidates,"
-			  " port, own_port, tunnel_id, root, active, restored)"
-			  " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)");
+			  " port, own_port, tunnel_id, root, active, restored, number)"
+			  " VALUES (?1, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?,"
+			  " (SELECT ifnull(max(number), 0) + 1 FROM peer WHERE id = ?1))");
 	if (r)
 		return err_fold(r);
 	format_candidates(candidates, sizeof(candidates), i);
@@ -652,6 +688,22 @@ static int insert(struct peers *p, const struct peer *peer, const struct secret 
 	return run(st);
 }
 
+/* 0 when one more can be unconfirmed with this peer; PEERS_E_FULL. */
+static int has_room(struct peers *p, const uint8_t *id)
+{
+	_cleanup_(store_donep) struct store_stmt *st = NULL;
+	int r;
+
+	r = store_prepare(&st, p->store, "SELECT count(*) FROM peer WHERE id = ? AND active = 0");
+	if (r)
+		return err_fold(r);
+	store_bind_blob(st, 1, id, IDENTITY_ID_LEN);
+	r = store_step(st);
+	if (r != STORE_E_ROW)
+		return err_fold(r);
+	return store_int(st, 0) < PEERS_PREPARED_MAX ? 0 : PEERS_E_FULL;
+}
+
 int peers_store(struct peers *p, const struct pairing_result *result, uint16_t own_port,
 		const char *wanted, struct peer *out)
 {
@@ -670,6 +722,8 @@ int peers_store(struct peers *p, const struct pairing_result *result, uint16_t o
 	peer.has_root = true;
 
 	r = transaction_begin(&t, p);
+	if (!r)
+		r = has_room(p, peer.id);
 	if (r)
 		return r;
 	r = peers_get(p, peer.id, &earlier);
@@ -686,8 +740,6 @@ int peers_store(struct peers *p, const struct pairing_result *result, uint16_t o
 		r = transaction_commit(&t);
 	if (r)
 		return r;
-	/* The root of a prepared one that this one took the place of. */
-	peers_scrub(p);
 	if (out)
 		*out = peer;
 	return 0;
@@ -703,8 +755,7 @@ int peers_activate(struct peers *p, const uint8_t id[static IDENTITY_ID_LEN],
 	r = transaction_begin(&t, p);
 	if (r)
 		return r;
-	r = prepare_tunnel(&st, p, "SELECT 1 FROM peer WHERE id = ? AND tunnel_id = ? AND active = 0", id,
-			   tunnel_id);
+	r = prepare_tunnel(&st, p, "SELECT active FROM peer WHERE id = ? AND tunnel_id = ?", id, tunnel_id);
 	if (r)
 		return r;
 	r = store_step(st);
@@ -712,25 +763,27 @@ int peers_activate(struct peers *p, const uint8_t id[static IDENTITY_ID_LEN],
 		return PEERS_E_NO_SUCH;
 	if (r != STORE_E_ROW)
 		return err_fold(r);
-	r = run_sql_id(p, "DELETE FROM peer WHERE id = ? AND active = 1", id, IDENTITY_ID_LEN);
+	if (store_int(st, 0))
+		return 0;
+	store_done(steal(&st));
+	r = run_tunnel(p,
+		       "DELETE FROM peer WHERE id = ?1 AND (active = 1 OR"
+		       " number < (SELECT number FROM peer WHERE id = ?1 AND tunnel_id = ?2))",
+		       id, tunnel_id);
 	if (!r)
-		r = run_sql_id(p, "UPDATE peer SET active = 1 WHERE id = ?", id, IDENTITY_ID_LEN);
+		r = run_tunnel(p, "UPDATE peer SET active = 1 WHERE id = ? AND tunnel_id = ?", id, tunnel_id);
 	if (!r)
 		r = transaction_commit(&t);
 	if (r)
 		return r;
-	/* The earlier one's root, if it was still here. */
-	store_done(steal(&st));
+	/* Roots of earlier ones, if they were still here. */
 	peers_scrub(p);
 	return 0;
 }
 
-/* Rows that may hold a root are gone from the file, too. */
-static int remove_rows(struct peers *p, const char *sql, const uint8_t *id)
+/* After a DELETE that returned r: rows that may have held a root are gone from the file, too. */
+static int removed(struct peers *p, int r)
 {
-	int r;
-
-	r = run_sql_id(p, sql, id, IDENTITY_ID_LEN);
 	if (r)
 		return r;
 	if (store_changes(p->store) == 0)
@@ -739,14 +792,16 @@ static int remove_rows(struct peers *p, const char *sql, const uint8_t *id)
 	return 0;
 }
 
-int peers_remove_prepared(struct peers *p, const uint8_t id[static IDENTITY_ID_LEN])
+int peers_remove_prepared(struct peers *p, const uint8_t id[static IDENTITY_ID_LEN],
+			  const uint8_t tunnel_id[static IDENTITY_TUNNEL_ID_LEN])
 {
-	return remove_rows(p, "DELETE FROM peer WHERE id = ? AND active = 0", id);
+	return removed(p, run_tunnel(p, "DELETE FROM peer WHERE id = ? AND tunnel_id = ? AND active = 0", id,
+				     tunnel_id));
 }
 
 int peers_forget(struct peers *p, const uint8_t id[static IDENTITY_ID_LEN])
 {
-	return remove_rows(p, "DELETE FROM peer WHERE id = ?", id);
+	return removed(p, run_sql_id(p, "DELETE FROM peer WHERE id = ?", id, IDENTITY_ID_LEN));
 }
 
 int peers_rename(struct peers *p, const uint8_t id[static IDENTITY_ID_LEN], const char *new_name)

@@ -16,6 +16,12 @@
 
 struct peers;
 
+/*
+ * Unconfirmed pairings with one peer. Each may be the one that the peer has, so none makes place for a
+ * newer one; each takes two people and a relay that lets them down.
+ */
+#define PEERS_PREPARED_MAX 8
+
 /* Failed secrets in a row after which PINs grow, and their two lengths. */
 #define PEERS_FAILURES_MAX 3
 #define PEERS_PIN_SHORT 6
@@ -31,6 +37,7 @@ enum {
 	PEERS_E_LOCKED,	    /* another daemon has it */
 	PEERS_E_SEALED,	    /* roots are sealed, and there is no state key */
 	PEERS_E_OTHER_KEY,  /* they are sealed under another one */
+	PEERS_E_FULL,	    /* PEERS_PREPARED_MAX pairings with the peer are unconfirmed */
 };
 
 struct peer {
@@ -93,25 +100,28 @@ int peers_take_cut_off(struct peers *p, unsigned int *n);
  * Store as prepared. wanted is the name that the person chose, NULL or ""
  * for the peer's own; a name that another identity has gets "-2", "-3" …; a
  * known identity keeps its name unless wanted says otherwise. out->name and id
- * say what it became. An earlier pairing with the same identity stays beside
- * it until this one is active. out may be NULL.
+ * say what it became. Earlier pairings with the same identity, active or
+ * prepared, stay beside it until this one is active. out may be NULL. 0,
+ * PEERS_E_FULL, negative errno.
  */
 int peers_store(struct peers *p, const struct pairing_result *result, uint16_t own_port,
 		const char *wanted, struct peer *out);
 /*
- * The prepared one, if it is of this tunnel, becomes active and the earlier one
- * goes. 0, PEERS_E_NO_SUCH, negative errno.
+ * The pairing of this tunnel becomes active and what came before it goes. Prepared
+ * ones that came after it stay: the peer may have one of them. One that is active
+ * already needs nothing. 0, PEERS_E_NO_SUCH, negative errno.
  */
 int peers_activate(struct peers *p, const uint8_t id[static IDENTITY_ID_LEN],
 		   const uint8_t tunnel_id[static IDENTITY_TUNNEL_ID_LEN]);
-/* Remove the prepared one; the earlier one stays. */
-int peers_remove_prepared(struct peers *p, const uint8_t id[static IDENTITY_ID_LEN]);
+/* Remove the prepared one of this tunnel; earlier ones stay. 0, PEERS_E_NO_SUCH, negative errno. */
+int peers_remove_prepared(struct peers *p, const uint8_t id[static IDENTITY_ID_LEN],
+			  const uint8_t tunnel_id[static IDENTITY_TUNNEL_ID_LEN]);
 /* Remove all of this identity. */
 int peers_forget(struct peers *p, const uint8_t id[static IDENTITY_ID_LEN]);
 /* new_name must be a name (text_is_name()). 0, PEERS_E_NO_SUCH, PEERS_E_NAME_TAKEN, negative errno. */
 int peers_rename(struct peers *p, const uint8_t id[static IDENTITY_ID_LEN], const char *new_name);
 
-/* One identity: the active pairing, else the prepared one. 0, PEERS_E_NO_SUCH, negative errno. */
+/* One identity: the active pairing, else the newest prepared one. 0, PEERS_E_NO_SUCH, negative errno. */
 int peers_get(struct peers *p, const uint8_t id[static IDENTITY_ID_LEN], struct peer *out);
 /* The one of an identity's pairings that has this tunnel. */
 int peers_get_tunnel(struct peers *p, const uint8_t id[static IDENTITY_ID_LEN],
@@ -120,8 +130,10 @@ int peers_get_tunnel(struct peers *p, const uint8_t id[static IDENTITY_ID_LEN],
 int peers_find(struct peers *p, const char *name, struct peer *out);
 /* Each identity in order of names, as peers_get() gives it. 0 or a negative errno. */
 int peers_each(struct peers *p, void (*fn)(const struct peer *peer, void *arg), void *arg);
-/* Each pairing, an identity's two if it has two. 0 or a negative errno. */
+/* Each pairing; of an identity's the one last that peers_get() gives. 0 or a negative errno. */
 int peers_each_pairing(struct peers *p, void (*fn)(const struct peer *peer, void *arg), void *arg);
+/* Each pairing whose root waits, an identity's in the order in which they were made. 0 or a negative errno. */
+int peers_each_root(struct peers *p, void (*fn)(const struct peer *peer, void *arg), void *arg);
 /* True when a stored pairing has this as its own tunnel port. */
 bool peers_port_is_used(struct peers *p, uint16_t port);
 

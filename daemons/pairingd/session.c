@@ -174,8 +174,12 @@ static void record_end(struct session *s, const char *outcome)
 static void finish(struct session *s)
 {
 	struct varlink_call *call = s->call;
+	struct peer now;
 	json_t *reply;
 
+	/* The tunnel may have confirmed it meanwhile, or the person renamed it. */
+	if (peers_get_tunnel(s->all->o.peers, s->peer.id, s->peer.tunnel_id, &now) == 0)
+		s->peer = now;
 	s->all->counters.ended[s->peer.active ? END_PAIRED : END_UNCONFIRMED]++;
 	record_end(s, s->peer.active ? "active" : "prepared");
 	log_event(LOG_NOTICE, s->peer.active ? &MSG_PAIRED : &MSG_PAIRING_UNCONFIRMED,
@@ -329,7 +333,7 @@ static int activate(struct session *s)
 
 static void take_back(struct session *s)
 {
-	if (peers_remove_prepared(s->all->o.peers, s->peer.id))
+	if (peers_remove_prepared(s->all->o.peers, s->peer.id, s->peer.tunnel_id))
 		log_event(LOG_ERR, &MSG_PAIRING_STORAGE, LOG_FIELDS({ FIELD_PEER, peer_name(s) }, { FIELD_STEP, "remove" }),
 			  "cannot remove what the other device did not store");
 	s->all->o.on_forgotten(&s->peer, s->all->o.arg);

@@ -8,6 +8,7 @@
 #include "base/file.h"
 #include "pairingd/identity.h"
 #include "pairingd/peers.h"
+#include "store/store.h"
 
 static struct peers *open_peers(void)
 {
@@ -92,7 +93,8 @@ TEST(i9_a_prepared_pairing_is_unconfirmed_after_a_restart_and_recovers)
 	CHECK_EQ(peers_activate(p, peer.id, peer.tunnel_id), 0);
 	CHECK_EQ(peers_get(p, peer.id, &peer), 0);
 	CHECK(peer.active);
-	CHECK_EQ(peers_activate(p, peer.id, peer.tunnel_id), PEERS_E_NO_SUCH);
+	/* The peer's word may come twice: in the pairing, and in the tunnel. */
+	CHECK_EQ(peers_activate(p, peer.id, peer.tunnel_id), 0);
 	peers_free(p);
 }
 
@@ -124,7 +126,7 @@ TEST(a_failed_new_pairing_leaves_the_earlier_one)
 	store_named(p, 1, "pi", 0xa1, NULL, &peer);
 	CHECK_EQ(peers_activate(p, peer.id, peer.tunnel_id), 0);
 	store_named(p, 1, "pi", 0xb2, NULL, &peer);
-	CHECK_EQ(peers_remove_prepared(p, peer.id), 0);
+	CHECK_EQ(peers_remove_prepared(p, peer.id, peer.tunnel_id), 0);
 	CHECK_EQ(peers_get(p, peer.id, &peer), 0);
 	CHECK(peer.active);
 	peers_free(p);
@@ -203,10 +205,13 @@ TEST(a_root_that_nobody_took_is_not_erased_for_another)
 	store_named(p, 1, "pi", 0xb2, NULL, &second);
 	CHECK_EQ(peers_get(p, first.id, &shown), 0);
 	CHECK(shown.active && shown.newer_unconfirmed);
-	CHECK_EQ(peers_activate(p, first.id, first.tunnel_id), PEERS_E_NO_SUCH);
+	CHECK_EQ(peers_activate(p, first.id, first.tunnel_id), 0);
+	CHECK_EQ(peers_get(p, first.id, &shown), 0);
+	CHECK(shown.newer_unconfirmed);
 	CHECK_EQ(peers_activate(p, second.id, second.tunnel_id), 0);
 	CHECK_EQ(peers_get(p, first.id, &shown), 0);
 	CHECK(shown.active && !shown.newer_unconfirmed);
+	CHECK_EQ(peers_activate(p, first.id, first.tunnel_id), PEERS_E_NO_SUCH);
 	CHECK_EQ(peers_root_moved(p, first.id, first.tunnel_id), PEERS_E_NO_SUCH);
 	CHECK_EQ(peers_root(p, second.id, second.tunnel_id, &root), 0);
 	secret_free(root);
@@ -223,11 +228,181 @@ TEST(i5_a_root_that_was_replaced_is_in_no_file)
 	memset(second, 0xd6, sizeof(second));
 	store_named(p, 1, "pi", 0xc5, NULL, &peer);
 	store_named(p, 1, "pi", 0xd6, NULL, &peer);
-	CHECK(!file_holds("pairings.db", first, 32) && !file_holds("pairings.db-wal", first, 32));
 	CHECK_EQ(peers_activate(p, peer.id, peer.tunnel_id), 0);
+	CHECK(!file_holds("pairings.db", first, 32) && !file_holds("pairings.db-wal", first, 32));
 	store_named(p, 1, "pi", 0xe7, NULL, &peer);
 	CHECK_EQ(peers_activate(p, peer.id, peer.tunnel_id), 0);
 	CHECK(!file_holds("pairings.db", second, 32) && !file_holds("pairings.db-wal", second, 32));
+	peers_free(p);
+}
+
+static void check_root(struct peers *p, const struct peer *peer, uint8_t byte)
+{
+	struct secret *root = NULL;
+
+	CHECK_EQ(peers_root(p, peer->id, peer->tunnel_id, &root), 0);
+	CHECK_EQ(secret_bytes(root)[0], byte);
+	secret_free(root);
+}
+
+/* The peer may have the earlier one as active: its acknowledgement of that one was lost. */
+TEST(i9_a_prepared_pairing_comes_back_when_a_newer_one_is_taken_back)
+{
+	struct peers *p = open_peers();
+	struct peer first, second, shown;
+
+	store_named(p, 1, "pi", 0xa1, NULL, &first);
+	store_named(p, 1, "pi", 0xb2, NULL, &second);
+	CHECK_EQ(peers_get(p, first.id, &shown), 0);
+	CHECK_MEM(shown.tunnel_id, second.tunnel_id, sizeof(shown.tunnel_id));
+	CHECK_EQ(peers_remove_prepared(p, second.id, second.tunnel_id), 0);
+	peers_free(p);
+
+	p = open_peers();
+	CHECK_EQ(peers_get(p, first.id, &shown), 0);
+	CHECK(!shown.active && shown.has_root);
+	CHECK_MEM(shown.tunnel_id, first.tunnel_id, sizeof(shown.tunnel_id));
+	check_root(p, &first, 0xa1);
+	CHECK_EQ(peers_activate(p, first.id, first.tunnel_id), 0);
+	CHECK_EQ(peers_get(p, first.id, &shown), 0);
+	CHECK(shown.active && !shown.newer_unconfirmed);
+	peers_free(p);
+}
+
+static void count_rows(const struct peer *peer, void *arg)
+{
+	(void)peer;
+	++*(unsigned int *)arg;
+}
+
+TEST(i9_any_of_the_prepared_pairings_may_be_the_one_that_the_peer_has)
+{
+	struct peers *p = open_peers();
+	struct peer v[4], shown;
+	unsigned int n = 0;
+
+	for (uint8_t i = 0; i < 4; i++)
+		store_named(p, 1, "pi", (uint8_t)(0xa1 + i), NULL, &v[i]);
+	store_named(p, 2, "other", 0x77, NULL, NULL);
+	/* What came before it goes; what came after it may be the peer's now. */
+	CHECK_EQ(peers_activate(p, v[1].id, v[1].tunnel_id), 0);
+	CHECK_EQ(peers_get_tunnel(p, v[0].id, v[0].tunnel_id, &shown), PEERS_E_NO_SUCH);
+	CHECK_EQ(peers_get(p, v[1].id, &shown), 0);
+	CHECK(shown.active && shown.newer_unconfirmed);
+	CHECK_MEM(shown.tunnel_id, v[1].tunnel_id, sizeof(shown.tunnel_id));
+	check_root(p, &v[2], 0xa3);
+	check_root(p, &v[3], 0xa4);
+	CHECK_EQ(peers_activate(p, v[3].id, v[3].tunnel_id), 0);
+	CHECK_EQ(peers_get_tunnel(p, v[1].id, v[1].tunnel_id, &shown), PEERS_E_NO_SUCH);
+	CHECK_EQ(peers_get_tunnel(p, v[2].id, v[2].tunnel_id, &shown), PEERS_E_NO_SUCH);
+	CHECK_EQ(peers_get(p, v[3].id, &shown), 0);
+	CHECK(shown.active && !shown.newer_unconfirmed);
+	CHECK_EQ(peers_each_pairing(p, count_rows, &n), 0);
+	CHECK_EQ(n, 2);
+	CHECK_EQ(peers_forget(p, v[3].id), 0);
+	peers_free(p);
+}
+
+static void first_byte(const struct peer *peer, void *arg)
+{
+	char *out = arg;
+
+	snprintf(out + strlen(out), 3, "%02x", peer->tunnel_id[0]);
+}
+
+/* pskd makes the earliest the peer's tunnel, and the later ones its successors; names end with the one that is shown. */
+TEST(roots_are_told_in_their_order_and_the_shown_pairing_last)
+{
+	struct peers *p = open_peers();
+	char roots[16] = "", pairings[16] = "";
+	struct peer peer;
+
+	store_named(p, 1, "pi", 0xf1, NULL, &peer);
+	CHECK_EQ(peers_activate(p, peer.id, peer.tunnel_id), 0);
+	store_named(p, 1, "pi", 0xb2, NULL, NULL);
+	store_named(p, 1, "pi", 0xa3, NULL, NULL);
+	CHECK_EQ(peers_each_root(p, first_byte, roots), 0);
+	CHECK_STR(roots, "f1b2a3");
+	CHECK_EQ(peers_each_pairing(p, first_byte, pairings), 0);
+	CHECK_STR(pairings, "b2a3f1");
+	peers_free(p);
+}
+
+TEST(unconfirmed_pairings_with_one_peer_are_bounded_and_none_is_lost)
+{
+	struct peers *p = open_peers();
+	struct pairing_identity identity = { .key_type = PAIRING_KEY_ED25519, .name = "pi" };
+	struct pairing_result result = { .profile = "v40-spake2-x25519", .peer = &identity };
+	struct peer v[PEERS_PREPARED_MAX], one;
+
+	for (uint8_t i = 0; i < PEERS_PREPARED_MAX; i++)
+		store_named(p, 1, "pi", (uint8_t)(1 + i), NULL, &v[i]);
+	memcpy(identity.public_key.b, v[0].identity.public_key.b, sizeof(identity.public_key.b));
+	CHECK_EQ(peers_store(p, &result, 7200, NULL, NULL), PEERS_E_FULL);
+	for (uint8_t i = 0; i < PEERS_PREPARED_MAX; i++)
+		check_root(p, &v[i], (uint8_t)(1 + i));
+	/* An active one beside them is none of them. */
+	CHECK_EQ(peers_activate(p, v[0].id, v[0].tunnel_id), 0);
+	store_named(p, 1, "pi", 0x99, NULL, NULL);
+	CHECK_EQ(peers_store(p, &result, 7200, NULL, NULL), PEERS_E_FULL);
+	CHECK_EQ(peers_get(p, v[0].id, &one), 0);
+	CHECK(one.active && one.newer_unconfirmed);
+	peers_free(p);
+}
+
+/* As version 2 had them: one active and one prepared, by that. */
+static const struct store_migration version_2[] = {
+	{ "CREATE TABLE peer ("
+	  " id BLOB NOT NULL, active INTEGER NOT NULL, name TEXT NOT NULL, public_key BLOB NOT NULL,"
+	  " peer_name TEXT NOT NULL, role INTEGER NOT NULL, profile TEXT NOT NULL,"
+	  " sas_compared INTEGER NOT NULL, paired_at INTEGER NOT NULL, host_name TEXT NOT NULL,"
+	  " version TEXT NOT NULL, note TEXT NOT NULL, candidates TEXT NOT NULL,"
+	  " port INTEGER NOT NULL, own_port INTEGER NOT NULL, tunnel_id BLOB NOT NULL, root BLOB,"
+	  " PRIMARY KEY (id, active)) STRICT;"
+	  "CREATE TABLE attempt ("
+	  " number INTEGER PRIMARY KEY AUTOINCREMENT, session_id BLOB NOT NULL UNIQUE,"
+	  " code TEXT NOT NULL, role INTEGER NOT NULL, class INTEGER NOT NULL,"
+	  " spent_at INTEGER NOT NULL, proven INTEGER NOT NULL DEFAULT 0, outcome TEXT) STRICT;"
+	  "CREATE TABLE guard (one INTEGER PRIMARY KEY CHECK (one = 1),"
+	  " failures INTEGER NOT NULL) STRICT;"
+	  "INSERT INTO guard VALUES (1, 2);" },
+	{ "ALTER TABLE peer ADD COLUMN restored INTEGER NOT NULL DEFAULT 0;"
+	  "CREATE TABLE sealed (one INTEGER PRIMARY KEY CHECK (one = 1), key_id BLOB NOT NULL) STRICT;"
+	  "CREATE TABLE imported (one INTEGER PRIMARY KEY CHECK (one = 1),"
+	  " public_key BLOB NOT NULL) STRICT;"
+	  "INSERT INTO peer VALUES (x'11111111111111111111111111111111', 0, 'pi',"
+	  " x'0000000000000000000000000000000000000000000000000000000000000000', 'raspberry', 1,"
+	  " 'v40-spake2-x25519', 1, 1790000000, 'pi.local', 'handfast 0', 'hi', '192.0.2.7', 7201, 7200,"
+	  " x'22222222222222222222222222222222',"
+	  " x'b5b5b5b5b5b5b5b5b5b5b5b5b5b5b5b5b5b5b5b5b5b5b5b5b5b5b5b5b5b5b5b5', 0);"
+	  "INSERT INTO peer SELECT id, 1, name, public_key, peer_name, role, profile, sas_compared, paired_at,"
+	  " host_name, version, note, candidates, port, 7300, x'33333333333333333333333333333333', NULL, 1"
+	  " FROM peer;" },
+};
+
+TEST(i9_pairings_of_an_older_version_are_taken_over)
+{
+	struct store *s = NULL;
+	struct peer older, shown;
+	char path[256];
+	struct peers *p;
+
+	snprintf(path, sizeof(path), "%s/pairings.db", test_tmpdir());
+	CHECK_EQ(store_open(&s, path, version_2, 2), 0);
+	store_close(s);
+	p = open_peers();
+	CHECK_EQ(peers_find(p, "pi", &shown), 0);
+	CHECK(shown.active && shown.newer_unconfirmed && shown.restored && !shown.has_root);
+	CHECK_EQ(shown.own_port, 7300);
+	CHECK_STR(shown.identity.note, "hi");
+	CHECK_STR(shown.identity.candidates[0], "192.0.2.7");
+	memset(older.tunnel_id, 0x22, sizeof(older.tunnel_id));
+	memcpy(older.id, shown.id, sizeof(older.id));
+	check_root(p, &older, 0xb5);
+	CHECK_EQ(peers_activate(p, older.id, older.tunnel_id), 0);
+	CHECK_EQ(peers_get(p, older.id, &shown), 0);
+	CHECK(shown.active && !shown.newer_unconfirmed && !shown.restored && shown.has_root);
+	CHECK_EQ(shown.own_port, 7200);
 	peers_free(p);
 }
 
