@@ -271,10 +271,10 @@ static void method_up(struct varlink_call *call, const json_t *params, void *arg
 	if (wait_ms < 0)
 		wait_ms = WAIT_DEFAULT_MS;
 	loop_timer_start(w->timer, (uint64_t)(wait_ms < WAIT_MAX_MS ? wait_ms : WAIT_MAX_MS));
-	/* Which of two pairings the peer has is not known yet: whichever comes up is the one. */
-	next = tunnels_successor(c->tunnels, t);
-	if (next && tunnels_set_enabled(c->tunnels, next, true, &e) == 0 && !tunnel_is_running(next))
-		tunnel_start(next);
+	/* Which of the pairings the peer has is not known yet: whichever comes up is the one. */
+	for (size_t i = 0; (next = tunnels_successor(c->tunnels, t, i)); i++)
+		if (tunnels_set_enabled(c->tunnels, next, true, &e) == 0 && !tunnel_is_running(next))
+			tunnel_start(next);
 	if (tunnel_is_running(t))
 		on_event_for(w, t, "hello");
 	else
@@ -286,17 +286,20 @@ static void method_down(struct varlink_call *call, const json_t *params, void *a
 	struct control *c = arg;
 	struct tunnel *t = find(c, call, params), *next;
 	struct tunnel_error e = { 0 };
+	size_t i;
+	int r;
 
 	if (!t)
 		return;
-	next = tunnels_successor(c->tunnels, t);
-	if (tunnels_set_enabled(c->tunnels, t, false, &e) ||
-	    (next && tunnels_set_enabled(c->tunnels, next, false, &e))) {
+	r = tunnels_set_enabled(c->tunnels, t, false, &e);
+	for (i = 0; !r && (next = tunnels_successor(c->tunnels, t, i)); i++)
+		r = tunnels_set_enabled(c->tunnels, next, false, &e);
+	if (r) {
 		reply_error(call, &e);
 		return;
 	}
-	if (next)
-		tunnel_stop(next);
+	while (i-- > 0)
+		tunnel_stop(tunnels_successor(c->tunnels, t, i));
 	tunnel_stop(t);
 	varlink_reply(call, NULL);
 }

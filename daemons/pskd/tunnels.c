@@ -118,12 +118,12 @@ static bool is_of_peer(const struct tunnel *t, const uint8_t *id)
 	return spec->origin == SPEC_PAIRED && memcmp(spec->peer_id, id, IDENTITY_ID_LEN) == 0;
 }
 
-/* A peer's tunnel, or the one that is to succeed it once the peer was seen there. */
-static struct tunnel *find_peer(struct tunnels *s, const uint8_t id[static IDENTITY_ID_LEN], bool successor)
+/* A peer's tunnel, or the n-th of those one of which is to succeed it once the peer was seen there. */
+static struct tunnel *find_peer(struct tunnels *s, const uint8_t id[static IDENTITY_ID_LEN], bool successor, size_t n)
 {
 	list_for_each (it, &s->list)
 		if (is_of_peer(tunnel_of_node(it), id) &&
-		    tunnel_spec(tunnel_of_node(it))->successor == successor)
+		    tunnel_spec(tunnel_of_node(it))->successor == successor && n-- == 0)
 			return tunnel_of_node(it);
 	return NULL;
 }
@@ -139,11 +139,11 @@ static struct tunnel *find_pairing(struct tunnels *s, const uint8_t *tunnel_id)
 	return NULL;
 }
 
-struct tunnel *tunnels_successor(struct tunnels *s, struct tunnel *t)
+struct tunnel *tunnels_successor(struct tunnels *s, struct tunnel *t, size_t n)
 {
 	const struct spec *spec = tunnel_spec(t);
 
-	return spec->origin == SPEC_PAIRED && !spec->successor ? find_peer(s, spec->peer_id, true) : NULL;
+	return spec->origin == SPEC_PAIRED && !spec->successor ? find_peer(s, spec->peer_id, true, n) : NULL;
 }
 
 struct list *tunnels_list(struct tunnels *s)
@@ -239,12 +239,13 @@ static void set_names(struct tunnels *s, struct tunnel *t, const char *name, con
 
 /*
  * The peer was seen in t, so it has the new pairing: the earlier tunnel goes,
- * and t takes its name. Who waits for the earlier one waits for t now.
+ * and t takes its name. Who waits for the earlier one waits for t now. Other
+ * successors stay: pairingd lists those that are newer, and the rest goes then.
  */
 static void succeed(struct tunnels *s, struct tunnel *t)
 {
 	struct spec *spec = tunnel_spec_mutable(t);
-	struct tunnel *earlier = find_peer(s, spec->peer_id, false);
+	struct tunnel *earlier = find_peer(s, spec->peer_id, false, 0);
 	char name[SPEC_NAME_MAX + 1], peer_name[IDENTITY_NAME_MAX + 1], ledger[80] = "";
 
 	snprintf(name, sizeof(name), "%s", spec->name);
@@ -262,14 +263,13 @@ static void succeed(struct tunnels *s, struct tunnel *t)
 }
 
 /*
- * A root of a peer that has a tunnel makes a second one beside it: whether the
- * peer has the new pairing, too, only its first message in the new tunnel shows.
+ * A root of a peer that has a tunnel makes another one beside it: which pairing
+ * the peer has, too, only its first message in a tunnel shows. pairingd bounds them.
  */
 static void on_root(struct identity_root *root, void *arg)
 {
 	struct tunnels *s = arg;
-	struct tunnel *old = find_peer(s, root->peer_id, false), *t;
-	struct tunnel *unproven = find_peer(s, root->peer_id, true);
+	struct tunnel *old = find_peer(s, root->peer_id, false, 0), *t;
 	_cleanup_(spec_freep) struct spec *spec = NULL;
 	char name[SPEC_NAME_MAX + 1];
 
@@ -294,9 +294,6 @@ static void on_root(struct identity_root *root, void *arg)
 	log_event(LOG_NOTICE, &MSG_ROOT_TAKEN,
 		  LOG_FIELDS({ FIELD_TUNNEL, name }, { FIELD_PEER, root->peer_name }),
 		  "a tunnel to %s can come up: its root is here now", root->peer_name);
-	/* pairingd has one unconfirmed pairing with a peer, too: the last. */
-	if (unproven)
-		remove_paired(s, unproven);
 	if (add_spec(s, &spec, &t) == 0 && tunnel_spec(t)->enabled)
 		tunnel_start(t);
 }
@@ -385,6 +382,9 @@ static void on_listed(void *arg)
 		if (mark == TUNNEL_UNLISTED || tunnel_spec(t)->successor)
 			remove_paired(s, t);
 	}
+	/* The next list, on this connection or another, says all anew. */
+	list_for_each (it, &s->list)
+		tunnel_set_mark(tunnel_of_node(it), TUNNEL_UNLISTED);
 	list_for_each (it, &s->list)
 		tunnel_on_identity(tunnel_of_node(it));
 }
@@ -499,8 +499,8 @@ int tunnels_new(struct tunnels **out, const struct tunnels_options *o)
 	if (r)
 		return r;
 	s->ctx = (struct tunnel_context){ .loop = o->loop, .store = &s->store,
-					  .tund_socket = s->tund_socket, .runtime_dir = s->runtime_dir, .kept = s->kept, .on_event = on_tunnel_event,
-					  .arg = s };
+					  .tund_socket = s->tund_socket, .runtime_dir = s->runtime_dir,
+					  .kept = s->kept, .on_event = on_tunnel_event, .arg = s };
 	r = drop_log_new(&s->drop_log, o->loop, &s->list);
 	if (r)
 		return r;

@@ -50,8 +50,8 @@ void tunnels_stop_all(struct tunnels *s);
 
 /* By its own name, or by that of a paired peer. NULL: none. */
 struct tunnel *tunnels_find(struct tunnels *s, const char *name);
-/* The tunnel that a newer, unconfirmed pairing with t's peer has made, or NULL. */
-struct tunnel *tunnels_successor(struct tunnels *s, struct tunnel *t);
+/* The n-th (from 0) of the tunnels that newer, unconfirmed pairings with t's peer have made, or NULL. */
+struct tunnel *tunnels_successor(struct tunnels *s, struct tunnel *t, size_t n);
 struct list *tunnels_list(struct tunnels *s);
 size_t tunnels_count(const struct tunnels *s);
 
