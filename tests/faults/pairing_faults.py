@@ -62,6 +62,18 @@ def each(points, run, tally, at_a_time=AT_A_TIME):
 
 # ---- after the fault ----
 
+def shown_as_stored(cell, x, d, wrong):
+    """What people are told is what is stored."""
+    rows = {r["tunnel_id"]: r for r in d.pairings}
+    shown = cell.peers(x)
+    if shown is None or len(shown) != (1 if rows else 0):
+        wrong.append(f"{x} shows {shown}")
+    elif shown:
+        active = any(r["active"] for r in rows.values())
+        if (shown[0]["state"] == "active") != active or shown[0]["newer_unconfirmed"] != (active and len(rows) > 1):
+            wrong.append(f"{x} shows {shown[0]['state']} {shown[0]['newer_unconfirmed']} for {len(rows)} rows")
+
+
 def settle(cell, earlier, pairing, wrong):
     """The verdict on two devices that run again, and that they recover."""
     a, b = cell.read("a"), cell.read("b")
@@ -73,15 +85,7 @@ def settle(cell, earlier, pairing, wrong):
             wrong.append(f"I3 {x} guessed {pairing.lines[x].guesses()} times with one PIN")
         if pairing.lines[x].guesses() and pairing.code and not d.is_spent(pairing.code):
             wrong.append(f"I3 {x} guessed and the PIN is not spent")
-        # What people are told is what is stored.
-        rows = {r["tunnel_id"]: r for r in d.pairings}
-        shown = cell.peers(x)
-        if shown is None or len(shown) != (1 if rows else 0):
-            wrong.append(f"{x} shows {shown}")
-        elif shown:
-            active = any(r["active"] for r in rows.values())
-            if (shown[0]["state"] == "active") != active or shown[0]["newer_unconfirmed"] != (active and len(rows) > 1):
-                wrong.append(f"{x} shows {shown[0]['state']} {shown[0]['newer_unconfirmed']} for {len(rows)} rows")
+        shown_as_stored(cell, x, d, wrong)
     return verdict, a, b
 
 
@@ -914,4 +918,106 @@ def old_copies(net):
     tally.done()
     tally = Tally("i9_a_cloned_state_harms_no_other_pairing")
     each([(f"q{x}", x) for x in "ab"], lambda j: cloned(net, *j), tally)
+    tally.done()
+
+
+# ---- acknowledgements that are withheld ----
+
+def lose_acknowledgement(cell, wrong, earlier):
+    """a's last word does not arrive: a is active, b unconfirmed. The new tunnel's id."""
+    p = Pairing(cell, {"a": 9})
+    if not p.lines["a"].wait_sent(9, 60, lambda: p.a.ended and p.a.proc.poll()) or not p.a.end():
+        wrong.append(f"not reached: {p.a.last}")
+    p.lines["a"].drop()
+    wrong += p.end()
+    if p.acknowledged() != {"a": "active", "b": "prepared"}:
+        wrong.append(f"acknowledged {p.acknowledged()}")
+    p.close()
+    new = cell.read("a").tunnel_ids() - {earlier}
+    return new.pop() if len(new) == 1 else None
+
+
+def replaced_at(net, name, point):
+    """b stores a second pairing, of which a hears nothing and which it takes back: the first one is still there."""
+    with_earlier, with_pskd = point
+    cell = Cell(net, name)
+    wrong = []
+    try:
+        earlier = None
+        if with_earlier:
+            earlier, wrong = cell.pair()
+        if with_pskd:
+            move_roots(cell, wrong)
+        t = lose_acknowledgement(cell, wrong, earlier)
+        if not t:
+            return "broken", wrong
+        if with_pskd:
+            move_roots(cell, wrong)
+        p = Pairing(cell, {"b": 8})
+        if not lab.wait_for(lambda: len(cell.read("b").tunnel_ids() - {earlier, t}) == 1, 60, 0.05):
+            wrong.append(f"b has not stored the second pairing: {p.b.last}")
+        # pskd may come just now, and is offered both.
+        if with_pskd and with_earlier:
+            cell.hosts["b"].daemons["pskd"].stop()
+            cell.start_pskd("b")
+            lab.wait_for(lambda: not any(r["root"] for r in cell.read("b").pairings), 60, 0.1)
+        p.a.kill()
+        wrong += p.end()
+        p.close()
+        for x in "ab":
+            if with_pskd:
+                cell.hosts[x].daemons["pskd"].stop()
+                cell.start_pskd(x)
+        a, b = cell.read("a"), cell.read("b")
+        verdict, more = cell.judge(earlier, {"a": "active", "b": "prepared"})
+        wrong += more
+        if a.tunnel_ids() != {t} or b.tunnel_ids() != {earlier, t} - {None}:
+            wrong.append(f"a has {sorted(i.hex() for i in a.tunnel_ids())}, b {sorted(i.hex() for i in b.tunnel_ids())}")
+        if b.hello(t) is None or a.hello(t) != b.hello(t):
+            wrong.append("b has lost the root of what it acknowledged")
+        for x, d in (("a", a), ("b", b)):
+            shown_as_stored(cell, x, d, wrong)
+        confirm(cell, a, b, earlier, wrong)
+        move_roots(cell, wrong)
+        t2, more = cell.pair()
+        wrong += [f"the next pairing: {w}" for w in more]
+        if t2:
+            move_roots(cell, wrong)
+        return verdict, wrong
+    finally:
+        cell.close()
+
+
+def confirmed_early_at(net, name, fate):
+    """The tunnel proves itself before a's last word comes to b, or while it never does: b says active, not unconfirmed."""
+    cell = Cell(net, name)
+    wrong = []
+    try:
+        p = Pairing(cell, {"a": 9})
+        if not p.lines["a"].wait_sent(9, 60, lambda: p.a.ended and p.a.proc.poll()) or not p.a.end():
+            return "broken", [f"not reached: {p.a.last}"]
+        t = next(iter(cell.read("b").tunnel_ids()))
+        if cell.seen("b", "a", t) != 0:
+            wrong.append("the peer's message is not taken")
+        for line in p.lines.values():
+            line.pass_on() if fate == "delivered" else line.drop()
+        wrong += p.end()
+        if p.acknowledged() != {"a": "active", "b": "active"}:
+            wrong.append(f"acknowledged {p.acknowledged()}")
+        verdict, a, b = settle(cell, None, p, wrong)
+        recover(cell, p, None, a, b, wrong)
+        p.close()
+        return verdict, wrong
+    finally:
+        cell.close()
+
+
+def acknowledgements(net):
+    tally = Tally("i9_a_pairing_whose_acknowledgement_was_withheld_outlives_a_newer_one_that_is_taken_back")
+    each([(f"r{i}", point) for i, point in enumerate(((False, False), (True, False), (False, True), (True, True)))],
+         lambda j: replaced_at(net, *j), tally)
+    tally.done()
+    tally = Tally("i9_a_pairing_that_the_tunnel_confirmed_first_is_told_as_active")
+    each([(f"v{i}", fate) for i, fate in enumerate(("delivered", "lost"))],
+         lambda j: confirmed_early_at(net, *j), tally)
     tally.done()
