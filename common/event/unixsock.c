@@ -14,6 +14,7 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/time.h>
 #include <sys/un.h>
 
 #include "event/loop.h"
@@ -42,7 +43,16 @@ static int address_fill(struct sockaddr_un *sa, const char *path)
 	return 0;
 }
 
-int unix_connect(const char *path, int type, bool nonblocking)
+/* The kernel's limit for a blocking connect(), which waits for room in the backlog; 0: none. */
+static int set_send_timeout(int fd, unsigned int ms)
+{
+	const struct timeval limit = { .tv_sec = ms / 1000, .tv_usec = ms % 1000 * 1000 };
+
+	return setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit)) < 0 ? -errno : 0;
+}
+
+/* within_ms 0: non-blocking. */
+static int connect_to(const char *path, int type, unsigned int within_ms)
 {
 	_cleanup_close_ int fd = -1;
 	struct sockaddr_un sa;
@@ -51,13 +61,26 @@ int unix_connect(const char *path, int type, bool nonblocking)
 	r = address_fill(&sa, path);
 	if (r)
 		return r;
-	fd = socket(AF_UNIX, type | SOCK_CLOEXEC | (nonblocking ? SOCK_NONBLOCK : 0), 0);
+	fd = socket(AF_UNIX, type | SOCK_CLOEXEC | (within_ms ? 0 : SOCK_NONBLOCK), 0);
 	if (fd < 0)
 		return -errno;
-	while (connect(fd, (struct sockaddr *)&sa, sizeof(sa)) < 0)
+	r = within_ms ? set_send_timeout(fd, within_ms) : 0;
+	while (!r && connect(fd, (struct sockaddr *)&sa, sizeof(sa)) < 0)
 		if (errno != EINTR)
-			return -errno;
-	return steal_fd(&fd);
+			r = within_ms && errno == EAGAIN ? -ETIMEDOUT : -errno;
+	if (!r && within_ms)
+		r = set_send_timeout(fd, 0);
+	return r ? r : steal_fd(&fd);
+}
+
+int unix_connect(const char *path, int type, bool nonblocking)
+{
+	return connect_to(path, type, nonblocking ? 0 : UNIX_CONNECT_MS);
+}
+
+int unix_connect_within(const char *path, int type, unsigned int ms)
+{
+	return connect_to(path, type, ms ? ms : UNIX_CONNECT_MS);
 }
 
 /* 0 when nobody serves path, whatever lies there; -EADDRINUSE when somebody does. */

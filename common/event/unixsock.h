@@ -20,8 +20,16 @@ struct loop;
  */
 int unix_listen(const char *path, int type, mode_t mode, const char *group, bool group_optional);
 
-/* Connect; non-blocking when asked. The fd or a negative errno. */
+/*
+ * Connect; non-blocking when asked. The fd or a negative errno: -EAGAIN from a
+ * non-blocking one, and -ETIMEDOUT after UNIX_CONNECT_MS from another, when the
+ * backlog is full, as it is where a daemon hangs.
+ */
 int unix_connect(const char *path, int type, bool nonblocking);
+
+/* A blocking one that waits ms at most; 0 is UNIX_CONNECT_MS. */
+enum { UNIX_CONNECT_MS = 15000 };
+int unix_connect_within(const char *path, int type, unsigned int ms);
 
 struct unix_caller {
 	pid_t pid;

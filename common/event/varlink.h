@@ -102,8 +102,12 @@ void varlink_failure_done(struct varlink_failure *f);
 
 enum { VARLINK_E_ERROR = 1 }; /* the daemon answered with an error: see *failure */
 
-/* 0 or the errno of connecting (-ENOENT, -ECONNREFUSED: not running; -EACCES: no permission). */
+/*
+ * 0 or the errno of connecting (-ENOENT, -ECONNREFUSED: not running; -EACCES: no
+ * permission; -ETIMEDOUT: its backlog stayed full, for ms or UNIX_CONNECT_MS).
+ */
 int varlink_client_open(struct varlink_client **out, const char *path);
+int varlink_client_open_within(struct varlink_client **out, const char *path, unsigned int ms);
 /*
  * One call. params is stolen (NULL for {}). on_more gets each continued
  * reply (borrowed) when not NULL; returning nonzero from it ends the wait with

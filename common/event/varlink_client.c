@@ -160,10 +160,10 @@ static int answer_read(struct varlink_client *c, struct varlink_answer *a)
 	return r;
 }
 
-int varlink_client_open(struct varlink_client **out, const char *path)
+int varlink_client_open_within(struct varlink_client **out, const char *path, unsigned int ms)
 {
 	struct varlink_client *c;
-	int fd = unix_connect(path, SOCK_STREAM, false);
+	int fd = unix_connect_within(path, SOCK_STREAM, ms);
 
 	if (fd < 0)
 		return fd;
@@ -176,6 +176,11 @@ int varlink_client_open(struct varlink_client **out, const char *path)
 	c->timeout_ms = -1;
 	*out = c;
 	return 0;
+}
+
+int varlink_client_open(struct varlink_client **out, const char *path)
+{
+	return varlink_client_open_within(out, path, 0);
 }
 
 void varlink_client_set_timeout(struct varlink_client *c, int timeout_ms)

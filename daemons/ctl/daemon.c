@@ -57,6 +57,9 @@ static int cannot_connect(const struct ctl *c, const char *daemon, int r, struct
 	if (r == -EACCES || r == -EPERM)
 		return failure_set(f, EXIT_PERMISSION, ERROR_NO_PERMISSION, JOIN_GROUP,
 				   "you may not talk to %s", daemon);
+	if (r == -ETIMEDOUT)
+		return failure_set(f, EXIT_TIMED_OUT, ERROR_TIMED_OUT, NULL, "%s takes no calls: it hangs, or has too many",
+				   daemon);
 	return failure_set(f, EXIT_FAILED, ERROR_INTERNAL, NULL, "cannot reach %s at %s/%s.sock: %s",
 			   daemon, c->runtime_dir, daemon, strerror(-r));
 }
@@ -69,7 +72,7 @@ int daemon_open(const struct ctl *c, const char *daemon, struct varlink_client *
 
 	snprintf(name, sizeof(name), "%s.sock", daemon);
 	runtime_path(c, path, sizeof(path), name);
-	r = varlink_client_open(out, path);
+	r = varlink_client_open_within(out, path, (unsigned int)c->answer_ms);
 	return r ? cannot_connect(c, daemon, r, f) : EXIT_DONE;
 }
 

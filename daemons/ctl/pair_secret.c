@@ -231,7 +231,7 @@ int pair_secret_hand_over(const struct pair_secret *s, const struct ctl *c, cons
 		close(fd);
 	if (n == -EACCES || n == -EPERM)
 		return refused(SECRET_DENIED, f);
-	if (n == -EAGAIN)
+	if (n == -EAGAIN || n == -ETIMEDOUT)
 		return failure_set(f, EXIT_TIMED_OUT, ERROR_TIMED_OUT, NULL, "pairingd does not take the secret");
 	if (n < 0)
 		return failure_set(f, EXIT_FAILED, ERROR_BROKEN_ANSWER, NULL,

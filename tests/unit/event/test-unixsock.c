@@ -12,6 +12,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "event/loop.h"
 #include "unit/lib/test.h"
 
@@ -153,6 +154,30 @@ TEST(connecting_tells_why_it_fails)
 	CHECK(fd >= 0);
 	close(fd);
 	CHECK_EQ(unix_connect(socket_path(), SOCK_STREAM, false), -ECONNREFUSED);
+}
+
+TEST(connecting_to_who_takes_no_calls_ends)
+{
+	int fd = unix_listen(socket_path(), SOCK_STREAM, 0666, NULL, false), r;
+	uint64_t from;
+	struct timeval limit;
+	socklen_t len = sizeof(limit);
+
+	CHECK(fd >= 0);
+	CHECK_EQ(listen(fd, 0), 0);
+	r = unix_connect_within(socket_path(), SOCK_STREAM, 50);
+	CHECK(r >= 0);
+	/* What is sent later waits as long as ever. */
+	CHECK_EQ(getsockopt(r, SOL_SOCKET, SO_SNDTIMEO, &limit, &len), 0);
+	CHECK(limit.tv_sec == 0 && limit.tv_usec == 0);
+	do
+		r = unix_connect(socket_path(), SOCK_STREAM, true);
+	while (r >= 0);
+	CHECK_EQ(r, -EAGAIN);
+	from = clock_now_ms();
+	CHECK_EQ(unix_connect_within(socket_path(), SOCK_STREAM, 50), -ETIMEDOUT);
+	CHECK(clock_now_ms() - from >= 40);
+	close(fd);
 }
 
 TEST(the_kernel_says_who_calls)
