@@ -27,6 +27,7 @@
 /* A HELLO's bytes are used no longer than this, so that its numbers stay near the truth. */
 #define ATTEMPT_MS 60000
 #define SIGNING_MS 1000
+#define PAST_CALLS_BURST 4
 
 static void on_timer(void *arg);
 
@@ -52,6 +53,8 @@ int hello_new(struct hello **out, const struct hello_options *o)
 	if (!h)
 		return -ENOMEM;
 	list_init(&h->signing);
+	/* Full from the start: the boot clock has filled nothing yet when it is young. */
+	h->past_calls.milli = PAST_CALLS_BURST * 1000;
 	h->o = *o;
 	random_bytes(h->boot_key, sizeof(h->boot_key));
 	r = loop_timer_new(&h->timer, o->loop, on_timer, h);
@@ -438,7 +441,7 @@ void hello_on_proven(struct hello *h)
 /* Each handshake costs both sides sequences, so a recorded call must not buy many: four, and one a minute. */
 static bool may_answer(struct hello *h, const struct pskh *call)
 {
-	return !hello_is_past(h, call) || bucket_take(&h->past_calls, clock_now_ms() / 60, 1, 4);
+	return !hello_is_past(h, call) || bucket_take(&h->past_calls, clock_now_ms() / 60, 1, PAST_CALLS_BURST);
 }
 
 /* The responder cannot be reached, or lost its session: it asks us to begin, from where it is. */

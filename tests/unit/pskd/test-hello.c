@@ -679,6 +679,21 @@ TEST(i1_recorded_calls_buy_few_handshakes)
 	CHECK(answered >= 8 && answered <= 4 + 10);
 }
 
+TEST(a_call_of_the_past_is_answered_right_after_boot)
+{
+	_cleanup_(pair_freep) struct pair *p = pair_new(false);
+	struct datagram call;
+
+	hello_set_candidates(p->b.hello, &p->a.address, 1);
+	hello_start(p->b.hello);
+	call = take(&p->b);
+	pretend_received(&p->a, 500);
+	clock_fake_ms(5000);
+	p->a.n_out = 0;
+	hello_on_message(p->a.hello, call.msg, call.len, &p->b.address);
+	CHECK_EQ(p->a.n_out, 1);
+}
+
 TEST(own_role_and_own_reflection_are_refused)
 {
 	_cleanup_(pair_freep) struct pair *p = pair_new(false);
