@@ -4,12 +4,13 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "base/bytes.h"
-
 void sas_format(char out[static SAS_DIGITS + 1], const uint8_t value[static 8])
 {
-	uint64_t v = be64_load(value);
+	uint32_t v = 0;
 
+	/* Byte by byte: a 64-bit division varies in time on a 32-bit machine; of 32 bits by a constant none does. */
+	for (size_t i = 0; i < 8; i++)
+		v = (v << 8 | value[i]) % 1000000;
 	/* By hand: printf looks digits up in a table. */
 	for (size_t i = SAS_DIGITS; i > 0; i--, v /= 10)
 		out[i - 1] = (char)('0' + v % 10);
