@@ -172,6 +172,8 @@ static int no_export(const char *daemon, int r, struct failure *f)
 	if (r == -EACCES || r == -EPERM || r == -ECONNRESET || r == 0)
 		return failure_set(f, EXIT_PERMISSION, ERROR_NO_PERMISSION, "Say it as root: “sudo handfast backup …”.",
 				   "only root may take a backup of %s", daemon);
+	if (r == -ETIMEDOUT)
+		return failure_set(f, EXIT_TIMED_OUT, ERROR_TIMED_OUT, NULL, "%s does not answer", daemon);
 	return failure_set(f, EXIT_FAILED, ERROR_BROKEN_ANSWER, NULL, "%s does not give out its state: %s", daemon,
 			   strerror(-r));
 }
@@ -185,6 +187,8 @@ static int open_export(const struct ctl *c, const char *daemon, int *fd, struct 
 	*fd = connect_export(c, daemon);
 	if (*fd >= 0)
 		return EXIT_DONE;
+	if (*fd == -ETIMEDOUT)
+		return no_export(daemon, *fd, f);
 	/* Its control socket starts it where systemd holds that. */
 	r = daemon_try(c, daemon, "Daemon.Status", NULL, NULL, NULL, &reply, f);
 	json_decref(reply);
@@ -409,10 +413,23 @@ static int exists_already(const char *path, struct failure *f)
 			   "%s is there already", path);
 }
 
+/* To replace is to rename over it, which as root would take /dev/null from everybody. */
+static int check_replaceable(const char *path, struct failure *f)
+{
+	struct stat st;
+
+	if (lstat(path, &st) == 0 && !S_ISREG(st.st_mode))
+		return failure_set(f, EXIT_FAILED, ERROR_FILE, "Choose another name; “-” is standard output.",
+				   "%s is no regular file: it is not replaced", path);
+	return EXIT_DONE;
+}
+
 static int write_file(const struct ctl *c, const char *path, const struct pages *sealed, struct failure *f)
 {
-	int r;
+	int r = ctl_flag(c, "force") ? check_replaceable(path, f) : EXIT_DONE;
 
+	if (r)
+		return r;
 	if (strcmp(path, "-") == 0)
 		r = write_stdout(sealed);
 	else if (ctl_flag(c, "force"))
@@ -441,9 +458,9 @@ static int check_target(const struct ctl *c, const char *path, struct failure *f
 					   "standard output is a terminal");
 		return EXIT_DONE;
 	}
-	if (!ctl_flag(c, "force") && lstat(path, &st) == 0)
-		return exists_already(path, f);
-	return EXIT_DONE;
+	if (ctl_flag(c, "force"))
+		return check_replaceable(path, f);
+	return lstat(path, &st) == 0 ? exists_already(path, f) : EXIT_DONE;
 }
 
 static int make(struct ctl *c, struct pages *bundle, struct failure *f)
