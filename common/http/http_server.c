@@ -36,6 +36,7 @@ enum {
 	HEAD_MAX = 8 * 1024, /* where limits.max_head says nothing */
 	DISCARD_MAX = 64 * 1024,      /* of a body too large, read before hanging up, so that the answer arrives */
 	RUNS_AT_ONCE = 4,
+	ACCEPTS_A_TURN = 16,
 	PAUSE_MS = 100, /* until a listener without descriptors is looked at again */
 	SEND_BUFFER = 128 * 1024, /* the kernel's, of a WebSocket */
 };
@@ -56,13 +57,11 @@ struct listener {
 	struct list node;
 	struct http_server *server;
 	struct MHD_Daemon *mhd;
-	struct loop_io *io;
+	struct loop_io *io, *accept_io;
 	struct loop_timer *again; /* libmicrohttpd has work that no descriptor announces */
-	int fd;
+	struct loop_timer *retry; /* accepting waits for descriptors or memory */
+	int fd; /* -1 when it accepts no more */
 	size_t n_conns;
-	uint64_t n_accepted;
-	bool closed; /* a connection, while libmicrohttpd ran */
-	bool paused; /* nobody could be accepted: not looked at for a moment */
 	bool retired; /* accepts no more; goes with its last connection */
 };
 
@@ -97,11 +96,7 @@ static void run_mhd(struct listener *ln)
 	for (int i = 0; i < RUNS_AT_ONCE; i++) {
 		MHD_UNSIGNED_LONG_LONG wait;
 
-		ln->closed = false;
 		MHD_run(ln->mhd);
-		/* If it had stopped accepting, it begins again when it is run once more. */
-		if (ln->closed)
-			continue;
 		if (MHD_get_timeout(ln->mhd, &wait) != MHD_YES)
 			return;
 		if (wait > 0) {
@@ -112,24 +107,11 @@ static void run_mhd(struct listener *ln)
 	(void)loop_timer_start(ln->again, 0);
 }
 
-/*
- * libmicrohttpd stops accepting when descriptors run out, until a connection
- * ends. Without any it tries over and over instead; then we make it wait.
- */
 static void on_epoll(int fd, unsigned int events, void *arg)
 {
-	struct listener *ln = arg;
-	uint64_t accepted = ln->n_accepted;
-	bool alone = ln->n_conns == 0;
-
 	(void)fd;
 	(void)events;
-	run_mhd(ln);
-	if (!alone || ln->n_accepted != accepted || ln->retired)
-		return;
-	ln->paused = loop_io_set(ln->io, 0) == 0 && loop_timer_start(ln->again, PAUSE_MS) == 0;
-	if (!ln->paused)
-		(void)loop_io_set(ln->io, LOOP_READ);
+	run_mhd(arg);
 }
 
 static void listener_free(struct listener *ln);
@@ -138,13 +120,56 @@ static void on_again(void *arg)
 {
 	struct listener *ln = arg;
 
-	if (ln->retired && ln->n_conns == 0) {
+	if (ln->retired && ln->n_conns == 0)
 		listener_free(ln);
-		return;
+	else
+		run_mhd(ln);
+}
+
+/*
+ * We accept, not libmicrohttpd: out of descriptors, it would look at its
+ * listener again only when a connection of that listener ends, wherever the
+ * descriptors were spent and come back.
+ */
+static void on_acceptable(int listen_fd, unsigned int events, void *arg)
+{
+	struct listener *ln = arg;
+
+	(void)events;
+	for (int i = 0; i < ACCEPTS_A_TURN; i++) {
+		struct sockaddr_storage from = { 0 };
+		socklen_t len = sizeof(from);
+		int fd = accept4(listen_fd, (struct sockaddr *)&from, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
+
+		if (fd < 0 && (errno == EINTR || errno == ECONNABORTED))
+			continue;
+		if (fd < 0) {
+			/* The socket stays readable: look away for a while. */
+			if (errno != EAGAIN && !loop_io_set(ln->accept_io, 0))
+				(void)loop_timer_start(ln->retry, PAUSE_MS);
+			break;
+		}
+		/* It closes the socket when it takes it not. */
+		(void)MHD_add_connection(ln->mhd, fd, (struct sockaddr *)&from, len);
 	}
-	if (ln->paused)
-		ln->paused = loop_io_set(ln->io, LOOP_READ) != 0;
 	run_mhd(ln);
+}
+
+static void on_retry(void *arg)
+{
+	struct listener *ln = arg;
+
+	if (ln->accept_io && loop_io_set(ln->accept_io, LOOP_READ))
+		(void)loop_timer_start(ln->retry, PAUSE_MS);
+}
+
+/* Accept no more. */
+static void stop_accepting(struct listener *ln)
+{
+	ln->accept_io = loop_io_free(ln->accept_io);
+	loop_timer_stop(ln->retry);
+	closep(&ln->fd);
+	ln->fd = -1;
 }
 
 /* ---- connections ---- */
@@ -250,7 +275,6 @@ static void connection_open(struct listener *ln, struct MHD_Connection *mhd, voi
 		return; /* its first request is refused */
 	c->listener = ln;
 	ln->n_conns++;
-	ln->n_accepted++;
 	c->mhd = mhd;
 	count_address(c, peer_address(mhd));
 	s->counters.connections++;
@@ -264,7 +288,6 @@ static void connection_close(struct connection *c)
 {
 	struct listener *ln = c->listener;
 
-	ln->closed = true;
 	/* Not from here, which is inside of it. */
 	if (--ln->n_conns == 0 && ln->retired)
 		(void)loop_timer_start(ln->again, 0);
@@ -584,18 +607,18 @@ void http_server_set_proxies(struct http_server *s, const struct http_proxies *p
 static void listener_free(struct listener *ln)
 {
 	list_remove(&ln->node);
+	stop_accepting(ln);
 	loop_io_free(ln->io);
 	if (ln->mhd)
 		MHD_stop_daemon(ln->mhd);
-	else if (ln->fd >= 0)
-		close(ln->fd);
+	loop_timer_free(ln->retry);
 	loop_timer_free(ln->again);
 	free(ln);
 }
 
-static struct MHD_Daemon *start_mhd(struct http_server *s, struct listener *ln, int fd)
+static struct MHD_Daemon *start_mhd(struct http_server *s, struct listener *ln)
 {
-	unsigned int flags = MHD_USE_EPOLL | MHD_ALLOW_UPGRADE | MHD_USE_ERROR_LOG;
+	unsigned int flags = MHD_USE_EPOLL | MHD_USE_NO_LISTEN_SOCKET | MHD_ALLOW_UPGRADE | MHD_USE_ERROR_LOG;
 	struct MHD_OptionItem tls[] = {
 		{ MHD_OPTION_HTTPS_MEM_CERT, 0, s->cert },
 		{ MHD_OPTION_HTTPS_MEM_KEY, 0, s->key },
@@ -610,7 +633,7 @@ static struct MHD_Daemon *start_mhd(struct http_server *s, struct listener *ln, 
 		flags |= MHD_USE_TLS;
 	return MHD_start_daemon(
 		flags, 0, on_accept, ln, on_request, ln, MHD_OPTION_EXTERNAL_LOGGER, on_mhd_log, NULL,
-		MHD_OPTION_LISTEN_SOCKET, fd, MHD_OPTION_ARRAY, s->cert ? tls : none,
+		MHD_OPTION_ARRAY, s->cert ? tls : none,
 		/* Ours are below this; its own would leave strangers waiting in the backlog. */
 		MHD_OPTION_CONNECTION_LIMIT, 1u << 20, MHD_OPTION_CONNECTION_TIMEOUT, 0u,
 		MHD_OPTION_CONNECTION_MEMORY_LIMIT, s->o.limits.max_head ? s->o.limits.max_head : (size_t)HEAD_MAX,
@@ -625,10 +648,30 @@ static struct MHD_Daemon *start_mhd(struct http_server *s, struct listener *ln, 
 		MHD_OPTION_END);
 }
 
+static int listener_watch(struct http_server *s, struct listener *ln)
+{
+	const union MHD_DaemonInfo *info;
+	int r, flags = fcntl(ln->fd, F_GETFL);
+
+	if (flags < 0 || fcntl(ln->fd, F_SETFL, flags | O_NONBLOCK) < 0)
+		return -errno;
+	r = loop_timer_new(&ln->again, s->loop, on_again, ln);
+	if (!r)
+		r = loop_timer_new(&ln->retry, s->loop, on_retry, ln);
+	if (r)
+		return r;
+	ln->mhd = start_mhd(s, ln);
+	/* It says no more than this; a wrong certificate or key is the usual reason. */
+	if (!ln->mhd)
+		return s->cert ? -EKEYREJECTED : -ENOMEM;
+	info = MHD_get_daemon_info(ln->mhd, MHD_DAEMON_INFO_EPOLL_FD);
+	r = info ? loop_io_new(&ln->io, s->loop, info->epoll_fd, LOOP_READ, on_epoll, ln) : -ENOTSUP;
+	return r ? r : loop_io_new(&ln->accept_io, s->loop, ln->fd, LOOP_READ, on_acceptable, ln);
+}
+
 int http_server_listen_handle(struct http_server *s, int fd, struct http_listener **out)
 {
 	struct listener *ln = calloc(1, sizeof(*ln));
-	const union MHD_DaemonInfo *info;
 	int r;
 
 	if (!ln) {
@@ -637,19 +680,7 @@ int http_server_listen_handle(struct http_server *s, int fd, struct http_listene
 	}
 	ln->server = s;
 	ln->fd = fd;
-	r = loop_timer_new(&ln->again, s->loop, on_again, ln);
-	if (r) {
-		listener_free(ln);
-		return r;
-	}
-	ln->mhd = start_mhd(s, ln, fd);
-	if (!ln->mhd) {
-		/* It says no more than this; a wrong certificate or key is the usual reason. */
-		listener_free(ln);
-		return s->cert ? -EKEYREJECTED : -ENOMEM;
-	}
-	info = MHD_get_daemon_info(ln->mhd, MHD_DAEMON_INFO_EPOLL_FD);
-	r = info ? loop_io_new(&ln->io, s->loop, info->epoll_fd, LOOP_READ, on_epoll, ln) : -ENOTSUP;
+	r = listener_watch(s, ln);
 	if (r) {
 		listener_free(ln);
 		return r;
@@ -668,10 +699,7 @@ int http_server_listen(struct http_server *s, int fd)
 /* Accept no more; whoever is connected stays, with the certificate that they saw. */
 static void retire(struct listener *ln)
 {
-	MHD_socket fd = MHD_quiesce_daemon(ln->mhd);
-
-	if (fd != MHD_INVALID_SOCKET)
-		close(fd);
+	stop_accepting(ln);
 	ln->retired = true;
 	if (ln->n_conns == 0)
 		(void)loop_timer_start(ln->again, 0);
@@ -1093,13 +1121,8 @@ static void close_upgraded(struct http_server *s, const struct listener *of)
 
 void http_server_close_listeners(struct http_server *s)
 {
-	list_for_each(it, &s->listeners) {
-		struct listener *ln = container_of(it, struct listener, node);
-		MHD_socket fd = ln->retired ? MHD_INVALID_SOCKET : MHD_quiesce_daemon(ln->mhd);
-
-		if (fd != MHD_INVALID_SOCKET)
-			close(fd);
-	}
+	list_for_each(it, &s->listeners)
+		stop_accepting(container_of(it, struct listener, node));
 }
 
 size_t http_server_unanswered(const struct http_server *s)

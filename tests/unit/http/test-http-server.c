@@ -321,6 +321,27 @@ TEST(i4_a_listener_that_ran_out_of_descriptors_hears_again)
 	stop(&f);
 }
 
+TEST(i4_descriptors_that_come_back_elsewhere_are_used_beside_a_connection_that_stays)
+{
+	struct http_counters counters;
+	struct fixture f;
+	int stays, late;
+
+	start(&f);
+	stays = raw_open(&f);
+	turn(&f, 50);
+	late = raw_open(&f);
+	limit_descriptors(0);
+	turn(&f, 300);
+	http_server_counters(f.server, &counters);
+	CHECK_EQ(counters.open, 1);
+	set_descriptors(RLIM_INFINITY);
+	CHECK(is_answered(&f, late));
+	close(late);
+	close(stays);
+	stop(&f);
+}
+
 TEST(i4_a_listener_without_any_descriptor_waits_and_does_not_turn)
 {
 	struct timespec before, after;
