@@ -261,6 +261,9 @@ def frame_op(how):
             return text("hello", s.hello(you))
         if how == "hello, other id":
             return text("hello", dict(s.hello(you), session_id_b64=base64.b64encode(os.urandom(16)).decode()))
+        if how == "resume twice by one token":
+            more = dict(s.hello(you), resume_token="t" * 43, last_seq=c.rng.choice((1, 9, 2**53)))
+            return text("hello", more)[:1] + text("hello", more)
         if how == "joined again":
             return text("peer_joined", {"role": me})
         if how == "left":
@@ -419,7 +422,7 @@ JSON = {f"base64 {h}": base64_op(h) for h in ("char", "bits", "pad", "blank", "u
     {f"json {h}": json_op(h) for h in ("extra", "outer", "twice", "proto", "ver", "type", "deep", "members", "blanks", "order",
                                       "list", "float", "string")}
 FRAMES = {f"frame {h}": frame_op(h) for h in (
-    "hello again", "hello, other id", "joined again", "left", "left, then joined", "error", "pong", "unknown type", "ping",
+    "hello again", "hello, other id", "resume twice by one token", "joined again", "left", "left, then joined", "error", "pong", "unknown type", "ping",
     "long ping", "binary", "close", "bad close", "bad utf-8", "masked", "rsv", "opcode", "fragments", "unended fragments",
     "oversize", "length of 2^63", "not a frame", "lost", "sender lost", "swapped")}
 ABORTS = {f"abort {r} {'instead' if i else 'before'}": abort_op(r, i) for r in (*range(1, 12), 0, 12, 255) for i in (0, 1)}

@@ -26,6 +26,16 @@ class Fixed(random.Random):
         return super().choice(seq)
 
 
+class Play(pairing.Between):
+    """Plays a half until it has the device's tag; then the lines are cut, since nobody would come to the other device."""
+
+    async def meanwhile(self, lane, persons, tasks):
+        while not all(t.done() for t in tasks) and not any(getattr(getattr(p, "known", None), "tag", None) for p in self.puppets):
+            await asyncio.sleep(0.05)
+        for s in lane.relay.sessions.values():
+            s.end()
+
+
 async def sessions(net, binaries):
     """[(what, Known, right PIN, whom the guess fits)] of one kind of pairingd, and the seen of three honest ones."""
     v = pairing.Verdict()
@@ -41,7 +51,7 @@ async def sessions(net, binaries):
              for n, role in enumerate(relay.ROLES)]
     for role in relay.ROLES:
         for guess in ("000000", PIN):
-            plan = pairing.Between((role,), lambda g=guess: g, ([lane.profile], lane.profile))
+            plan = Play((role,), lambda g=guess: g, ([lane.profile], lane.profile))
             await lane.run("played", plan, Fixed(9))
             known.append((f"{role}s_tag_for_a_{'right' if guess == PIN else 'wrong'}_guess", plan.puppets[0].known, guess))
     return lane.profile.decode(), honest, known, v.findings

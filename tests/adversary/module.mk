@@ -1,4 +1,4 @@
-# make adversary SECONDS=N SEED=S [ONLY=N]: the hostile relay and the hostile network, tests/adversary/run.
+# make adversary SECONDS=N SEED=S [ONLY=N|tN]: the hostile relay and the hostile network, tests/adversary/run.
 
 # pairingd as a later version may be: it offers a stronger profile before today's, so that there is one to strip.
 TWO_PROFILES := $(BUILD)/tests/tools/pairingd-two-profiles

@@ -9,6 +9,7 @@ import random
 import struct
 import sys
 import time
+import traceback
 
 import attacks
 import people
@@ -30,6 +31,12 @@ class Verdict:
     def __init__(self):
         self.counts = collections.Counter({c: 0 for c in COUNTS})
         self.findings, self.ends, self.kinds = [], collections.Counter(), collections.Counter()
+        # Attacks that a busy machine's deadlines forestalled, others whose message never came, what went wrong in the attacker itself, and how each attack ended.
+        self.late, self.unreached, self.broken, self.ended = [], [], [], collections.defaultdict(collections.Counter)
+
+    def broke(self, name, e):
+        self.broken.append(f"{name}: {type(e).__name__} {e} {''.join(traceback.format_tb(e.__traceback__)[-2:])}")
+        print(f"# BROKEN {self.broken[-1]}", flush=True)
 
     def found(self, what, name, why):
         self.counts[what] += 1
@@ -41,6 +48,10 @@ class Verdict:
 
 class Lies(relay.Plan):
     """Answers and first frames that are not so; otherwise honest."""
+
+    def lied(self, session, said, honest):
+        session.fired += said != honest
+        return said
 
     def __init__(self, what, role, rng):
         self.what, self.role, self.rng = what, role, rng
@@ -58,8 +69,9 @@ class Lies(relay.Plan):
             "post: endless time": dict(good, expires_in_s=2**62),
         }
         if self.what in bad:
+            session.fired += 1
             return wire.answer("201 Created", bad[self.what])
-        return {
+        return self.lied(session, {
             "post: 500": wire.answer("500 No", {}),
             "post: redirect": wire.answer("302 Found", {}, "Location: http://127.0.0.1:9/\r\n"),
             "post: no JSON": wire.answer("201 Created", b"<html>"),
@@ -68,19 +80,19 @@ class Lies(relay.Plan):
             "post: no HTTP": b"SSH-2.0-OpenSSH\r\n",
             "post: endless head": b"HTTP/1.1 201 Created\r\n" + b"X-A: " + b"b" * 200000,
             "post: silence": b"",
-        }.get(self.what) or super().made(session)
+        }.get(self.what, super().made(session)), super().made(session))
 
     def handshake(self, session, role, fields):
         good = wire.accept(fields)
         if role != self.role:
             return good
-        return {
+        return self.lied(session, {
             "ws: wrong accept": good.replace(b"Accept: ", b"Accept: x"),
             "ws: no upgrade": wire.answer("200 OK", {}),
             "ws: extension": good.replace(b"\r\n\r\n", b"\r\nSec-WebSocket-Extensions: permessage-deflate\r\n\r\n"),
             "ws: subprotocol": good.replace(b"\r\n\r\n", b"\r\nSec-WebSocket-Protocol: x\r\n\r\n"),
             "ws: silence": b" ",
-        }.get(self.what, good)
+        }.get(self.what, good), good)
 
     def first(self, session, role, hello):
         if role != self.role:
@@ -90,7 +102,7 @@ class Lies(relay.Plan):
         def say(**changes):
             return wire.frame(relay.envelope("hello", {k: v for k, v in {**good, **changes}.items() if v is not None}).encode())
         early = relay.envelope("peer_joined", {"role": relay.other(role)}).encode()
-        return {
+        return self.lied(session, {
             "hello: other code": lambda: say(session_code="ABCD2345"),
             "hello: other role": lambda: say(role=relay.other(role)),
             "hello: other id": lambda: say(session_id_b64=base64.b64encode(bytes(16)).decode()),
@@ -104,15 +116,17 @@ class Lies(relay.Plan):
             "hello: last_seq 9": lambda: say(last_seq=9),
             "hello: last_seq huge": lambda: say(last_seq=2**53),
             "hello: a resume token": lambda: say(resume_token="x" * 64),
+            "hello: resumed twice by one token": lambda: say(resume_token="x" * 64, last_seq=3) + say(resume_token="x" * 64, last_seq=5),
             "hello: twice": lambda: hello * 2,
             "hello: late": lambda: wire.frame(early) + hello,
             "hello: never": lambda: b"",
             "hello: joined by oneself": lambda: hello + wire.frame(relay.envelope("peer_joined", {"role": role}).encode()),
             "hello: nobody is there, but joined": lambda: hello + wire.frame(early),
             "hello: error instead": lambda: wire.frame(relay.envelope("error", {"code": "busy", "text": "\x1b[2J" * 20}).encode()),
-        }.get(self.what, lambda: hello)()
+        }.get(self.what, lambda: hello)(), hello)
 
     def joined(self, session, role):
+        session.fired += self.what.startswith("joined: ")
         if self.what == "joined: never told":
             return
         super().joined(session, role)
@@ -128,7 +142,7 @@ LIES = [("post: " + w, "alice") for w in (
     (w, r) for w in ("ws: wrong accept", "ws: no upgrade", "ws: extension", "ws: subprotocol", "ws: silence",
                      "hello: other code", "hello: other role", "hello: other id", "hello: short id", "hello: long id",
                      "hello: no id", "hello: no code", "hello: no time left", "hello: negative time",
-                     "hello: endless time", "hello: last_seq 9", "hello: last_seq huge", "hello: a resume token",
+                     "hello: endless time", "hello: last_seq 9", "hello: last_seq huge", "hello: a resume token", "hello: resumed twice by one token",
                      "hello: twice", "hello: late", "hello: never", "hello: joined by oneself",
                      "hello: nobody is there, but joined", "hello: error instead") for r in relay.ROLES] + [
     ("joined: never told", "alice"), ("joined: told ten times", "alice")]
@@ -141,7 +155,9 @@ class Between(relay.Plan):
         self.against, self.guess, self.offer, self.puppets = against, guess, offer, []
 
     def joined(self, session, role):
-        if role in self.against:
+        # Once for each: a device is told when its peer comes, too.
+        if role in self.against and relay.other(role) not in session.puppets:
+            session.fired += 1
             p = protocol.Puppet(1 - relay.ROLES.index(role), session.id, self.guess(), self.sayer(session, role), self.offer)
             session.puppet(p, relay.other(role))
             self.puppets.append(p)
@@ -149,7 +165,9 @@ class Between(relay.Plan):
 
     def sayer(self, session, role):
         def say(text):
-            session.put(relay.Item(role, relay.other(role), text))
+            # As bytes, for the device: the other half of this name is a puppet's, too, where both are played.
+            item = relay.Item(role, relay.other(role), text)
+            session.put(item.copy(raw=item.bytes()))
         return say
 
     def first(self, session, role, hello):
@@ -171,7 +189,10 @@ class Cut(relay.Plan):
         self.senders, self.seq = senders, seq
 
     def packet(self, session, seen, items):
-        return [] if seen.role in self.senders and seen.seq >= self.seq else items
+        if seen.role not in self.senders or seen.seq < self.seq:
+            return items
+        session.fired += 1
+        return []
 
 
 # ---- one attack ----
@@ -183,7 +204,7 @@ class Lane:
         self.seed, self.verdict, self.library = seed, verdict, {}
         self.hosts = [net.host(f"{x}{n}") for x in relay.ROLES]
         self.binaries, self.begun = binaries, {}
-        self.devices, self.step = {}, STEP_MAX
+        self.devices, self.step, self.fired, self.last = {}, STEP_MAX, 0, None
         for role, h, b in zip(relay.ROLES, self.hosts, binaries):
             self.devices[role] = people.Device(h, lambda h, b=b: start(h, b, self.step))
         self.profile = NEW if all("two" in b for b in binaries) else OLD
@@ -191,6 +212,7 @@ class Lane:
     async def begin(self):
         self.relay = relay.Relay(random.Random(f"{self.seed} relay"))
         self.relay.on_seen = self.on_seen
+        self.relay.broke = self.verdict.broke
         self.pakes = collections.defaultdict(set)
         await self.relay.start()
         self.keys = {r: await d.public_key() for r, d in self.devices.items()}
@@ -251,6 +273,7 @@ class Lane:
                                       {"invitation": a.invitation.result()}, "none")
                 await asyncio.gather(again.pair(), again.screens.end("alice"))
                 self.tried.append(again)
+            self.fired += (wrong or retry > 0) and "bob" in persons
             if judge:
                 await self.judge(name, persons, cls)
         except people.Hang as e:
@@ -262,6 +285,7 @@ class Lane:
         finally:
             for t in tasks:
                 t.cancel()
+            self.fired += sum(s.fired for s in self.relay.sessions.values())
             self.relay.forget()
         return persons
 
@@ -325,6 +349,8 @@ class Lane:
                 v.found("crashes", name, f"{role}: {self.log_end()}")
         ends = tuple((persons[r].peer["state"] if persons[r].peer else persons[r].error) if r in persons else "-" for r in relay.ROLES)
         v.ends[ends] += 1
+        self.expired = "Expired" in ends
+        v.ended[name][ends] += 1
 
     async def finish(self):
         """Memory and what sanitizers said."""
@@ -376,12 +402,28 @@ def every_message(full, rng):
     return out
 
 
+KINDS = {  # of an attack, by how its name begins; the first that fits
+    "drop": ("drop",), "delay": ("delay",), "duplicate": ("duplicate", "hello: twice", "joined: told ten"),
+    "reorder": ("reorder", "hello: late"), "replay in the same session": ("replay earlier",),
+    "replay from another session": ("replay of another session",), "truncate": ("truncate", "empty"),
+    "extend": ("extend", "oversize body"), "reflect": ("reflect",),
+    "swap roles": ("wrong sender", "frame swapped", "offer: role", "hello: other role", "hello: joined by oneself"),
+    "resume and tokens": ("hello: a resume", "hello: resumed", "hello: last_seq", "frame resume", "frame unknown type", "json outer",
+                          "json extra", "frame hello again"),
+    "strip or reorder profiles": ("offer", "forge choose"),
+    "answer for the peer": ("abort", "the other half of alice,", "the other half of bob,", "frame joined", "frame left",
+                            "hello: nobody is there"),
+    "play both halves": ("the other half of alice and bob,",),
+    "withhold": ("nothing ", "joined: never", "hello: never", "post: silence", "ws: silence"),
+    "modify": ("flip", "seq", "other kind", "base64", "json", "field", "junk"),
+    "break frames": ("frame",), "lie in answers": ("post", "ws", "hello"),
+}
+SLOW = ("withhold", "play both halves", "answer for the peer", "guess again")
+RIGHT_PIN = "the other half of alice and bob, with the right PIN"
+
+
 def group_of(name):
-    for title, table in (("messages", attacks.ANY), ("coding", attacks.JSON), ("frames", attacks.FRAMES), ("forged aborts", attacks.ABORTS),
-                         ("offers", attacks.OFFERS), ("fields", attacks.FIELD_OPS)):
-        if name in table:
-            return title
-    return "others"
+    return next(k for k, begins in KINDS.items() if name.startswith(begins))
 
 
 def scenarios():
@@ -391,35 +433,36 @@ def scenarios():
     def add(name, group, make, **kw):
         out.append(Attack(name, group, lambda lane, rng, loop: lane.run(name, make(lane, rng), rng, **kw)))
     for what, role in LIES:
-        add(f"{what} to {role}", "lies", lambda lane, rng, w=what, r=role: Lies(w, r, rng))
+        add(f"{what} to {role}", group_of(what), lambda lane, rng, w=what, r=role: Lies(w, r, rng))
     for against in (("alice",), ("bob",), relay.ROLES):
         who = " and ".join(against)
         for kind, offer in (("", None), (", with a stronger offer", ([b"v90-x", OLD], OLD)), (", with a weaker minimum", ([OLD, b"v10-x"], b"v10-x"))):
             def wrong(lane, rng, against=against, offer=offer):
                 return Between(against, lambda: "%06d" % rng.randrange(10**6), offer)
-            add(f"the other half of {who}, a guess each{kind}", "both halves", wrong, retry=2 if "bob" in against else 0)
+            group = group_of(f"the other half of {who},")
+            add(f"the other half of {who}, a guess each{kind}", group, wrong, retry=2 if "bob" in against else 0)
 
         def right(lane, rng, against=against):
             return Between(against, lambda: lane.pin["alice"])
-        add(f"the other half of {who}, with the right PIN", "both halves", right)
+        add(f"the other half of {who}, with the right PIN", group, right)
     for n in range(1, 10):
-        add(f"nothing passes from {attacks.NAMES[n]} on", "withheld", lambda lane, rng, n=n: Cut(relay.ROLES, n))
-        add(f"nothing of alice's passes from {attacks.NAMES[n]} on", "withheld", lambda lane, rng, n=n: Cut(("alice",), n))
-        add(f"nothing of bob's passes from {attacks.NAMES[n]} on", "withheld", lambda lane, rng, n=n: Cut(("bob",), n))
-    add("a wrong PIN, typed again", "guesses", lambda lane, rng: relay.Plan(), wrong=True, retry=2)
+        add(f"nothing passes from {attacks.NAMES[n]} on", "withhold", lambda lane, rng, n=n: Cut(relay.ROLES, n))
+        add(f"nothing of alice's passes from {attacks.NAMES[n]} on", "withhold", lambda lane, rng, n=n: Cut(("alice",), n))
+        add(f"nothing of bob's passes from {attacks.NAMES[n]} on", "withhold", lambda lane, rng, n=n: Cut(("bob",), n))
+    add("a wrong PIN, typed again", "guess again", lambda lane, rng: relay.Plan(), wrong=True, retry=2)
     for n in (3, 4, 5, 9):
         row = [("drop", "alice", n)]
-        out.append(Attack(f"{attacks.describe(row)}, then the PIN typed again", "guesses", lambda lane, rng, loop, row=row: lane.run(
+        out.append(Attack(f"{attacks.describe(row)}, then the PIN typed again", "guess again", lambda lane, rng, loop, row=row: lane.run(
             f"{attacks.describe(row)}, then the PIN typed again", attacks.Meddle(row, rng, lane.library, loop), rng, retry=2)))
     for how in ("strip first", "strip last", "add weak", "only weak", "lower minimum", "raise minimum", "reorder", "add strong"):
         for forged in (False, True):
             row = [(f"offer: {how}", r, 1) for r in relay.ROLES] + ([("forge choose", r, 2) for r in relay.ROLES] if forged else [])
-            a = of_row(row, "offers")
+            a = of_row(row, "strip or reorder profiles")
             a.name = f"offers of both: {how}" + (", and choose forged to fit" if forged else "")
             out.append(a)
     for what in ("id", "code", "id and code"):
-        out.append(Attack(f"a second session with the same {what}", "guesses", same_again(what)))
-    out.append(Attack("bob is killed after his guess, and the PIN typed again", "guesses", killed_and_again))
+        out.append(Attack(f"a second session with the same {what}", "guess again", same_again(what)))
+    out.append(Attack("bob is killed after his guess, and the PIN typed again", "guess again", killed_and_again))
     return out
 
 
@@ -455,6 +498,7 @@ async def killed_and_again(lane, rng, loop):
             except people.Dead:
                 pass
             d.start(d.host)
+            lane.fired += 1
             again = people.Person(d, "bob", people.Screens(), lane.pin["bob"], "PIN",
                                   {"invitation": persons["alice"].invitation.result()})
             await asyncio.gather(again.pair(), again.screens.end("alice"))
@@ -476,7 +520,7 @@ def random_attack(rng):
         fit = [n for n in fit if n in soft] if rng.random() < .5 else fit
         row.append((rng.choice(fit), rng.choice(relay.ROLES), seq))
     row.sort(key=lambda x: x[2])
-    return of_row(row, "random", **({"cls": "SEC"} if rng.random() < .15 else {}))
+    return of_row(row, "random rows", **({"cls": "SEC"} if rng.random() < .15 else {}))
 
 
 # ---- the campaign ----
@@ -500,8 +544,7 @@ async def work(lane, queue, verdict, seed, until, only):
             continue
         if time.monotonic() > until:
             return
-        verdict.counts["attacks"] += 1
-        verdict.kinds[attack.group] += 1
+        lane.fired, lane.expired = 0, False
         before = len(verdict.findings)
         lane.pakes.clear()
         if os.environ.get("ADVERSARY_VERBOSE"):
@@ -511,6 +554,14 @@ async def work(lane, queue, verdict, seed, until, only):
         except people.Dead as e:
             verdict.found("crashes", attack.name, e)
             await lane.renew()
+        if lane.fired:
+            verdict.counts["attacks"] += 1
+            verdict.kinds[attack.group] += 1
+        elif lane.expired:
+            verdict.late.append((n, attack))
+        else:
+            # What it was to change never came: it shows nothing, and does not count.
+            verdict.unreached.append(attack.name)
         for i in range(before, len(verdict.findings)):
             verdict.findings[i] += f" (again: make adversary SEED={seed} ONLY={n})"
 
@@ -520,10 +571,20 @@ def plan(seed, full):
     rng = random.Random(f"{seed} fixed")
     fixed = scenarios() + every_message(full, rng)
     rng.shuffle(fixed)
+    # First what waits for deadlines, and what nothing else shows.
+    fixed.sort(key=lambda a: a.group not in SLOW)
     return fixed
 
 
+def broken(verdict, context):
+    """An exception that nobody waited for, in a callback or a task."""
+    e = context.get("exception")
+    if e and not isinstance(e, (OSError, wire.Gone, people.Dead, people.Hang)):
+        verdict.broke(context.get("message", ""), e)
+
+
 async def conduct(net, seconds, seed, full, lanes, only, verdict, fixed_limit):
+    asyncio.get_running_loop().set_exception_handler(lambda loop, c: broken(verdict, c))
     fixed = plan(seed, full)
     kinds = binaries()
     made = [Lane(net, n, f"{seed} {n}", kinds[n % len(kinds)], verdict) for n in range(lanes if only is None else len(kinds))]
@@ -549,7 +610,12 @@ async def conduct(net, seconds, seed, full, lanes, only, verdict, fixed_limit):
     else:
         queue = iter(list(enumerate(fixed)))
         await asyncio.gather(*(work(x, queue, verdict, seed, begun + fixed_limit, None) for x in made))
-        verdict.fixed, verdict.fixed_s = (verdict.counts["attacks"], len(fixed)), time.monotonic() - begun
+        late, verdict.late = verdict.late, []
+        again = iter(late)
+        await asyncio.gather(*(work(x, again, verdict, seed, begun + fixed_limit, None) for x in made[:6]))
+        if late:
+            print(f"# {len(late)} attacks once more, with fewer at once: a deadline had come before them", flush=True)
+        verdict.fixed, verdict.fixed_s = (verdict.counts["attacks"] + len(verdict.unreached), len(fixed)), time.monotonic() - begun
         queue, begun = endless(), time.monotonic()
         await asyncio.gather(*(work(x, queue, verdict, seed, begun + seconds, None) for x in made))
     for x in made:

@@ -110,6 +110,7 @@ class Session:
         """From now on the attacker is this side."""
         self.puppets[role] = puppet
         task = asyncio.ensure_future(puppet.play())
+        task.add_done_callback(lambda t: t.cancelled() or not t.exception() or self.relay.broke("a puppet", t.exception()))
         self.tasks.append(task)
         return task
 
@@ -156,6 +157,7 @@ class Relay:
         self.rng, self.plan, self.next = rng, Plan(), None
         self.sessions, self.connections = {}, set()
         self.on_seen = lambda session, seen: None
+        self.broke = lambda where, e: None
 
     async def start(self):
         self.port, self.server = await wire.serve(self.serve)
@@ -171,6 +173,8 @@ class Relay:
             await self.converse(reader, writer)
         except (wire.Gone, OSError):
             pass
+        except Exception as e:  # a fault of an attack's is no end of a line
+            self.broke("the relay", e)
         finally:
             self.connections.discard(writer)
             writer.close()

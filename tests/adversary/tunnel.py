@@ -1,6 +1,7 @@
 """The adversary against the tunnel: campaign(seconds, seed) -> counts, for tests/adversary/run.
 
-Every handshake message × every attack once, then random seeded combinations until the time is over.
+Every message × every attack once, then numbered rounds until the time is over. What a round does is drawn from
+the seed and its number; only which packet is under way meanwhile is chance.
 """
 import os
 import random
@@ -31,15 +32,14 @@ class Chaos:
         return ACTIONS[self.rng.choice(names)](self.wire, side, frame, self.rng)
 
 
-def campaign_round(pair, rng, score, seconds):
-    """A while of chaos on one tunnel with restarts and new handshakes in it, then calm, in which all is well again."""
+def campaign_round(pair, rng, score):
+    """Chaos on one tunnel with restarts and new handshakes in it, then calm, in which all is well again."""
     guard = tunnel_attacks.Guard(pair)
-    chaos = pair.wire.policy = Chaos(pair.wire, rng, rng.choice((0.2, 0.5, 0.8)), rng.choice((0.01, 0.05, 0.2)))
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        what = rng.random()
+    chaos = pair.wire.policy = Chaos(pair.wire, random.Random(rng.random()), rng.choice((0.2, 0.5, 0.8)), rng.choice((0.01, 0.05, 0.2)))
+    for _ in range(rng.randrange(4, 13)):
+        what, end, how = rng.random(), rng.randrange(2), rng.choice(("stop", "kill"))
         if what < 0.1:
-            pair.restart(rng.randrange(2), rng.choice(("stop", "kill")))
+            pair.restart(end, how)
         elif what < 0.6 and pair.kind == "keyfile":
             pair.wire.inject(0, pair.call(), family=pair.family)
         pair.ping(20)
@@ -48,22 +48,28 @@ def campaign_round(pair, rng, score, seconds):
     guard.check(score, f"{pair.kind} chaos")
 
 
-def campaign(seconds, seed, score=None):
-    """Attacks on tunnels of every kind for about so many seconds; the counts of the summary line."""
+def campaign(seconds, seed, score=None, only=None):
+    """Attacks on tunnels of every kind for about so many seconds, the matrix first and at least one round, or the
+    attack of this number alone; the counts of the summary line."""
     score = score or tunnel_attacks.Score()
     end = time.monotonic() + seconds
-    rng = random.Random(f"tunnel {seed}")
+    again = f" (again: make adversary SEED={seed} ONLY=t%d)"
+    there = len(tunnel_attacks.jobs_of(seed))
     with lab.Lab() as net:
-        n = 0
-        made = []
-        while time.monotonic() < end or n == 0:
-            if len(made) < 3:
-                kind = tunnel_net.KINDS[len(made)]
-                made.append(tunnel_net.Pair(net, f"c{len(made)}", kind, rng.choice((4, 6)) if kind != "pairing" else 4))
-            campaign_round(made[n % len(made)], random.Random(f"{seed} {n}"), score,
-                           max(2, min(8, (end - time.monotonic()) / 3)))
+        if only is None or only < there:
+            tunnel_attacks.matrix(net, seed, score, workers=4 if only is None else 1, until=end, only=only, hint=again)
+            print(f"# tunnel: {score.counts['attacks']} of the {there} that are each message with each attack", flush=True)
+        n, made = there if only is None else only, {}
+        while (only is None and (time.monotonic() < end or n == there)) or (only == n and n >= there):
+            kind = tunnel_net.KINDS[n % len(tunnel_net.KINDS)]
+            if kind not in made:
+                family = random.Random(f"{seed} {kind}").choice((4, 6)) if kind != "pairing" else 4
+                made[kind] = tunnel_net.Pair(net, f"c{kind[:2]}", kind, family)
+            part = tunnel_attacks.Score()
+            campaign_round(made[kind], random.Random(f"{seed} {n}"), part)
+            score.take(part, again % n)
             n += 1
-        for p in made:
+        for p in made.values():
             p.close()
     for why in score.why:
         print(f"# {why}"[:1500], flush=True)

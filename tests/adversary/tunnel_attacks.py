@@ -1,4 +1,5 @@
 """Every message of a tunnel's handshake, and its data, under every attack of somebody on the way."""
+import collections
 import random
 import threading
 import time
@@ -18,13 +19,21 @@ class Score:
 
     def __init__(self):
         self.counts = dict.fromkeys(self.FIELDS, 0)
-        self.why, self.lock = [], threading.Lock()
+        self.why, self.kinds, self.lock = [], collections.Counter(), threading.Lock()
 
     def add(self, field, n=1, why=""):
         with self.lock:
             self.counts[field] += n
             if why:
                 self.why.append(f"{field}: {why}")
+
+    def take(self, part, hint=""):
+        """All of another's."""
+        with self.lock:
+            for k, n in part.counts.items():
+                self.counts[k] += n
+            self.kinds += part.kinds
+            self.why += [w + hint for w in part.why]
 
     def line(self):
         return ", ".join(f"{k} {self.counts[k]}" for k in self.FIELDS)
@@ -152,6 +161,11 @@ def other_key(wire, side, frame, rng):
 ACTIONS = {f.__name__: f for f in (drop, delay, delay_long, duplicate, flip_bits, change_fields, truncate, extend, reflect,
                                    elsewhere, elsewhere_alone, other_port, replay_earlier, replay_later,
                                    answer_for_peer, other_key)}
+KINDS = {"drop": "drop", "delay": "delay", "delay_long": "delay", "duplicate": "duplicate", "flip_bits": "modify", "change_fields": "modify",
+         "truncate": "truncate", "extend": "extend", "reflect": "reflect", "elsewhere": "send_from_another_address",
+         "elsewhere_alone": "send_from_another_address", "other_port": "send_from_another_address",
+         "replay_earlier": "replay_what_came_before", "replay_later": "replay_later", "answer_for_peer": "answer_for_the_peer",
+         "other_key": "forge_with_another_key"}
 # None of these makes another message of the peer's: it must be as if they had not been.
 MANGLING = ("flip_bits", "change_fields", "truncate", "extend", "other_key")
 # Of data nothing has fields of a handshake.
@@ -242,6 +256,7 @@ def attack_message(pair, kind, name, rng, score, times=1):
         time.sleep(0.05)
     pair.wire.policy = None
     score.add("attacks")
+    score.kinds[KINDS[name]] += 1
     if not policy.met:
         score.add("hangs", why=f"{label}: the message never came")
     elif not done:
@@ -276,6 +291,7 @@ def attack_data(pair, side, name, rng, score, times=10):
     met = policy.left == 0
     pair.wire.policy = None
     score.add("attacks")
+    score.kinds[KINDS[name]] += 1
     label = f"{pair.kind} {name} data of {'ab'[side]}"
     if not met:
         score.add("hangs", why=f"{label}: no data came")
@@ -284,39 +300,44 @@ def attack_data(pair, side, name, rng, score, times=10):
     guard.check(score, label)
 
 
-def matrix(net, seed, score, workers=4, prefix="m"):
-    """Every message × every attack, over several tunnels at once."""
+def jobs_of(seed):
+    """Every message × every attack, in an order of the seed's: (kind of tunnel, message or side, attack)."""
     jobs = [("keyfile", k, n) for k in HANDSHAKE for n in ACTIONS]
     jobs += [("pairing", k, n) for k in ("hello", "welcome", "bind")
              for n in ("flip_bits", "truncate", "elsewhere_alone", "replay_earlier")]
     jobs += [("prototype", s, n) for s in (0, 1) for n in DATA_ACTIONS]
     jobs += [("keyfile", s, n) for s in (0, 1) for n in DATA_ACTIONS]
     random.Random(seed).shuffle(jobs)
+    return jobs
+
+
+def matrix(net, seed, score, workers=4, prefix="m", until=float("inf"), only=None, hint=""):
+    """The jobs of this seed, over several tunnels at once, or one of them. hint: behind a finding, % (number,)."""
+    jobs = [(n, j) for n, j in enumerate(jobs_of(seed)) if only in (None, n)]
     lock = threading.Lock()
 
     def work(number):
         own = {"keyfile"} if number < workers - 1 else {"pairing", "prototype"}
         made = {}
-        while True:
+        while time.monotonic() < until:
             with lock:
-                job = next((j for j in jobs if j[0] in own), None)
-                if job is None and own != {"keyfile"}:
+                at = next((j for j in jobs if j[1][0] in own), None)
+                if at is None and own != {"keyfile"}:
                     own = {"keyfile"}
                     continue
-                if job is None:
+                if at is None:
                     break
-                jobs.remove(job)
+                jobs.remove(at)
+            at, job = at
             kind, what, name = job
             if kind not in made:
                 made[kind] = tunnel_net.Pair(net, f"{prefix}{number}{kind[:2]}", kind, 6 if number == 1 else 4)
-            rng = random.Random(f"{seed} {job}")
+            rng, part = random.Random(f"{seed} {job}"), Score()
             try:
-                if isinstance(what, int):
-                    attack_data(made[kind], what, name, rng, score)
-                else:
-                    attack_message(made[kind], what, name, rng, score)
+                (attack_data if isinstance(what, int) else attack_message)(made[kind], what, name, rng, part)
             except Exception as e:  # a broken test is not a verdict of none
-                score.add("crashes", why=f"{job}: {type(e).__name__} {e}")
+                part.add("crashes", why=f"{job}: {type(e).__name__} {e}")
+            score.take(part, hint % at if hint else "")
         for p in made.values():
             p.close()
 

@@ -17,6 +17,8 @@ def matrix(net, seed, big):
     for n in range(10 if big else 1):
         tunnel_attacks.matrix(net, f"{seed}{n or ''}", score, prefix=f"m{n}")
     print(f"# tunnel messages: {score.line()}", flush=True)
+    for kind in sorted(set(tunnel_attacks.KINDS.values())):
+        lab.check(f"adversary_tunnel_{kind}: {score.kinds[kind]} attacks", score.kinds[kind] > 0, "none was tried")
     lab.check("i1_i4_every_message_of_a_tunnel_under_every_attack_on_the_way",
               score.is_clean() and score.counts["attacks"] >= 160, " | ".join(score.why))
 
