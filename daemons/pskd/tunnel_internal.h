@@ -68,6 +68,8 @@ void tunnel_tell(struct tunnel *t, const char *event);
 void tunnel_set_problem(struct tunnel *t, const char *code, const char *hint, const char *fmt, ...)
 	__attribute__((format(printf, 4, 5)));
 void tunnel_clear_problem(struct tunnel *t);
+/* What to tell whoever looks, in space or the tunnel, or NULL. */
+const struct tunnel_error *tunnel_problem(const struct tunnel *t, struct tunnel_error *space);
 /* Take everything down but the spec, and tell why; starts again later when enabled. */
 void tunnel_fail(struct tunnel *t, const struct tunnel_error *e);
 

@@ -535,25 +535,25 @@ void tunnel_on_timer(void *arg)
 }
 
 /* Without its ledger a tunnel sends what is reserved and then nothing: whoever looks is told why. */
-static void show_ledger_problem(struct tunnel *t)
+const struct tunnel_error *tunnel_problem(const struct tunnel *t, struct tunnel_error *space)
 {
-	struct keys_info k;
-	bool shown = t->problem.code && strcmp(t->problem.code, E(StorageFailed)) == 0;
+	struct keys_info k = { 0 };
 
-	keys_info(t->keys, &k);
-	if (k.write_error)
-		tunnel_set_problem(t, E(StorageFailed), "Nothing is sent beyond what its ledger says; it is tried again.",
-				   "the ledger cannot be written: %s", strerror(-k.write_error));
-	else if (shown)
-		tunnel_clear_problem(t);
+	if (t->keys)
+		keys_info(t->keys, &k);
+	/* What somebody has to decide goes first; what a stranger may have brought about does not. */
+	if (k.write_error && (!t->problem.code || t->state == TUNNEL_WAITING || t->state == TUNNEL_UP)) {
+		tunnel_error_set(space, E(StorageFailed), "Nothing is sent beyond what its ledger says; it is tried again.",
+				 "the ledger cannot be written: %s", strerror(-k.write_error));
+		return space;
+	}
+	return t->problem.code ? &t->problem : NULL;
 }
 
 void tunnel_on_keys(int error, void *arg)
 {
 	struct tunnel *t = arg;
 
-	if (t->keys)
-		show_ledger_problem(t);
 	if (error == -EBADMSG)
 		note(t, LOG_ERR, &MSG_TUNNEL_LEDGER, E(KeyFileDiffers), NULL,
 		     "the key file is not as it was when it was added");

@@ -124,6 +124,8 @@ json_t *tunnel_to_json(struct tunnel *t)
 			      "local_addresses", addresses(t, false), "peer_addresses", addresses(t, true),
 			      "mtu", (json_int_t)t->spec->f.mtu, "candidates", candidates(t), "aead",
 			      "libsodium");
+	struct tunnel_error space;
+	const struct tunnel_error *problem = tunnel_problem(t, &space);
 
 	if (!j)
 		return NULL;
@@ -132,7 +134,7 @@ json_t *tunnel_to_json(struct tunnel *t)
 	add_fuel(j, t);
 	if (t->rollback[0])
 		json_object_set_new(j, "rollback", json_string(t->rollback));
-	if (t->problem.code)
-		json_object_set_new(j, "problem", json_sprintf("%s [%s]", t->problem.message, t->problem.code));
+	if (problem)
+		json_object_set_new(j, "problem", json_sprintf("%s [%s]", problem->message, problem->code));
 	return j;
 }
