@@ -241,7 +241,10 @@ int keyfile_draw(struct keyfile *f, unsigned int direction, uint64_t first, size
 	int r;
 
 	assert(direction < 2 && n > 0);
-	assert(first >= edge->to && first + n <= keyfile_piece_end(f, first));
+	assert(first + n <= keyfile_piece_end(f, first));
+	/* Zeros, or about to be: whoever's mistake it is, it ends this tunnel and no other. */
+	if (first < edge->to)
+		return -ENODATA;
 	r = secret_new(&slots, n * SLOT_LEN, &bytes);
 	if (!r)
 		r = read_piece(f, first / KEYFILE_CHUNK_SLOTS, edge, first, n, bytes);

@@ -40,7 +40,7 @@ struct keyfile_edge {
 
 /*
  * Draw n half-slots from number first, all inside one piece. Reads; called in
- * threads. 0, KEYS_E_CHANGED or a negative errno.
+ * threads. 0, KEYS_E_CHANGED or a negative errno; -ENODATA when first is below the edge.
  */
 int keyfile_draw(struct keyfile *f, unsigned int direction, uint64_t first, size_t n,
 		 const struct keyfile_edge *edge, struct slot_key *out);

@@ -77,6 +77,9 @@ static uint64_t rx_usable(const struct keys *k)
 
 	if (!k->prototype)
 		return k->end;
+	/* Whoever finds an older life's word of what was received must see that it is older: received.c. */
+	if (ledger_writes(k->ledger) < k->rx_writes)
+		return 0;
 	if (k->other_ok)
 		usable = min_u64(usable, k->other->rx_mark + k->other->rx_limit);
 	return usable;
@@ -233,9 +236,12 @@ static uint64_t next_reserve(const struct keys *k)
 
 static uint64_t next_mark(const struct keys *k)
 {
+	/* What is erased cannot be received any more. */
+	uint64_t least = max_u64(keys_rx_exact(k), k->edge.to * SLOT_PACKETS);
+
 	if (!k->prototype || k->settle || k->closing)
-		return keys_rx_exact(k);
-	return max_u64(max_u64(k->newest->rx_mark, keys_rx_exact(k)), min_u64(k->rx_wanted, k->end));
+		return least;
+	return max_u64(max_u64(k->newest->rx_mark, least), min_u64(k->rx_wanted, k->end));
 }
 
 /*
@@ -302,6 +308,8 @@ static void attempt(struct keys *k)
 {
 	k->attempt_tx = min_u64(k->attempt_tx, k->work->tx_reserved);
 	k->attempt_rx = min_u64(k->attempt_rx, k->work->rx_mark);
+	if (k->received)
+		received_expect(k->received, k->generation + ledger_writes(k->ledger) + 1);
 }
 
 /*
@@ -400,11 +408,15 @@ static uint64_t spent_slots(const struct keys *k, uint64_t tx_next, uint64_t rx_
 	return ledger_slot(min_u64(tx_next, rx_mark > behind ? rx_mark - behind : 0));
 }
 
-/* The same, whichever record a later life finds. */
+/*
+ * The same, whichever record a later life finds. A mark may be ahead of what was received, and is lowered to that
+ * one day: no further than it will then be.
+ */
 static uint64_t spent_by_records(const struct keys *k)
 {
-	return min_u64(spent_slots(k, k->newest->tx_next, k->newest->rx_mark),
-		       spent_slots(k, k->other->tx_next, k->other->rx_mark));
+	uint64_t marked = min_u64(k->newest->rx_mark, k->other->rx_mark);
+
+	return spent_slots(k, min_u64(k->newest->tx_next, k->other->tx_next), min_u64(marked, keys_rx_exact(k)));
 }
 
 static bool is_announced(const struct keys *k)
@@ -687,6 +699,9 @@ static bool rx_make_durable(struct keys *k, uint64_t seq)
 	 * queues what comes meanwhile.
 	 */
 	until_us = clock_now_us() + RX_WAIT_MS * 1000;
+	/* A life's first packet waits for one record more. */
+	if (ledger_writes(k->ledger) < k->rx_writes)
+		until_us += RX_WAIT_MS * 1000;
 	while (!k->rx_impatient && seq >= rx_usable(k) && ledger_is_busy(k->ledger)) {
 		uint64_t now_us = clock_now_us();
 
@@ -737,6 +752,8 @@ int keys_rx_forward(struct keys *k, uint64_t next, bool burn)
 	/* Beyond the window nothing that came before can come any more. */
 	if (next - exact > k->window) {
 		k->rx_floor = next;
+		if (k->received)
+			received_set(k->received, keys_rx_exact(k));
 		lane_release(&k->rx, ledger_slot(next));
 	}
 	/* The peer's first packets are on their way: if it takes but a moment, do it now. */

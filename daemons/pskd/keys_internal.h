@@ -67,6 +67,8 @@ struct keys {
 	uint64_t rx_wanted; /* prototype: the mark should become at least this; 0: nothing wanted */
 	bool rx_impatient;  /* the disk was slow: drop, do not wait */
 	struct received *received; /* prototype: the truth behind the mark; NULL: not kept */
+	uint64_t generation;	   /* of the newest record that was found */
+	unsigned int rx_writes;	   /* prototype: so many records first, before anything is received */
 	uint64_t rx_durable_ms;
 	bool handshaken;
 	bool due;     /* a record should be written though no mark must move */

@@ -16,6 +16,7 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/file.h"
+#include "base/log.h"
 #include "base/text.h"
 #include "crypto/kdf.h"
 #include "crypto/secret.h"
@@ -257,6 +258,9 @@ static void recover(struct keys *k, uint64_t *recovered)
 	k->rx_floor = rx;
 	k->rx_high = r->rx_high;
 	k->handshaken = r->handshaken;
+	k->generation = r->generation;
+	/* See received.c; when a record is lost, one more may have been written than is seen. */
+	k->rx_writes = !k->prototype || !k->file ? 0 : k->other_ok ? 2 : 3;
 	k->edge.to = r->erase_to;
 	memcpy(k->edge.sum, r->edge_sum, sizeof(k->edge.sum));
 	k->erased = r->erased;
@@ -266,16 +270,33 @@ static void recover(struct keys *k, uint64_t *recovered)
  * The mark is ahead of what was acted on. What the life before left in this boot's memory is exact, where it
  * is between what the ledger knows and the mark; a ratchet's chain is at the mark and cannot go back. Without
  * it a crash costs the peer's next packets, and nothing else.
+ *
+ * Beyond the mark nobody ever received: then the ledger is the older of the two, a copy that was put back.
  */
 static void recall_received(struct keys *k, const struct keys_options *o)
 {
-	uint64_t known = k->rx_high == LEDGER_NONE ? 0 : k->rx_high + 1, next;
+	uint64_t known = max_u64(k->rx_high == LEDGER_NONE ? 0 : k->rx_high + 1, k->edge.to * SLOT_PACKETS);
+	/* A lost record may have been the newest. */
+	uint64_t written = k->newest->generation + (k->other_ok ? 0 : 1);
+	uint64_t next, serial;
+	int r;
 
-	if (!k->prototype || !k->file || !o->received_path ||
-	    received_open(&k->received, o->received_path, k->newest->fingerprint, &next))
+	if (!k->prototype || !k->file || !o->received_path)
 		return;
-	if (next != RECEIVED_UNKNOWN && next >= known && next < k->rx_floor)
+	r = received_open(&k->received, o->received_path, k->newest->fingerprint, &next, &serial);
+	if (r) {
+		log_debug("%s: %s: after a crash, up to 256 packets of the peer will be refused", o->received_path,
+			  strerror(-r));
+		return;
+	}
+	if (next > k->rx_floor && next <= k->end) {
+		log_event(LOG_WARNING, &MSG_TUNNEL_ROLLBACK, LOG_FIELDS({ FIELD_FILE, o->ledger_path }),
+			  "%s is %llu sequences behind what was received since this machine started; went forward",
+			  o->ledger_path, (unsigned long long)(next - k->rx_floor));
 		k->rx_floor = next;
+	} else if (next >= known && next < k->rx_floor && serial >= written) {
+		k->rx_floor = next;
+	}
 	received_set(k->received, keys_rx_exact(k));
 }
 

@@ -1,4 +1,20 @@
-/* One page of a tmpfs. A kill between two stores leaves a file that says nothing: the magic comes last. */
+/*
+ * One page of a tmpfs. A kill between two stores leaves a file that says nothing: the magic comes last.
+ *
+ * Not every life has this file: another runtime folder, none left of what opening takes, a full tmpfs. What such
+ * a life received is not in here, and next must not be believed after it. That is what serial is for. The order, in
+ * every life of a prototype's key file:
+ *
+ *   1. with this file: next is set to where the life begins;
+ *   2. with it: before each record of the ledger, serial is set to the record's generation;
+ *   3. with or without it: two records are durable before the first packet is acted on.
+ *
+ * serial is thus at most one above the newest record that its life left: one that was under way when it was killed.
+ * A later life that acted on anything left at least two more, so that the newest is above serial, for good.
+ * serial is no lower than the newest record of its own life, wherever that was killed. When one record of a ledger
+ * is lost, it may have been the newest: serial must be above the one that is left, and the first packet waits for
+ * three.
+ */
 #include "pskd/received.h"
 
 #include <errno.h>
@@ -12,12 +28,13 @@
 #include <sys/vfs.h>
 #include <unistd.h>
 
-static const char magic[16] = "hf received v1\n";
+static const char magic[16] = "hf received v2\n";
 
 struct page {
 	char magic[16];
 	uint8_t fingerprint[32];
 	_Atomic uint64_t next;
+	_Atomic uint64_t serial;
 };
 
 struct received {
@@ -45,9 +62,11 @@ static int check_place(int fd)
 static int map(struct page **out, int fd)
 {
 	void *p;
+	/* Not ftruncate(): of a full tmpfs the first store would be a SIGBUS. */
+	int e = posix_fallocate(fd, 0, sizeof(struct page));
 
-	if (ftruncate(fd, sizeof(struct page)) < 0)
-		return -errno;
+	if (e)
+		return -e;
 	p = mmap(NULL, sizeof(struct page), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 	if (p == MAP_FAILED)
 		return -errno;
@@ -55,13 +74,15 @@ static int map(struct page **out, int fd)
 	return 0;
 }
 
-int received_open(struct received **out, const char *path, const uint8_t fingerprint[static 32], uint64_t *next)
+int received_open(struct received **out, const char *path, const uint8_t fingerprint[static 32], uint64_t *next,
+		  uint64_t *serial)
 {
 	_cleanup_(received_closep) struct received *r = calloc(1, sizeof(*r));
 	_cleanup_close_ int fd = -1;
 	int e;
 
 	*next = RECEIVED_UNKNOWN;
+	*serial = 0;
 	if (!r)
 		return -ENOMEM;
 	r->path = strdup(path);
@@ -74,7 +95,7 @@ int received_open(struct received **out, const char *path, const uint8_t fingerp
 	if (!e)
 		e = map(&r->page, fd);
 	if (e) {
-		if (e == -ENOTSUP)
+		if (e == -ENOTSUP || e == -ENOSPC)
 			unlink(path);
 		return e;
 	}
@@ -82,9 +103,11 @@ int received_open(struct received **out, const char *path, const uint8_t fingerp
 	if (memcmp(r->page->magic, magic, sizeof(magic)) == 0 &&
 	    memcmp(r->page->fingerprint, fingerprint, sizeof(r->page->fingerprint)) == 0) {
 		*next = atomic_load(&r->page->next);
+		*serial = atomic_load(&r->page->serial);
 	} else {
 		memset(r->page->magic, 0, sizeof(r->page->magic));
 		atomic_store(&r->page->next, RECEIVED_UNKNOWN);
+		atomic_store(&r->page->serial, 0);
 		memcpy(r->page->fingerprint, fingerprint, sizeof(r->page->fingerprint));
 		atomic_thread_fence(memory_order_seq_cst);
 		memcpy(r->page->magic, magic, sizeof(magic));
@@ -96,6 +119,11 @@ int received_open(struct received **out, const char *path, const uint8_t fingerp
 void received_set(struct received *r, uint64_t next)
 {
 	atomic_store_explicit(&r->page->next, next, memory_order_seq_cst);
+}
+
+void received_expect(struct received *r, uint64_t serial)
+{
+	atomic_store_explicit(&r->page->serial, serial, memory_order_seq_cst);
 }
 
 struct received *received_close(struct received *r)

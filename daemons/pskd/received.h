@@ -15,12 +15,17 @@ struct received;
 
 /*
  * Open or make path for this material. *next is the sequence after the highest that an earlier life of
- * this boot acted on, RECEIVED_UNKNOWN when none says. -ENOTSUP: path does not lie on a tmpfs; or
- * another negative errno. Only one process may have it: hold the ledger's lock.
+ * this boot acted on, RECEIVED_UNKNOWN when none says; *serial the highest generation of the ledger that the same
+ * life may have written: with a newer record, another life without this file came after it, and *next is old.
+ * -ENOTSUP: path does not lie on a tmpfs; -ENOSPC: that is full; or another negative errno. Only one process may
+ * have it: hold the ledger's lock. Say at once, by received_set(), where this life begins.
  */
-int received_open(struct received **out, const char *path, const uint8_t fingerprint[static 32], uint64_t *next);
+int received_open(struct received **out, const char *path, const uint8_t fingerprint[static 32], uint64_t *next,
+		  uint64_t *serial);
 /* Before the packet with sequence next - 1 is acted on. One store. */
 void received_set(struct received *r, uint64_t next);
+/* Before the ledger's record of this generation is written. */
+void received_expect(struct received *r, uint64_t serial);
 /* The file stays. */
 struct received *received_close(struct received *r);
 /* The ledger says it as exactly: the file goes. */

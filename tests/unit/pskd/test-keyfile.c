@@ -89,6 +89,7 @@ TEST(a_piece_with_one_changed_bit_gives_no_slot)
 	f = attach(false);
 	change(8800);
 	CHECK_EQ(keyfile_draw(f, 0, 5, 1, &no_edge, &key), 0);
+	CHECK_EQ(keyfile_draw(f, 0, 5, 1, &(struct keyfile_edge){ .to = 6 }, &key), -ENODATA);
 	CHECK_EQ(keyfile_draw(f, 0, 8738, 1, &no_edge, &key), KEYS_E_CHANGED);
 	change(8800);
 	CHECK_EQ(keyfile_draw(f, 0, 8738, 1, &no_edge, &key), 0);

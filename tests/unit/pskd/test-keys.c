@@ -988,12 +988,14 @@ static void disk_full(bool on)
 
 /* Instead of libc's: the block is on the disk, and who wrote it hears that it is not. */
 static bool sync_fails;
+static unsigned int sync_slow_us;
 static unsigned int syncs_left; /* then nothing more is written; 0: no end */
 
 int fdatasync(int fd)
 {
 	int r = (int)syscall(SYS_fdatasync, fd);
 
+	usleep(sync_slow_us);
 	if (!r && syncs_left > 0 && --syncs_left == 0)
 		disk_full(true);
 	if (r || !sync_fails)
@@ -1296,9 +1298,9 @@ TEST(i1_prototype_gives_up_nothing_of_its_peer_when_only_the_process_ends)
 	end_crash_file(&b, &c, "c");
 	fd = open(path, O_RDWR);
 	CHECK(fd >= 0);
-	CHECK_EQ(pread(fd, text, sizeof(text), 0), 56);
+	CHECK_EQ(pread(fd, text, sizeof(text), 0), 64);
 	text[20] ^= 1;
-	CHECK_EQ(pwrite(fd, text, 56, 0), 56);
+	CHECK_EQ(pwrite(fd, text, 64, 0), 64);
 	end_open(&c);
 	CHECK(keys_rx_floor(c.keys) > 701);
 	end_close(&c);
@@ -1362,6 +1364,220 @@ TEST(received_is_believed_only_between_what_is_known_and_the_mark)
 		end_done(&a);
 		unlink(path);
 	}
+}
+
+/* A life without the file came in between: what it received is not in there. */
+TEST(i1_what_an_older_life_received_is_not_believed)
+{
+	struct keys_info info;
+	uint64_t first, got = 0;
+	unsigned int twice = 0;
+	struct end a, b, c;
+	char path[64];
+
+	tmpfs_path(path);
+	end_init(&a, "a", KEYS_RESPONDER);
+	a.o.prototype = true;
+	a.o.received_path = path;
+	end_create_file(&a, 40);
+	end_open(&a);
+	for (uint64_t i = 0; i < 700; i++)
+		CHECK(keys_rx_advance(a.keys, i));
+	end_crash_file(&a, &b, "b");
+	b.o.received_path = NULL;
+	end_open(&b);
+	first = keys_rx_floor(b.keys);
+	CHECK(first > 700);
+	for (uint64_t i = first; i < first + 20; i++)
+		if (keys_rx_advance(b.keys, i))
+			got = i;
+	CHECK(got > 0);
+	/* Of one record an older life might have told, had it been killed while writing it. */
+	keys_info(b.keys, &info);
+	CHECK(info.ledger_writes >= 2);
+	end_crash_file(&b, &c, "c");
+	c.o.received_path = path;
+	end_open(&c);
+	for (uint64_t i = first; i <= got; i++)
+		twice += keys_rx_advance(c.keys, i);
+	CHECK_EQ(twice, 0);
+	end_done(&c);
+	end_done(&b);
+	end_done(&a);
+	unlink(path);
+}
+
+/* The same when the newest record is lost as well: then the one that is left may be one that the file knows of. */
+TEST(i1_what_an_older_life_received_is_not_believed_when_a_record_is_lost)
+{
+	unsigned int twice = 0;
+	struct end a, b, c;
+	struct snapshot s;
+	uint64_t got = 0;
+	char path[64];
+
+	tmpfs_path(path);
+	end_init(&a, "a", KEYS_RESPONDER);
+	a.o.prototype = true;
+	a.o.received_path = path;
+	end_create_file(&a, 40);
+	end_open(&a);
+	for (uint64_t i = 0; i < 700; i++)
+		CHECK(keys_rx_advance(a.keys, i));
+	end_crash_file(&a, &b, "b");
+	b.o.received_path = NULL;
+	end_open(&b);
+	for (uint64_t i = keys_rx_floor(b.keys); i < 1100 && keys_rx_advance(b.keys, i); i++)
+		got = i;
+	CHECK(got > 700);
+	end_crash_file(&b, &c, "c");
+	ledger_save(&c, &s);
+	s.b[newest_block(&s) * LEDGER_BLOCK_LEN + 100] ^= 1;
+	ledger_restore(&c, &s);
+	c.o.received_path = path;
+	end_open(&c);
+	for (uint64_t i = 700; i <= got; i++)
+		twice += keys_rx_advance(c.keys, i);
+	CHECK_EQ(twice, 0);
+	end_done(&c);
+	end_done(&b);
+	end_done(&a);
+	unlink(path);
+}
+
+TEST(i1_a_ledger_that_is_older_than_what_was_received_goes_forward)
+{
+	struct snapshot s;
+	struct end a, b;
+	char path[64];
+
+	tmpfs_path(path);
+	end_init(&a, "a", KEYS_RESPONDER);
+	a.o.prototype = true;
+	a.o.received_path = path;
+	end_create_file(&a, 40);
+	ledger_save(&a, &s);
+	end_open(&a);
+	for (uint64_t i = 0; i < 2500; i++)
+		CHECK(keys_rx_advance(a.keys, i));
+	end_crash_file(&a, &b, "b");
+	ledger_restore(&b, &s);
+	end_open(&b);
+	CHECK_EQ(keys_rx_floor(b.keys), 2500);
+	CHECK(!keys_rx_advance(b.keys, 2499));
+	CHECK(keys_rx_advance(b.keys, 2500));
+	end_done(&b);
+	end_done(&a);
+	unlink(path);
+}
+
+TEST(i4_a_full_run_ends_no_tunnel)
+{
+	char dir[300], path[320], fill[320];
+	static const char zeros[4096];
+	struct end a;
+	int fd;
+
+	if (geteuid() != 0)
+		test_skip("needs root for mounting");
+	end_init(&a, "a", KEYS_RESPONDER);
+	snprintf(dir, sizeof(dir), "%s/run", a.dir);
+	snprintf(path, sizeof(path), "%s/received", dir);
+	snprintf(fill, sizeof(fill), "%s/fill", dir);
+	CHECK_EQ(mkdir(dir, 0700), 0);
+	if (mount("none", dir, "tmpfs", 0, "size=64k") < 0)
+		test_skip("cannot mount: %s", strerror(errno));
+	fd = open(fill, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+	while (write(fd, zeros, sizeof(zeros)) > 0)
+		;
+	close(fd);
+	a.o.prototype = true;
+	a.o.received_path = path;
+	end_create_file(&a, 40);
+	end_open(&a);
+	CHECK(keys_rx_advance(a.keys, 0));
+	CHECK(access(path, F_OK) < 0);
+	end_done(&a);
+	umount2(dir, MNT_DETACH);
+	rmdir(dir);
+}
+
+/*
+ * A packet far ahead, dropped because the disk was slow, leaves a mark that is ahead of all that was received. Then
+ * enough is sent for erasing to follow.
+ */
+static void jump_on_a_slow_disk(struct end *a)
+{
+	const struct slot_key *slot;
+	uint64_t first;
+
+	a->o.erase = KEYS_ERASE_ZERO;
+	end_open(a);
+	for (uint64_t i = 0; i < 500; i++)
+		CHECK(keys_rx_advance(a->keys, i));
+	settle(a);
+	sync_slow_us = 120000;
+	CHECK(!keys_rx_advance(a->keys, 500 + 15900));
+	settle(a);
+	for (int i = 0; i < 50; i++)
+		loop_step(a->loop, 10);
+	sync_slow_us = 0;
+	while (keys_tx_next(a->keys) < 20000)
+		CHECK(take_wait(a, 100, &first, &slot) > 0);
+	settle(a);
+	for (int i = 0; i < 6; i++) {
+		usleep(110000);
+		CHECK(take_wait(a, 1, &first, &slot) > 0);
+		settle(a);
+	}
+}
+
+TEST(i9_erasing_follows_what_was_received_and_not_the_mark)
+{
+	struct keys_info info;
+	struct end a;
+
+	end_init(&a, "a", KEYS_RESPONDER);
+	a.o.prototype = true;
+	end_create_file(&a, 60);
+	jump_on_a_slow_disk(&a);
+	keys_info(a.keys, &info);
+	CHECK_EQ(info.slots_erased, 0);
+	be_silent(&a);
+	end_close(&a);
+	CHECK_EQ(end_try_open(&a), 0);
+	CHECK_EQ(keys_rx_floor(a.keys), 500);
+	CHECK(keys_rx_advance(a.keys, 500));
+	end_done(&a);
+}
+
+TEST(i4_a_packet_far_ahead_on_a_slow_disk_ends_no_later_life)
+{
+	char path[64];
+	struct end a;
+	int status;
+	pid_t pid;
+
+	tmpfs_path(path);
+	end_init(&a, "a", KEYS_RESPONDER);
+	a.o.prototype = true;
+	a.o.received_path = path;
+	end_create_file(&a, 60);
+	pid = fork();
+	if (pid == 0) {
+		/* A loop of its own: one does not survive a fork. */
+		CHECK_EQ(loop_new(&a.loop), 0);
+		a.o.loop = a.loop;
+		jump_on_a_slow_disk(&a);
+		_exit(0);
+	}
+	CHECK_EQ(waitpid(pid, &status, 0), pid);
+	CHECK_EQ(status, 0);
+	CHECK_EQ(end_try_open(&a), 0);
+	CHECK_EQ(keys_rx_floor(a.keys), 500);
+	CHECK(keys_rx_advance(a.keys, 500));
+	end_done(&a);
+	unlink(path);
 }
 
 TEST(i1_prototype_drops_what_it_cannot_mark)
