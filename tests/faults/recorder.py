@@ -112,14 +112,15 @@ class Verdict:
         self.handshakes = 0
         self.sessions = 0   # in which data was sent
         self.highest = {}   # tap: the highest sequence that it sent
+        self.broken = ""    # what ended the recorder before its time
 
     def is_sound(self):
         """The recorder saw everything and knew every key."""
-        return self.unopened == 0 and self.lost == 0 and self.packets > 0
+        return not self.broken and self.unopened == 0 and self.lost == 0 and self.packets > 0
 
     def __str__(self):
         return (f"{self.sessions} sessions, {self.packets} packets, {self.pairs} pairs, {len(self.repeats)} repeats, "
-                f"{self.unopened} unopened, {self.lost} lost")
+                f"{self.unopened} unopened, {self.lost} lost{self.broken and f'; it broke: {self.broken}'}")
 
 
 class Book:
@@ -220,12 +221,21 @@ def payloads(frame):
     return [body[i:i + size] for i in range(0, len(body), size)]
 
 
+def sent_by(host, interface):
+    """Frames, as the interface itself counts them."""
+    for line in host.run("cat", "/proc/net/dev").out.splitlines():
+        name, _, counts = line.partition(":")
+        if name.strip() == interface:
+            return int(counts.split()[9])
+    raise RuntimeError(f"{host.name} has no {interface}")
+
+
 class Recorder:
     """Reads what each (host, interface) sends, from now until stop()."""
 
     def __init__(self, materials, taps):
         self.book, self.stopped, self.rounds = Book(materials), False, 0
-        self.taps = {}
+        self.taps, self.hosts = {}, {}
         for host, interface in taps:
             s = psk2.socket_in(host, socket.AF_PACKET, socket.SOCK_RAW, 0)
             s.setsockopt(SOL_PACKET, PACKET_VNET_HDR, 1)
@@ -233,10 +243,18 @@ class Recorder:
             s.bind((interface, 3))
             s.setblocking(False)
             self.taps[s.fileno()] = host.name, s
+            self.hosts[s.fileno()] = host, interface, sent_by(host, interface)
+        self.outgoing = dict.fromkeys(self.taps, 0)  # frames
         self.thread = threading.Thread(target=self._run, daemon=True)
         self.thread.start()
 
     def _run(self):
+        try:
+            self._listen()
+        except Exception as e:  # pylint: disable=broad-except
+            self.book.verdict.broken = repr(e)
+
+    def _listen(self):
         poll = select.poll()
         for fd in self.taps:
             poll.register(fd, select.POLLIN)
@@ -252,6 +270,7 @@ class Recorder:
                     except OSError:  # the interface is down for a moment
                         break
                     if at[2] == OUTGOING:
+                        self.outgoing[fd] += 1
                         for d in payloads(frame):
                             self.book.feed(name, d)
             if not ready:
@@ -260,20 +279,29 @@ class Recorder:
                     return
 
     def settle(self, timeout=30):
-        """Until all that was sent before this call has been looked at (senders must be silent, or nearly)."""
+        """Until all that was sent before this call has been looked at (senders must be silent, or nearly). False:
+        it was not, or the recorder is no more."""
         end, before = time.monotonic() + timeout, self.rounds
-        while self.rounds < before + 2 and time.monotonic() < end:
+        while self.thread.is_alive() and time.monotonic() < end:
+            if self.rounds >= before + 2:
+                return True
             time.sleep(0.01)
+        return False
 
     def highest(self, name):
         """The highest sequence that this host has sent so far; -1: none."""
         return self.book.verdict.highest.get(name, -1)
 
     def stop(self):
+        sent = {fd: sent_by(host, interface) - before for fd, (host, interface, before) in self.hosts.items()}
         self.stopped = True
-        self.thread.join()
-        for _, s in self.taps.values():
-            stats = struct.unpack("=II", s.getsockopt(SOL_PACKET, PACKET_STATISTICS, 8))
-            self.book.verdict.lost += stats[1]
+        self.thread.join(60)  # it ends when nothing more can be read
+        v = self.book.verdict
+        if self.thread.is_alive():
+            v.broken = "it does not come to an end"
+        for fd, (_, s) in self.taps.items():
+            # What the socket dropped, and what else the interface sent until stop() and nobody saw.
+            _, drops = struct.unpack("=II", s.getsockopt(SOL_PACKET, PACKET_STATISTICS, 8))
+            v.lost += drops + max(0, sent[fd] - self.outgoing[fd] - drops)
             s.close()
         return self.book.close()

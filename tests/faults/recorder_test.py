@@ -1,6 +1,7 @@
 """The recorder tested: what it must report, planted; what it must not, too."""
 import hashlib
 import os
+import socket
 
 import lab
 import psk2
@@ -85,6 +86,35 @@ def check_prototype():
     lab.check("recorder_reports_a_repeat_of_a_prototype", [r[2] for r in v.repeats] == [1] and v.packets == 4, v)
 
 
+def check_death():
+    """A recorder that dies on the way is not one that saw nothing wrong."""
+    for dies in (False, True):
+        with lab.Lab() as net:
+            host = net.host("x", netns=True)
+            p, fed = Planted(), []
+            s, bind = p.session(1)
+            r = recorder.Recorder([p.material], [(host, "lo")])
+            feed = r.book.feed
+
+            def fail_later(tap, datagram, feed=feed, fed=fed, dies=dies):
+                fed.append(tap)
+                if dies and len(fed) > 5:
+                    raise ValueError("planted")
+                feed(tap, datagram)
+
+            r.book.feed = fail_later
+            with psk2.socket_in(host, socket.AF_INET, socket.SOCK_DGRAM) as out:
+                for d in (bind, *(s.seal(0, n, b"E") for n in range(10))):
+                    out.sendto(d, ("127.0.0.1", 9))
+                settled = r.settle()
+            v = r.stop()
+            if dies:
+                lab.check("recorder_that_died_is_not_sound", not settled and not v.is_sound() and "planted" in v.broken
+                          and v.packets == 4 and v.lost > 0, v)
+            else:
+                lab.check("recorder_hears_a_wire", settled and v.is_sound() and v.packets == 10, v)
+
+
 def check_ratchet():
     """Against the manual's own formulas, by another implementation of HKDF."""
     root, tunnel_id = os.urandom(32), os.urandom(16)
@@ -117,5 +147,6 @@ def check_state():
 
 
 def run():
-    for check in (check_repeats, check_sessions, check_order, check_unknown, check_prototype, check_ratchet, check_state):
+    for check in (check_repeats, check_sessions, check_order, check_unknown, check_prototype, check_death,
+                  check_ratchet, check_state):
         check()

@@ -17,7 +17,6 @@ import ctypes
 import json
 import os
 import re
-import shutil
 import signal
 import socket
 import subprocess
@@ -334,9 +333,24 @@ class Lab:
         for n in self.namespaces:
             subprocess.run(["ip", "netns", "del", n], stderr=subprocess.DEVNULL)
         if self.keep_logs:
+            _unmount_below(self.dir)
             print(f"# kept: {self.dir}", file=sys.stderr)
         else:
-            shutil.rmtree(self.dir, ignore_errors=True)
+            _remove(self.dir)
+
+
+def _unmount_below(folder):
+    """What is mounted in a lab's folder, the last first."""
+    with open("/proc/self/mountinfo") as f:
+        at = [line.split()[4].replace("\\040", " ") for line in f]
+    for m in reversed([m for m in at if m.startswith(folder + "/")]):
+        subprocess.run(["umount", "-l", m], stderr=subprocess.DEVNULL)
+
+
+def _remove(folder):
+    """A lab's folder, and nothing of what may still be mounted in it."""
+    _unmount_below(folder)
+    subprocess.run(["rm", "-rf", "--one-file-system", "--", folder], stderr=subprocess.DEVNULL)
 
 
 def sweep():
@@ -350,4 +364,4 @@ def sweep():
             subprocess.run(["ip", "netns", "del", n], stderr=subprocess.DEVNULL)
     for n in os.listdir(tempfile.gettempdir()):
         if is_left(n, "handfast-lab-"):
-            shutil.rmtree(os.path.join(tempfile.gettempdir(), n), ignore_errors=True)
+            _remove(os.path.join(tempfile.gettempdir(), n))
