@@ -325,9 +325,13 @@ TEST(i4_descriptors_that_come_back_elsewhere_are_used_beside_a_connection_that_s
 {
 	struct http_counters counters;
 	struct fixture f;
+	struct http_limits patient = { .max_connections = 8, .max_body = 1024, .max_head = 8192,
+				       .header_timeout_ms = 60000, .body_timeout_ms = 60000, .idle_timeout_ms = 60000 };
 	int stays, late;
 
 	start(&f);
+	/* Its end would wake the listener. */
+	http_server_set_limits(f.server, &patient);
 	stays = raw_open(&f);
 	turn(&f, 50);
 	late = raw_open(&f);
