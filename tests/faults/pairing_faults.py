@@ -1014,7 +1014,7 @@ def confirmed_early_at(net, name, fate):
 
 def acknowledgements(net):
     tally = Tally("i9_a_pairing_whose_acknowledgement_was_withheld_outlives_a_newer_one_that_is_taken_back")
-    each([(f"r{i}", point) for i, point in enumerate(((False, False), (True, False), (False, True), (True, True)))],
+    each([(f"h{i}", point) for i, point in enumerate(((False, False), (True, False), (False, True), (True, True)))],
          lambda j: replaced_at(net, *j), tally)
     tally.done()
     tally = Tally("i9_a_pairing_that_the_tunnel_confirmed_first_is_told_as_active")
