@@ -251,7 +251,8 @@ def last_slot(net, name):
             h.handfast("tunnel", "burn", "t")
         time.sleep(0.5)
     for i, h in enumerate(pair.ends):
-        for _ in range(10):
+        # Packets are dropped while the disk is slow to reserve for them.
+        for _ in range(60):
             if pair.show(i)["state"] == "exhausted":
                 break
             h.run(f"{lab.BUILD}/tests/tools/udp-flood", pair.inner[1 - i], "9", "300", "300", input="00" * 16)
