@@ -546,6 +546,9 @@ static enum MHD_Result on_request(void *cls, struct MHD_Connection *mhd, const c
 		*upload_len = 0;
 		return MHD_YES;
 	}
+	/* Refused by its head already; libmicrohttpd asks again after "100 Continue". */
+	if (r->answered)
+		return MHD_YES;
 	if (r->too_big) {
 		s->counters.refused_bad++;
 		reply_text(r, MHD_HTTP_CONTENT_TOO_LARGE, "request body too large\n");
