@@ -546,7 +546,7 @@ static enum MHD_Result on_request(void *cls, struct MHD_Connection *mhd, const c
 		*upload_len = 0;
 		return MHD_YES;
 	}
-	/* Refused by its head already; libmicrohttpd asks again after "100 Continue". */
+	/* libmicrohttpd asks once more where bytes follow a request that expected "100 Continue". */
 	if (r->answered)
 		return MHD_YES;
 	if (r->too_big) {
