@@ -1,8 +1,8 @@
 /*
  * SQLite for state. One process owns the file for as long as it is open
  * (locking_mode EXCLUSIVE), every commit is durable (synchronous FULL), deleted
- * rows are overwritten (secure_delete), what SQLite frees in memory is wiped, and the schema moves forward by numbered
- * migrations, each in a transaction of its own.
+ * rows are overwritten (secure_delete), what SQLite frees in memory is wiped, and
+ * the schema moves forward by numbered migrations, each in a transaction of its own.
  */
 #include "store/store.h"
 

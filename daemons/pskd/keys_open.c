@@ -344,6 +344,49 @@ static int explain_draw(int r, const char *path, char *detail, size_t cap)
 	return text_explain(detail, cap, KEYS_E_UNREADABLE, "cannot read %s: %s", path, strerror(-r));
 }
 
+/* The ledger and the key file, and that both are what o says. */
+static int take(struct keys *k, const struct keys_options *o, char *detail, size_t cap)
+{
+	int r = alloc_records(k);
+
+	if (!r)
+		r = load(k, o, detail, cap);
+	if (!r)
+		r = check_options(k, o, detail, cap);
+	if (!r)
+		r = refuse_twin(o, k->newest, detail, cap);
+	if (!r && o->key_file)
+		r = keyfile_attach(&k->file, o->key_file, o->ledger_path, k->erase != KEYS_ERASE_NONE, k->newest,
+				   detail, cap);
+	if (!r)
+		r = check_restored(k, detail, cap);
+	return r;
+}
+
+/* What is needed first is drawn, a lost record written anew, and the ledger's thread begins. */
+static int begin(struct keys *k, const struct keys_options *o, char *detail, size_t cap)
+{
+	int r = init_lanes(k);
+
+	if (!r)
+		r = loop_timer_new(&k->retry, k->loop, keys_on_retry, k);
+	if (!r)
+		r = loop_timer_new(&k->tell, k->loop, keys_on_tell, k);
+	if (r)
+		return r;
+	r = keys_draw_now(k, &k->tx, keys_tx_missing);
+	if (!r)
+		r = keys_draw_now(k, &k->rx, keys_rx_missing);
+	if (r)
+		return explain_draw(r, o->key_file ? o->key_file : "the ratchet", detail, cap);
+	if (!k->other_ok) {
+		r = keys_write_now(k);
+		if (r)
+			return text_explain(detail, cap, r, "cannot repair %s: %s", o->ledger_path, strerror(-r));
+	}
+	return ledger_start(k->ledger, k->loop, keys_on_written, k);
+}
+
 int keys_open(struct keys **out, const struct keys_options *o, uint64_t *recovered, char *detail,
 	      size_t detail_cap)
 {
@@ -364,18 +407,7 @@ int keys_open(struct keys **out, const struct keys_options *o, uint64_t *recover
 	/* Nothing is written by closing until all is well. */
 	k->hold = true;
 
-	r = alloc_records(k);
-	if (!r)
-		r = load(k, o, detail, detail_cap);
-	if (!r)
-		r = check_options(k, o, detail, detail_cap);
-	if (!r)
-		r = refuse_twin(o, k->newest, detail, detail_cap);
-	if (!r && o->key_file)
-		r = keyfile_attach(&k->file, o->key_file, o->ledger_path,
-				   k->erase != KEYS_ERASE_NONE, k->newest, detail, detail_cap);
-	if (!r)
-		r = check_restored(k, detail, detail_cap);
+	r = take(k, o, detail, detail_cap);
 	if (r)
 		return r;
 
@@ -385,25 +417,7 @@ int keys_open(struct keys **out, const struct keys_options *o, uint64_t *recover
 	recover(k, recovered);
 	recall_received(k, o);
 
-	r = init_lanes(k);
-	if (!r)
-		r = loop_timer_new(&k->retry, k->loop, keys_on_retry, k);
-	if (!r)
-		r = loop_timer_new(&k->tell, k->loop, keys_on_tell, k);
-	if (r)
-		return r;
-	r = keys_draw_now(k, &k->tx, keys_tx_missing);
-	if (!r)
-		r = keys_draw_now(k, &k->rx, keys_rx_missing);
-	if (r)
-		return explain_draw(r, o->key_file ? o->key_file : "the ratchet", detail, detail_cap);
-	if (!k->other_ok) {
-		r = keys_write_now(k);
-		if (r)
-			return text_explain(detail, detail_cap, r, "cannot repair %s: %s", o->ledger_path,
-					    strerror(-r));
-	}
-	r = ledger_start(k->ledger, k->loop, keys_on_written, k);
+	r = begin(k, o, detail, detail_cap);
 	if (r)
 		return r;
 	k->rx_durable_ms = k->quiet_since_ms = clock_now_ms();
