@@ -108,7 +108,7 @@ class Verdict:
         self.pairs = 0      # different pairs of key and nonce among them
         self.repeats = []   # (tap, direction, sequence, session)
         self.unopened = 0   # data packets whose key was not found
-        self.lost = 0       # what the kernel could not hand over to the recorder
+        self.lost = 0       # what was sent and the recorder did not see, for want of memory or time
         self.handshakes = 0
         self.sessions = 0   # in which data was sent
         self.highest = {}   # tap: the highest sequence that it sent
@@ -117,6 +117,10 @@ class Verdict:
     def is_sound(self):
         """The recorder saw everything and knew every key."""
         return not self.broken and self.unopened == 0 and self.lost == 0 and self.packets > 0
+
+    def is_gappy(self):
+        """All is well, but some packets were not seen: no verdict, and nothing that speaks against anybody."""
+        return self.lost > 0 and not self.broken and self.unopened == 0 and not self.repeats
 
     def __str__(self):
         return (f"{self.sessions} sessions, {self.packets} packets, {self.pairs} pairs, {len(self.repeats)} repeats, "
@@ -243,8 +247,12 @@ class Recorder:
             s.bind((interface, 3))
             s.setblocking(False)
             self.taps[s.fileno()] = host.name, s
-            self.hosts[s.fileno()] = host, interface, sent_by(host, interface)
         self.outgoing = dict.fromkeys(self.taps, 0)  # frames
+        time.sleep(0.05)  # a frame that passed before the sockets were there is counted by its interface now
+        for (host, interface), fd in zip(taps, self.taps):
+            self._read(fd)
+            self.hosts[fd] = host, interface, sent_by(host, interface)
+            self.outgoing[fd] = 0
         self.thread = threading.Thread(target=self._run, daemon=True)
         self.thread.start()
 
@@ -261,22 +269,23 @@ class Recorder:
         while True:
             ready = poll.poll(20)
             for fd, _ in ready:
-                name, s = self.taps[fd]
-                for _ in range(500):
-                    try:
-                        frame, at = s.recvfrom(70000)
-                    except BlockingIOError:
-                        break
-                    except OSError:  # the interface is down for a moment
-                        break
-                    if at[2] == OUTGOING:
-                        self.outgoing[fd] += 1
-                        for d in payloads(frame):
-                            self.book.feed(name, d)
+                self._read(fd)
             if not ready:
                 self.rounds += 1
                 if self.stopped:
                     return
+
+    def _read(self, fd):
+        name, s = self.taps[fd]
+        for _ in range(500):
+            try:
+                frame, at = s.recvfrom(70000)
+            except OSError:  # nothing is there, or the interface is down for a moment
+                return
+            if at[2] == OUTGOING:
+                self.outgoing[fd] += 1
+                for d in payloads(frame):
+                    self.book.feed(name, d)
 
     def settle(self, timeout=30):
         """Until all that was sent before this call has been looked at (senders must be silent, or nearly). False:

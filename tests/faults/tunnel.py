@@ -232,6 +232,10 @@ class Traffic:
 
 # ---- the pair -----------------------------------------------------------------------------------
 
+class GappyRecording(Exception):
+    """Some packets were not seen, which is nobody's fault but says nothing either: the scenario runs once more."""
+
+
 class Pair:
     """Hosts a (initiator) and b with one tunnel t of a kind: keyfile, pairing or prototype."""
 
@@ -363,10 +367,16 @@ class Pair:
         return " ".join(f"{h.name}: {({k: v for k, v in self.show(h).items() if k in KEEP})} {self.pskd(h).log()[-300:]}"
                         for h in self.hosts)
 
-    def verdict(self, claim, least_packets=100):
-        """The recorder's word on all of this pair's life."""
+    def recording(self):
+        """The recorder's word on all of this pair's life. GappyRecording: it cannot give one."""
         self.traffic.stop()
         v = self.recorder.stop()
+        if v.is_gappy():
+            raise GappyRecording(str(v))
+        return v
+
+    def verdict(self, claim, least_packets=100):
+        v = self.recording()
         times = sorted(self.recoveries)
         if times:
             print(f"# {claim}: back after {statistics.median(times):.2f} s (median of {len(times)}), "
@@ -394,6 +404,7 @@ def _stat(pid, tid):
 # ---- many at once -------------------------------------------------------------------------------
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+TRIES, GAPPY = 3, 75  # how often a scenario may be tried; EX_TEMPFAIL
 CLEANING = 9  # seconds for interrupted scenarios; tests/run waits 10 for all of it
 
 
@@ -410,8 +421,8 @@ def _leave(signo, frame):
 
 def run_all(scenarios, at_once):
     """scenarios: [(name, function(net))]. Each in a process of its own, at most so many at a time; what they print
-    comes out whole. The number that failed."""
-    waiting, running, failed = list(scenarios), {}, 0
+    comes out whole. One whose recording has gaps gets two more tries. The number that failed."""
+    waiting, running, failed = [(*s, TRIES) for s in scenarios], {}, 0
 
     def stop(signo, frame):
         """Each child cleans up after itself, as long as this one lives."""
@@ -432,21 +443,21 @@ def run_all(scenarios, at_once):
     sys.stdout.flush()
     while waiting or running:
         while waiting and len(running) < at_once:
-            name, fn = waiting.pop(0)
+            name, fn, tries = waiting.pop(0)
             out = os.memfd_create(name)
             signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
             pid = os.fork()
             if pid == 0:
                 _hear(_leave)
                 _child(name, fn, out)
-            running[pid] = name, out, time.monotonic()
+            running[pid] = name, fn, tries - 1, out, time.monotonic()
             signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
         # A child stays a zombie until it is out of running, so that stop() never meets another's pid.
         pid = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOWAIT).si_pid
         status = 0
         if pid in running:
             signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
-            name, out, began = running.pop(pid)
+            name, fn, tries, out, began = running.pop(pid)
             status = os.waitpid(pid, 0)[1]
             signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
         else:
@@ -454,6 +465,10 @@ def run_all(scenarios, at_once):
             continue
         text = os.pread(out, 1 << 24, 0).decode(errors="replace")
         os.close(out)
+        if os.waitstatus_to_exitcode(status) == GAPPY and tries and "\nFAIL " not in "\n" + text:
+            print(f"# {name}: once more, its recording has gaps: {text.splitlines()[-1]}", flush=True)
+            waiting.append((name, fn, tries))
+            continue
         failed += status != 0
         print(f"# {name}: {time.monotonic() - began:.1f} s\n{text}", end="", flush=True)
         if status != 0 and "\nFAIL " not in "\n" + text:
@@ -479,6 +494,9 @@ def _child(name, fn, out):
         _hear(_leave)
         try:
             fn(net)
+        except GappyRecording as e:
+            print(f"# {e}")
+            sys.exit(GAPPY)
         except Exception as e:  # pylint: disable=broad-except
             lab.fail(name, f"{e!r} {traceback.format_exc()[-400:]}")
         code = lab.finish()

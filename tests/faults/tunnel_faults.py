@@ -281,8 +281,7 @@ def power_cut_control(net, seed, n):
         behind += "ledger says" in why
         pair.start(h)
         pair.recovers(3)
-    pair.traffic.stop()
-    v = pair.recorder.stop()
+    v = pair.recording()
     lab.check("power_cut_shows_a_ledger_that_is_not_synced", behind and v.repeats and v.is_sound(), f"{behind} of {n} behind, {v}")
     print(f"# without fdatasync: {behind} of {n} marks behind, {len(v.repeats)} repeats seen")
 
@@ -519,8 +518,7 @@ def restored_prototype_control(net, seed):
     put_back(pair.a, copy)
     pair.start(pair.a)
     seen = lab.wait_for(lambda: pair.recorder.book.verdict.repeats, 30, 0.1)
-    pair.traffic.stop()
-    v = pair.recorder.stop()
+    v = pair.recording()
     lab.check("recorder_sees_a_restored_prototype_repeat", seen and v.is_sound(), v)
 
 
