@@ -56,7 +56,7 @@ PROGRAMS :=
 include $(wildcard common/*/module.mk) $(wildcard daemons/*/module.mk) $(wildcard tests/*/module.mk) man/module.mk
 
 # Lower layers come later on the link line.
-LAYER_ORDER := service http store event config proto crypto base
+LAYER_ORDER := service auth http store event config proto crypto base
 LAYER_LIBS := $(foreach l,$(filter $(LAYERS),$(LAYER_ORDER)),$(BUILD)/lib/lib$(l).a)
 
 obj = $(patsubst %.c,$(BUILD)/obj/%.o,$(1))

@@ -1,0 +1,2 @@
+LAYERS += auth
+auth_SRC := $(wildcard common/auth/*.c)
