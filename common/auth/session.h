@@ -58,8 +58,8 @@ int auth_sign_digest(struct auth_fields *out, const struct auth_session *s, cons
 bool auth_session_retry(struct auth_session *s, unsigned int status, const char *snonce);
 
 /*
- * All but the key, as JSON, and back: a new reference, NULL without memory; 0, -EBADMSG or
- * -ENOMEM. with_key puts the key in, too.
+ * All but the key, as JSON, a new reference, NULL without memory; and back, without a key: 0, -EBADMSG or
+ * -ENOMEM. The key is for whoever keeps it to keep apart.
  */
-struct json_t *auth_session_to_json(const struct auth_session *s, bool with_key);
+struct json_t *auth_session_to_json(const struct auth_session *s);
 int auth_session_from_json(struct auth_session **out, const struct json_t *o);
