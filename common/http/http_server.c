@@ -880,6 +880,35 @@ const char *http_request_header(const struct http_request *r, const char *name)
 	return MHD_lookup_connection_value(r->conn->mhd, MHD_HEADER_KIND, name);
 }
 
+struct only {
+	const char *name, *value;
+	unsigned int n;
+};
+
+static enum MHD_Result on_only(void *cls, enum MHD_ValueKind kind, const char *key, size_t key_len,
+			       const char *value, size_t value_len)
+{
+	struct only *o = cls;
+
+	(void)kind;
+	(void)key_len;
+	(void)value_len;
+	if (strcasecmp(key, o->name) == 0) {
+		o->n++;
+		o->value = value ? value : "";
+	}
+	return MHD_YES;
+}
+
+bool http_request_header_once(const struct http_request *r, const char *name, const char **value)
+{
+	struct only o = { .name = name };
+
+	MHD_get_connection_values_n(r->conn->mhd, MHD_HEADER_KIND, on_only, &o);
+	*value = o.value;
+	return o.n <= 1;
+}
+
 const void *http_request_body(const struct http_request *r, size_t *len)
 {
 	*len = r->body_len;
@@ -890,6 +919,11 @@ const struct sockaddr *http_request_address(const struct http_request *r)
 {
 	if (r->client.ss_family)
 		return (const struct sockaddr *)(const void *)&r->client;
+	return peer_address(r->conn->mhd);
+}
+
+const struct sockaddr *http_request_peer(const struct http_request *r)
+{
 	return peer_address(r->conn->mhd);
 }
 

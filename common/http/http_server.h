@@ -84,9 +84,15 @@ void http_server_counters(const struct http_server *s, struct http_counters *out
 const char *http_request_method(const struct http_request *r);
 const char *http_request_target(const struct http_request *r); /* raw, as sent */
 const char *http_request_header(const struct http_request *r, const char *name); /* NULL: absent */
+/*
+ * A header that may come once: *value is its only one, or NULL when it is absent. False when it came twice; then
+ * this reader and another may each take a different one.
+ */
+bool http_request_header_once(const struct http_request *r, const char *name, const char **value);
 const void *http_request_body(const struct http_request *r, size_t *len);
 struct http_listener *http_request_listener(const struct http_request *r); /* which one it came through */
 const struct sockaddr *http_request_address(const struct http_request *r); /* the client's; family AF_UNIX: none */
+const struct sockaddr *http_request_peer(const struct http_request *r); /* who connected: the client, or a proxy */
 
 /* Answer; body is copied. content_type NULL: no body type. extra: NULL or NULL-ended name, value pairs. */
 void http_reply(struct http_request *r, unsigned int status, const char *content_type,

@@ -11,12 +11,15 @@
 
 enum { MAPPED_BITS = 96 };
 
+#define UNIX_SOCKETS "unix"
+
 struct network {
 	struct in6_addr ip;
 	unsigned int bits;
 };
 
 struct http_proxies {
+	bool unix_sockets;
 	size_t n;
 	struct network networks[];
 };
@@ -89,9 +92,9 @@ const char *http_proxies_check(const char *text)
 {
 	struct network ignored;
 
-	return parse_network(&ignored, text) ?
+	return strcmp(text, UNIX_SOCKETS) == 0 || parse_network(&ignored, text) ?
 		       NULL :
-		       "an address, or a network's first address and length: 127.0.0.1, 10.0.0.0/8, fd00::/8";
+		       "an address, a network's first address and length, or unix: 127.0.0.1, 10.0.0.0/8, fd00::/8";
 }
 
 int http_proxies_new(struct http_proxies **out, const char *const *texts, size_t n)
@@ -100,9 +103,12 @@ int http_proxies_new(struct http_proxies **out, const char *const *texts, size_t
 
 	if (!p)
 		return -ENOMEM;
-	for (size_t i = 0; i < n; i++)
-		if (!parse_network(&p->networks[p->n++], texts[i]))
+	for (size_t i = 0; i < n; i++) {
+		if (strcmp(texts[i], UNIX_SOCKETS) == 0)
+			p->unix_sockets = true;
+		else if (!parse_network(&p->networks[p->n++], texts[i]))
 			return -EINVAL;
+	}
 	*out = steal(&p);
 	return 0;
 }
@@ -126,6 +132,8 @@ bool http_proxies_has(const struct http_proxies *p, const struct sockaddr *addre
 {
 	struct in6_addr ip;
 
+	if (address->sa_family == AF_UNIX)
+		return p && p->unix_sockets;
 	return to_ip(&ip, address) && has_ip(p, &ip);
 }
 
@@ -172,25 +180,27 @@ static void to_sockaddr(struct sockaddr_storage *out, const struct in6_addr *ip)
 void http_proxies_client(const struct http_proxies *p, const struct sockaddr *peer,
 			 const char *forwarded, struct sockaddr_storage *out)
 {
-	struct in6_addr client, hop;
+	struct in6_addr client = { 0 }, hop;
 	size_t end = strlen(forwarded);
 
-	if (!to_ip(&client, peer)) {
-		*out = (struct sockaddr_storage){ .ss_family = AF_UNIX };
-		return;
-	}
-	while (has_ip(p, &client)) {
+	bool known = to_ip(&client, peer);
+
+	while (known ? has_ip(p, &client) : p && p->unix_sockets) {
 		const char *comma = memrchr(forwarded, ',', end);
 		size_t start = comma ? (size_t)(comma - forwarded) + 1 : 0;
 
 		if (!parse_hop(&hop, forwarded + start, end - start))
 			break;
 		client = hop;
+		known = true;
 		if (start == 0)
 			break;
 		end = start - 1;
 	}
-	to_sockaddr(out, &client);
+	if (known)
+		to_sockaddr(out, &client);
+	else
+		*out = (struct sockaddr_storage){ .ss_family = AF_UNIX };
 }
 
 struct http_proxies *http_proxies_free(struct http_proxies *p)

@@ -13,7 +13,8 @@ struct http_proxies;
 const char *http_proxies_check(const char *text);
 
 /*
- * From n texts such as "127.0.0.1", "10.0.0.0/8", "fd00::/8". A network of IPv4
+ * From n texts such as "127.0.0.1", "10.0.0.0/8", "fd00::/8", or "unix": who
+ * comes through a Unix socket. A network of IPv4
  * also holds IPv4 mapped into IPv6. 0, -EINVAL for what http_proxies_check()
  * refuses, or -ENOMEM. An empty list is nobody.
  */

@@ -13,10 +13,8 @@
 #include "base/log.h"
 #include "base/text.h"
 #include "crypto/secret.h"
-#include "http/certificate.h"
 #include "http/http_server.h"
 #include "http/proxies.h"
-#include "service/credential.h"
 
 enum { TOKEN_MIN = 16, TOKEN_MAX = 128, FILE_MAX = 256 * 1024 };
 
@@ -62,15 +60,6 @@ static const char *check_origin(const char *value)
 	{ .key = key_, .type = CONFIG_DURATION, .offset = AT(member), .def = def_,             \
 	  .min = min_, .max = max_, .help = help_ }
 
-static const char *check_pem(const char *value)
-{
-	size_t n = strlen(CREDENTIAL_PREFIX);
-
-	if (value[0] == '/' || (strncmp(value, CREDENTIAL_PREFIX, n) == 0 && credential_name_is_good(value + n)))
-		return NULL;
-	return "a path from the root on, or credential:NAME";
-}
-
 static const struct config_option options[] = {
 	{ .key = "listen", .type = CONFIG_LIST, .offset = AT(listen), .def = "[\"127.0.0.1:7117\"]",
 	  .check = check_listen, .help = "addresses and ports to serve" },
@@ -81,9 +70,9 @@ static const struct config_option options[] = {
 	       "first port to try for a session opened on the local network"),
 	{ .key = "lan_users", .type = CONFIG_LIST, .offset = AT(lan_users), .def = "[\"handfast-pairing\"]",
 	  .help = "users that may open a session on the local network without being in the admin group" },
-	{ .key = "tls.certificate", .type = CONFIG_STRING, .offset = AT(tls_certificate), .check = check_pem,
+	{ .key = "tls.certificate", .type = CONFIG_STRING, .offset = AT(tls_certificate), .check = tls_files_accepts,
 	  .help = "PEM file with the certificate and its chain, or credential:NAME" },
-	{ .key = "tls.key", .type = CONFIG_STRING, .offset = AT(tls_key), .check = check_pem,
+	{ .key = "tls.key", .type = CONFIG_STRING, .offset = AT(tls_key), .check = tls_files_accepts,
 	  .help = "PEM file with its key, or credential:NAME" },
 	{ .key = "tokens_file", .type = CONFIG_PATH, .offset = AT(tokens_file),
 	  .help = "file of relay tokens, one a line, for the higher message rate" },
@@ -156,58 +145,9 @@ static int read_named(char **out, const char *path, struct config_error *err)
 	return 0;
 }
 
-/* A file, or what systemd passed; outside of the service nothing is passed, and that is no mistake of the file. */
-static int read_pem(char **out, const char *from, struct config_error *err)
-{
-	_cleanup_free_ char *path = NULL;
-	int r;
-
-	if (strncmp(from, CREDENTIAL_PREFIX, strlen(CREDENTIAL_PREFIX)) != 0)
-		return read_named(out, from, err);
-	if (!getenv("CREDENTIALS_DIRECTORY"))
-		return 0;
-	path = credential_path(from + strlen(CREDENTIAL_PREFIX));
-	if (!path)
-		return refuse(err, -ENOMEM, "%s: no memory", from);
-	r = read_named(out, path, err);
-	if (r == -ENOENT)
-		return refuse(err, r, "%s: relayd.service passes no such credential (LoadCredential=)", from);
-	return r;
-}
-
 const char *relayd_config_missing(const struct relayd_config *c)
 {
-	if (c->tls_certificate && !c->certificate_pem)
-		return c->tls_certificate;
-	return c->tls_key && !c->key_pem ? c->tls_key : NULL;
-}
-
-static int check_tls(struct relayd_config *c, struct config_error *err)
-{
-	char text[120];
-	int r = certificate_check(c->certificate_pem, c->key_pem, text, sizeof(text));
-
-	if (r < 0)
-		return refuse(err, r, "%s: %s", c->tls_certificate, strerror(-r));
-	if (r == CERTIFICATE_E_TIME)
-		snprintf(c->certificate_warning, sizeof(c->certificate_warning), "the relay's certificate %s", text);
-	else if (r)
-		return refuse(err, -EINVAL, "%s %s", r == CERTIFICATE_E_KEY ? c->tls_key : c->tls_certificate, text);
-	return 0;
-}
-
-static int load_tls(struct relayd_config *c, const char *path, struct config_error *err)
-{
-	int r;
-
-	if (!c->tls_certificate != !c->tls_key)
-		return refuse(err, -EINVAL, "%s: tls needs both certificate and key", path);
-	if (!c->tls_certificate)
-		return 0;
-	r = read_pem(&c->certificate_pem, c->tls_certificate, err);
-	if (!r)
-		r = read_pem(&c->key_pem, c->tls_key, err);
-	return r || relayd_config_missing(c) ? r : check_tls(c, err);
+	return tls_files_missing(&c->tls, c->tls_certificate, c->tls_key);
 }
 
 /* One token a line; empty lines and those that begin with # do not count. */
@@ -297,7 +237,7 @@ int relayd_config_load(struct relayd_config **out, const char *path, bool missin
 	if (!r && http_proxies_new(&c->trusted_proxies, (const char *const *)c->proxies.v, c->proxies.n))
 		r = refuse(err, -ENOMEM, "%s: out of memory", path);
 	if (!r)
-		r = load_tls(c, path, err);
+		r = tls_files_load(&c->tls, "relayd", path, c->tls_certificate, c->tls_key, err);
 	if (!r)
 		r = load_tokens(c, err);
 	if (!r)
@@ -326,8 +266,7 @@ struct relayd_config *relayd_config_free(struct relayd_config *c)
 	free(c->tokens);
 	http_proxies_free(c->trusted_proxies);
 	free(c->lan_uids);
-	free(c->certificate_pem);
-	wipe_free(c->key_pem);
+	tls_files_done(&c->tls);
 	config_done(&relayd_schema, c);
 	free(c);
 	return NULL;

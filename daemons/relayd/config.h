@@ -8,6 +8,7 @@
 
 #include "base/cleanup.h"
 #include "config/config.h"
+#include "service/tls_files.h"
 
 struct http_limits;
 struct http_proxies;
@@ -32,9 +33,8 @@ struct relayd_config {
 	uint64_t memory, waiting_size, unsent_size;
 	uint64_t header_timeout_ms, message_timeout_ms, ping_interval_ms;
 
-	/* Read from the files above: contents, NULL when there is none. */
-	char *certificate_pem, *key_pem;
-	char certificate_warning[160]; /* what is wrong with its time; empty: nothing */
+	/* Read from the files above. */
+	struct tls_files tls;
 	char **tokens; /* NULL-terminated */
 	struct http_proxies *trusted_proxies; /* proxies, parsed */
 	uid_t *lan_uids; /* of lan_users, those that exist */

@@ -13,10 +13,10 @@
 #include "proto/relay_frame.h"
 #include "relayd/config.h"
 #include "relayd/lan.h"
-#include "relayd/listen.h"
 #include "relayd/metrics.h"
 #include "relayd/server.h"
 #include "relayd/session.h"
+#include "service/listening.h"
 #include "service/service.h"
 #include "varlink/io.handfast.Relay.h"
 

@@ -7,12 +7,12 @@
 #include "base/cleanup.h"
 #include "base/log.h"
 #include "config/config.h"
+#include "service/listening.h"
 #include "service/service.h"
 
 #include "relayd/config.h"
 #include "relayd/control.h"
 #include "relayd/lan.h"
-#include "relayd/listen.h"
 #include "relayd/server.h"
 
 static const struct service_info info = {
@@ -39,7 +39,7 @@ static const char *what_needs_restart(const struct relayd_config *now, const str
 	for (size_t i = 0; i < now->listen.n; i++)
 		if (!same_text(now->listen.v[i], next->listen.v[i]))
 			return "listen";
-	return !now->certificate_pem == !next->certificate_pem ? NULL : "tls";
+	return !now->tls.certificate_pem == !next->tls.certificate_pem ? NULL : "tls";
 }
 
 /* A renewed certificate: whoever is connected keeps the one that they saw. */
@@ -47,8 +47,8 @@ static int renew(struct running *now, const struct relayd_config *next, struct c
 {
 	int r;
 
-	if (!next->certificate_pem || (same_text(now->cfg->certificate_pem, next->certificate_pem) &&
-				       same_text(now->cfg->key_pem, next->key_pem)))
+	if (!next->tls.certificate_pem || (same_text(now->cfg->tls.certificate_pem, next->tls.certificate_pem) &&
+				       same_text(now->cfg->tls.key_pem, next->tls.key_pem)))
 		return 0;
 	r = relay_set_certificate(now->relay, next);
 	if (r == -EKEYREJECTED)
@@ -74,8 +74,8 @@ static int refuse_missing(struct config_error *err, const struct relayd_config *
 /* On any error the running configuration stays in force, whole. */
 static void warn(struct service *svc, const struct relayd_config *cfg)
 {
-	if (cfg->certificate_warning[0])
-		service_warn(svc, &MSG_RELAY_CERTIFICATE, cfg->tls_certificate, cfg->certificate_warning);
+	if (cfg->tls.warning[0])
+		service_warn(svc, &MSG_RELAY_CERTIFICATE, cfg->tls_certificate, cfg->tls.warning);
 }
 
 static int reload(struct service *svc, void *arg, struct config_error *err)

@@ -21,8 +21,8 @@
 #include "proto/relay_frame.h"
 #include "relayd/config.h"
 #include "relayd/limits.h"
-#include "relayd/listen.h"
 #include "relayd/session.h"
+#include "service/listening.h"
 
 enum {
 	/* What a connection holds beside messages, measured by tests/bench/relay and rounded up. */
@@ -634,8 +634,8 @@ int relay_new(struct relay **out, struct loop *l, const struct relayd_config *cf
 	if (e)
 		return e;
 	relayd_config_http_limits(cfg, &o.limits);
-	o.tls_cert_pem = cfg->certificate_pem;
-	o.tls_key_pem = cfg->key_pem;
+	o.tls_cert_pem = cfg->tls.certificate_pem;
+	o.tls_key_pem = cfg->tls.key_pem;
 	e = http_server_new(&r->http, l, &o);
 	if (e)
 		return e;
@@ -652,7 +652,7 @@ int relay_new(struct relay **out, struct loop *l, const struct relayd_config *cf
 
 int relay_listen(struct relay *r, struct service_fds *fds, const char **failed)
 {
-	return listening_new(&r->listening, r->http, fds, &r->cfg->listen, failed);
+	return listening_new(&r->listening, r->http, fds, "relayd.listen", &r->cfg->listen, failed);
 }
 
 const struct listening *relay_listening(const struct relay *r)
@@ -662,7 +662,7 @@ const struct listening *relay_listening(const struct relay *r)
 
 int relay_set_certificate(struct relay *r, const struct relayd_config *cfg)
 {
-	return http_server_set_certificate(r->http, cfg->certificate_pem, cfg->key_pem);
+	return http_server_set_certificate(r->http, cfg->tls.certificate_pem, cfg->tls.key_pem);
 }
 
 int relay_reconfigure(struct relay *r, const struct relayd_config *cfg)

@@ -21,9 +21,9 @@
 #include "http/websocket.h"
 #include "proto/relay_frame.h"
 #include "relayd/config.h"
-#include "relayd/listen.h"
 #include "relayd/server.h"
 #include "relayd/session.h"
+#include "service/listening.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -151,12 +151,13 @@ int http_parse_listen(struct sockaddr_storage *out, bool *all, const char *addre
 	return -EINVAL;
 }
 
-int listening_new(struct listening **out, struct http_server *http, struct service_fds *fds,
+int listening_new(struct listening **out, struct http_server *http, struct service_fds *fds, const char *passed_name,
 		  const struct config_list *addresses, const char **failed)
 {
 	(void)out;
 	(void)http;
 	(void)fds;
+	(void)passed_name;
 	(void)addresses;
 	(void)failed;
 	return -ENOTSUP;

@@ -1,5 +1,5 @@
 /* Listeners, passed and our own. They are found at the start and stay. */
-#include "relayd/listen.h"
+#include "service/listening.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -9,10 +9,10 @@
 #include <sys/socket.h>
 #include <sys/un.h>
 
+#include "event/unixsock.h"
 #include "http/http_server.h"
 #include "service/fds.h"
 
-#define PASSED_NAME "relayd.listen"
 #define PASSED_MAX 64
 
 struct listening {
@@ -64,14 +64,19 @@ bool listening_covers(int fd, const char *address)
 	socklen_t len = sizeof(have);
 	bool want_all;
 
-	if (http_parse_listen(&want, &want_all, address) || getsockname(fd, (struct sockaddr *)&have, &len) < 0)
+	if (getsockname(fd, (struct sockaddr *)&have, &len) < 0)
+		return false;
+	if (have.ss_family == AF_UNIX)
+		return strncmp(((struct sockaddr_un *)(void *)&have)->sun_path, address,
+			       sizeof(((struct sockaddr_un *)0)->sun_path)) == 0;
+	if (*address == '/' || http_parse_listen(&want, &want_all, address))
 		return false;
 	if (have.ss_family == AF_INET)
 		return covers_v4((const void *)&have, &want, want_all);
 	return have.ss_family == AF_INET6 && covers_v6(fd, (const void *)&have, &want, want_all);
 }
 
-/* As it stands in relayd.yaml where it can be told so; a Unix socket by its path. */
+/* As it stands in the configuration where it can be told so; a Unix socket by its path. */
 static char *describe(int fd)
 {
 	struct sockaddr_storage a = { 0 };
@@ -108,12 +113,12 @@ static int add(struct listening *l, char *address)
 	return 0;
 }
 
-static int serve_passed(struct listening *l, struct http_server *http, struct service_fds *fds, int *passed,
-			size_t *n)
+static int serve_passed(struct listening *l, struct http_server *http, struct service_fds *fds, const char *name,
+			int *passed, size_t *n)
 {
 	int fd, r;
 
-	while ((fd = service_fds_take(fds, PASSED_NAME)) >= 0) {
+	while ((fd = service_fds_take(fds, name)) >= 0) {
 		r = -EINVAL;
 		if (*n == PASSED_MAX || !service_fd_is_listening(fd, AF_UNSPEC, SOCK_STREAM))
 			close(fd);
@@ -137,7 +142,13 @@ static bool is_passed(const int *passed, size_t n, const char *address)
 	return false;
 }
 
-int listening_new(struct listening **out, struct http_server *http, struct service_fds *fds,
+/* Open to all of this machine, as a port on loopback is. */
+static int open_listener(const char *address)
+{
+	return *address == '/' ? unix_listen(address, SOCK_STREAM, 0666, NULL, false) : http_listen_tcp(address, NULL);
+}
+
+int listening_new(struct listening **out, struct http_server *http, struct service_fds *fds, const char *passed_name,
 		  const struct config_list *addresses, const char **failed)
 {
 	_cleanup_(listening_freep) struct listening *l = calloc(1, sizeof(*l));
@@ -145,7 +156,7 @@ int listening_new(struct listening **out, struct http_server *http, struct servi
 	size_t n = 0;
 
 	*failed = "the socket that systemd passed";
-	r = l ? serve_passed(l, http, fds, passed, &n) : -ENOMEM;
+	r = l ? serve_passed(l, http, fds, passed_name, passed, &n) : -ENOMEM;
 	if (r)
 		return r;
 	for (size_t i = 0; i < addresses->n; i++) {
@@ -154,7 +165,7 @@ int listening_new(struct listening **out, struct http_server *http, struct servi
 		*failed = addresses->v[i];
 		if (is_passed(passed, n, addresses->v[i]))
 			continue;
-		fd = http_listen_tcp(addresses->v[i], NULL);
+		fd = open_listener(addresses->v[i]);
 		if (fd < 0)
 			return fd;
 		r = http_server_listen(http, fd);

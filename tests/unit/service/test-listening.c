@@ -1,5 +1,5 @@
 /* Which address of listen: a socket that somebody else opened takes already. */
-#include "relayd/listen.h"
+#include "service/listening.h"
 
 #include <arpa/inet.h>
 #include <stdio.h>

@@ -1,4 +1,4 @@
-/* Where the relay is served: sockets that systemd passed, and what the configuration names beside them. */
+/* Where HTTP is served: sockets that the manager passed, and what the configuration names beside them. */
 #pragma once
 
 #include <stdbool.h>
@@ -11,15 +11,16 @@ struct http_server;
 struct listening;
 struct service_fds;
 
-/* Whether a socket that listens as fd takes what comes to address ("127.0.0.1:7117", "*:7117"), too. */
+/* Whether a socket that listens as fd takes what comes to address ("127.0.0.1:7117", "*:7117", "/run/x.sock"), too. */
 bool listening_covers(int fd, const char *address);
 
 /*
- * Serve the passed sockets named "relayd.listen", and those of addresses that
- * none of them covers. 0, or a negative errno with *failed (borrowed from
+ * Serve the passed sockets of this name ("relayd.listen"), and those of addresses that
+ * none of them covers; one that begins with / is a Unix socket, which everybody may
+ * connect to who may enter its folder. 0, or a negative errno with *failed (borrowed from
  * addresses, or a constant) saying of what.
  */
-int listening_new(struct listening **out, struct http_server *http, struct service_fds *fds,
+int listening_new(struct listening **out, struct http_server *http, struct service_fds *fds, const char *passed_name,
 		  const struct config_list *addresses, const char **failed);
 struct listening *listening_free(struct listening *l); /* the sockets are the server's */
 DEFINE_CLEANUP(struct listening *, listening_free);
