@@ -4,7 +4,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <jansson.h>
-#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,7 +19,7 @@
 #include "proto/bundle.h"
 
 #include "ctl/ctl.h"
-#include "ctl/terminal.h"
+#include "ctl/secret_line.h"
 
 enum { CHUNK = 65536, UNREADABLE_MAX = 1 << 20 };
 
@@ -28,125 +27,20 @@ static const struct json_limits limits = { .max_bytes = 64 << 20, .max_depth = 6
 
 /* ---- passphrase ---- */
 
-static int no_passphrase(int r, struct failure *f)
-{
-	if (r == TERMINAL_E_NONE)
-		return failure_set(f, EXIT_USAGE, ERROR_NO_TERMINAL, "Say --passphrase-file FILE.",
-				   "there is no terminal to ask for the passphrase on");
-	if (r == TERMINAL_E_INTERRUPTED)
-		return failure_set(f, interrupt_exit(), ERROR_INTERRUPTED, NULL, "interrupted");
-	return failure_set(f, EXIT_USAGE, ERROR_BAD_SECRET, NULL, "this is too long for a passphrase");
-}
-
-static int check_length(size_t len, struct failure *f)
-{
-	if (len >= PASSPHRASE_MIN && len <= PASSPHRASE_MAX)
-		return EXIT_DONE;
-	return failure_set(f, EXIT_USAGE, ERROR_BAD_SECRET,
-			   "Whoever has the file can try passphrases on it for ever: take several words.",
-			   "a passphrase has %d to %d characters", PASSPHRASE_MIN, PASSPHRASE_MAX);
-}
-
-static int ask(const char *question, char *line, size_t cap)
-{
-	struct terminal *t = NULL;
-	int r = terminal_open(&t, false);
-
-	if (r)
-		return TERMINAL_E_NONE;
-	terminal_write(t, "%s", question);
-	do {
-		struct pollfd p[] = { { .fd = terminal_fd(t), .events = POLLIN },
-				      { .fd = interrupt_fd(), .events = POLLIN } };
-
-		(void)poll(p, ARRAY_SIZE(p), -1);
-		r = interrupt_seen() ? TERMINAL_E_INTERRUPTED : terminal_read(t, line, cap);
-	} while (r == -EAGAIN);
-	terminal_close(t);
-	return r;
-}
-
-static int ask_passphrase(bool is_new, char *line, size_t cap, struct failure *f)
-{
-	char *again;
-	int r;
-
-	interrupt_arm();
-	r = ask(is_new ? "Passphrase for the backup: " : "Passphrase of the backup: ", line, cap);
-	if (r)
-		return no_passphrase(r, f);
-	if (!is_new)
-		return EXIT_DONE;
-	r = check_length(strlen(line), f);
-	if (r)
-		return r;
-	again = calloc(1, cap);
-	if (!again)
-		return failure_set(f, EXIT_FAILED, ERROR_INTERNAL, NULL, "no memory");
-	r = ask("The same again: ", again, cap);
-	if (r)
-		r = no_passphrase(r, f);
-	else if (strcmp(line, again) != 0)
-		r = failure_set(f, EXIT_USAGE, ERROR_BAD_SECRET, NULL, "the two are not the same");
-	explicit_bzero(again, cap);
-	free(again);
-	return r;
-}
-
-/* The first line. */
-static int read_passphrase(const char *path, char *line, size_t cap, struct failure *f)
-{
-	_cleanup_close_ int opened = -1;
-	size_t len = 0;
-	ssize_t n = 0;
-	int fd = STDIN_FILENO;
-
-	if (strcmp(path, "-") != 0) {
-		fd = opened = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
-		if (fd < 0)
-			return failure_set(f, errno == EACCES ? EXIT_PERMISSION : EXIT_NO_SUCH,
-					   ERROR_NO_SUCH_FILE, NULL, "cannot read %s: %s", path,
-					   strerror(errno));
-	}
-	while (len < cap - 1) {
-		n = read(fd, line + len, cap - 1 - len);
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n <= 0)
-			break;
-		len += (size_t)n;
-		if (memchr(line + len - (size_t)n, '\n', (size_t)n))
-			break;
-	}
-	if (n < 0)
-		return failure_set(f, EXIT_FAILED, ERROR_FILE, NULL, "cannot read %s: %s", path, strerror(errno));
-	line[len] = '\0';
-	line[strcspn(line, "\r\n")] = '\0';
-	return EXIT_DONE;
-}
-
 int backup_passphrase(const struct ctl *c, bool is_new, struct secret **out, struct failure *f)
 {
-	_cleanup_(secret_freep) struct secret *mem = NULL;
-	const char *path = ctl_option(c, "passphrase-file");
-	const size_t cap = PASSPHRASE_MAX + 2;
-	uint8_t *bytes;
-	char *line;
-	int r;
+	const struct secret_question q = {
+		.name = "passphrase",
+		.ask = is_new ? "Passphrase for the backup: " : "Passphrase of the backup: ",
+		.option = "--passphrase-file FILE",
+		.file = ctl_option(c, "passphrase-file"),
+		.twice = is_new,
+		.min = PASSPHRASE_MIN,
+		.max = PASSPHRASE_MAX,
+		.why = "Whoever has the file can try passphrases on it for ever: take several words.",
+	};
 
-	if (secret_new(&mem, cap, &bytes))
-		return failure_set(f, EXIT_FAILED, ERROR_INTERNAL, NULL, "no memory");
-	line = (char *)bytes;
-	r = path ? read_passphrase(path, line, cap, f) : ask_passphrase(is_new, line, cap, f);
-	if (r)
-		return r;
-	/* What opens nothing is found out by trying. */
-	r = is_new || !*line || strlen(line) > PASSPHRASE_MAX ? check_length(strlen(line), f) : EXIT_DONE;
-	if (r)
-		return r;
-	if (secret_take(out, bytes, strlen(line)))
-		return failure_set(f, EXIT_FAILED, ERROR_INTERNAL, NULL, "no memory");
-	return EXIT_DONE;
+	return secret_line_get(out, &q, f);
 }
 
 /* ---- the file ---- */

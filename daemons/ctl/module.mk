@@ -1,3 +1,3 @@
 PROGRAMS += ctl
-ctl_SRC := $(wildcard daemons/ctl/*.c)
+ctl_SRC := $(wildcard daemons/ctl/*.c daemons/ctl/*/*.c)
 ctl_BIN := handfast
