@@ -42,6 +42,8 @@
 #define OPAQUE_LOGIN_STATE_LEN 128 /* client's MAC as expected 64, session key 64 */
 /* The longest password, identity and context: what two bytes of length can say. */
 #define OPAQUE_FIELD_MAX 65535
+/* The longest credential identifier: ours are user names. */
+#define OPAQUE_CREDENTIAL_ID_MAX 256
 
 /* Outcomes. */
 enum {
@@ -156,7 +158,7 @@ DEFINE_CLEANUP(struct opaque_keys *, opaque_keys_free);
 /*
  * The server's answer to a registration (section 5.2.2), for known and unknown
  * users alike. credential_id is what the user's OPRF key is derived from: unique
- * to the user, the same at every login, at most OPAQUE_FIELD_MAX - 7 bytes. 0,
+ * to the user, the same at every login, at most OPAQUE_CREDENTIAL_ID_MAX bytes. 0,
  * OPAQUE_E_BAD_MESSAGE or OPAQUE_E_BAD_PARAMETER.
  */
 int opaque_server_register(const struct opaque_keys *k,

@@ -16,8 +16,11 @@
 #define OPRF_ELEMENT_LEN 32
 #define OPRF_SCALAR_LEN 32
 #define OPRF_OUTPUT_LEN 64
-/* RFC 9497 section 1.2: the longest input, and the longest info of a key. */
+#define OPRF_SEED_LEN 32
+/* RFC 9497 section 1.2: the longest input. */
 #define OPRF_INPUT_MAX 65535
+/* The longest info of a key; the RFC allows more, and nobody has it. */
+#define OPRF_INFO_MAX 256
 
 /* Outcomes. */
 enum {
@@ -36,6 +39,13 @@ int oprf_check_element(const uint8_t element[static OPRF_ELEMENT_LEN]);
 
 /* The public key of a private one: a multiple of the generator. 0 or OPRF_E_BAD_SCALAR. */
 int oprf_public_key(uint8_t out[static OPRF_ELEMENT_LEN], const uint8_t key[static OPRF_SCALAR_LEN]);
+
+/*
+ * An element times a scalar, which oprf_check_scalar() has taken before:
+ * Diffie-Hellman in the same group. 0, or OPRF_E_BAD_ELEMENT when the element, or the product, is none or the identity.
+ */
+int oprf_multiply(uint8_t out[static OPRF_ELEMENT_LEN], const uint8_t scalar[static OPRF_SCALAR_LEN],
+		  const uint8_t element[static OPRF_ELEMENT_LEN]);
 
 /*
  * Client, first step (RFC 9497 section 3.3.1, Blind): the element to send.
@@ -66,5 +76,5 @@ int oprf_finalize(uint8_t out[static OPRF_OUTPUT_LEN], const void *input, size_t
  * public info. 0, or OPRF_E_BAD_INPUT when info is too long or each of the
  * 256 attempts gave zero (never seen).
  */
-int oprf_derive_key(uint8_t key[static OPRF_SCALAR_LEN], const uint8_t seed[static 32],
+int oprf_derive_key(uint8_t key[static OPRF_SCALAR_LEN], const uint8_t seed[static OPRF_SEED_LEN],
 		    const void *info, size_t info_len);
