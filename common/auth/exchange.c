@@ -24,7 +24,7 @@
 
 #include "auth/session.h"
 
-enum { INVITATION_MAX = 256, LOGIN_ID_MAX = 4096, TARGET_MAX = 1024 + 32 };
+enum { INVITATION_MAX = 256, LOGIN_ID_MAX = 4096, TARGET_MAX = 128 + 32 };
 
 enum step { STEP_CONFIG, STEP_START, STEP_WORK, STEP_FINISH, STEP_DONE, STEP_FAILED };
 
@@ -261,12 +261,12 @@ static int read_ksf(struct auth_exchange *x, const json_t *ksf)
 
 	if (!name || strcmp(name, "argon2id") != 0 || json_get_int(ksf, "parallelism", 0) != 1)
 		return fail(x, AUTH_E_KSF, "the server stretches passwords in another way than Argon2id with one lane");
-	if (mem < AUTH_KSF_MEM_KIB_MIN || passes < AUTH_KSF_PASSES_MIN || mem * passes < AUTH_KSF_WORK_MIN)
+	if (mem < AUTH_KSF_MEM_KIB_MIN || passes < AUTH_KSF_PASSES_MIN)
 		return fail(x, AUTH_E_KSF,
 			    "the server asks for a stretching that is too weak (%lld KiB, %lld passes): whoever steals its "
 			    "records would guess the password",
 			    (long long)mem, (long long)passes);
-	if (mem > AUTH_KSF_MEM_KIB_MAX || passes > AUTH_KSF_PASSES_MAX || mem * passes > AUTH_KSF_WORK_MAX)
+	if (mem > AUTH_KSF_MEM_KIB_MAX || passes > AUTH_KSF_PASSES_MAX)
 		return fail(x, AUTH_E_KSF, "the server asks for a stretching that is too heavy (%lld KiB, %lld passes)",
 			    (long long)mem, (long long)passes);
 	x->ksf = (struct opaque_ksf){ .kind = OPAQUE_KSF_ARGON2ID,
@@ -305,11 +305,16 @@ static int read_start(struct auth_exchange *x, const json_t *o)
 {
 	const char *second = json_get_str(o, x->registers ? "response" : "ke2");
 	const char *id = text_member(o, "login_id", LOGIN_ID_MAX);
+	const json_t *ksf = json_object_get(o, "ksf");
+	int r;
 
 	if (!second || base64_decode_exact(x->second, x->registers ? OPAQUE_RESPONSE_LEN : OPAQUE_KE2_LEN, second, BASE64_URL))
 		return bad_answer(x, x->registers ? "holds no response" : "holds no KE2");
 	if (!x->registers && !id)
 		return bad_answer(x, "holds no login_id");
+	r = ksf ? read_ksf(x, ksf) : 0;
+	if (r)
+		return r;
 	if (id && !(x->login_id = strdup(id)))
 		return fail_memory(x);
 	x->step = STEP_WORK;

@@ -18,12 +18,13 @@
  * What is asked and answered (JSON; byte strings in base64url without padding):
  *
  *	GET  /config		-> {origin, registration, ksf: {name, memory_kib, passes, parallelism}, …}
- *	POST /register/start	{user, request}			-> {response}
+ *	POST /register/start	{user, request}			-> {response[, ksf]}
  *	POST /register/finish	{user, record[, invitation]}	-> 2xx
- *	POST /login/start	{user, ke1}			-> {login_id, ke2}
+ *	POST /login/start	{user, ke1}			-> {login_id, ke2[, ksf]}
  *	POST /login/finish	{login_id, ke3}			-> {session_id, expires_in_s}
  *	any, refused		{error: {code, text}}
  *
+ * A ksf with the response or KE2 is that of the user's key generation, in place of /config's.
  * invitation goes with /register/start, too, so that whoever has none is refused before the work.
  * Members that are not named here are let be.
  */
@@ -56,7 +57,7 @@ enum auth_outcome {
 struct auth_url {
 	char scheme[6];	     /* "https" or "http" */
 	char authority[264]; /* canonical */
-	char prefix[1024];   /* "", or begins with / and does not end with it */
+	char prefix[128];    /* "", or begins with / and does not end with it */
 	bool loopback;	     /* the host is this machine: 127.0.0.0/8, ::1, localhost */
 };
 #define AUTH_ORIGIN_SPACE 280
@@ -74,10 +75,6 @@ void auth_url_origin(char out[static AUTH_ORIGIN_SPACE], const struct auth_url *
 #define AUTH_KSF_MEM_KIB_MAX (1024 * 1024)
 #define AUTH_KSF_PASSES_MIN 2
 #define AUTH_KSF_PASSES_MAX 16
-/* memory times passes, in KiB. */
-#define AUTH_KSF_WORK_MIN (2 * AUTH_KSF_MEM_KIB_MIN)
-#define AUTH_KSF_WORK_MAX (4 * 1024 * 1024)
-
 /* The longest answer of an authd. */
 #define AUTH_ANSWER_MAX 16384
 

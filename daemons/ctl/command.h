@@ -32,6 +32,7 @@ struct option {
 	enum value_kind kind;
 	const char *const *choices; /* VALUE_CHOICE, ends with NULL */
 	const char *help;
+	bool many; /* may be given again */
 };
 
 struct argument {
@@ -68,6 +69,11 @@ struct parsed {
 	size_t n_arguments;
 	const char *options[OPTIONS_MAX]; /* by index in command->options; "" for a given flag */
 	const char *globals[OPTIONS_MAX]; /* by index in global_options */
+	struct {
+		const struct option *option;
+		const char *value;
+	} repeated[VALUES_MAX]; /* every value of those that may be given again, in order */
+	size_t n_repeated;
 };
 
 /*
@@ -80,6 +86,9 @@ int parse_command_line(struct parsed *out, int argc, char **argv, struct failure
 
 /* The value of an option of the command, or of a global one; NULL: not given, "" for a flag. */
 const char *parsed_option(const struct parsed *p, const char *name);
+
+/* Each value of an option that may be given again, in order: *at starts at 0; NULL after the last. */
+const char *parsed_option_next(const struct parsed *p, const char *name, size_t *at);
 
 /* Whether any command's name begins with this word and goes on ("tunnel"). */
 bool command_is_group(const char *word);

@@ -46,6 +46,14 @@ enum exit_code {
 #define ERROR_NOT_APPLIED "io.handfast.Command.NotApplied"
 #define ERROR_REFUSED "io.handfast.Command.RestoreRefused"
 #define ERROR_UNWELL "io.handfast.Command.Unwell"
+#define ERROR_UNREACHABLE "io.handfast.Command.Unreachable"
+#define ERROR_CERTIFICATE "io.handfast.Command.CertificateRefused"
+#define ERROR_NO_LIBRARY "io.handfast.Command.NoLibrary"
+#define ERROR_LOGIN_REFUSED "io.handfast.Command.LoginRefused"
+#define ERROR_WRONG_PASSWORD "io.handfast.Command.WrongPassword"
+#define ERROR_WRONG_SERVER "io.handfast.Command.WrongServer"
+#define ERROR_TOO_MANY "io.handfast.Command.TooManyAttempts"
+#define ERROR_NOT_LOGGED_IN "io.handfast.Command.NotLoggedIn"
 #define ERROR_INTERNAL "io.handfast.Command.Internal"
 
 struct failure {

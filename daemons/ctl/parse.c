@@ -206,14 +206,21 @@ static int check_value(const char *what, enum value_kind kind, const char *const
 			   accepted, clean);
 }
 
-static int take_option(const struct option *o, int at, const char **values, const char *value,
+static int take_option(struct parsed *out, const struct option *o, int at, const char **values, const char *value,
 		       struct failure *f)
 {
 	char what[64];
 
 	snprintf(what, sizeof(what), "--%s", o[at].name);
-	if (values[at] && o[at].arg)
+	if (o[at].many) {
+		if (out->n_repeated == VALUES_MAX)
+			return failure_set(f, EXIT_USAGE, ERROR_USAGE, NULL, "%s is given more than %d times", what,
+					   VALUES_MAX);
+		out->repeated[out->n_repeated].option = &o[at];
+		out->repeated[out->n_repeated++].value = value;
+	} else if (values[at] && o[at].arg) {
 		return failure_set(f, EXIT_USAGE, ERROR_USAGE, NULL, "%s is given twice", what);
+	}
 	values[at] = value;
 	if (!o[at].arg)
 		return EXIT_DONE;
@@ -257,7 +264,7 @@ static int parse_option(struct parsed *out, int argc, char **argv, int *i, struc
 					   table[at].name, table[at].arg);
 		value = argv[++*i];
 	}
-	return take_option(table, at, values, value ? value : "", f);
+	return take_option(out, table, at, values, value ? value : "", f);
 }
 
 /* ---- words ---- */
@@ -378,4 +385,15 @@ const char *parsed_option(const struct parsed *p, const char *name)
 		return p->options[at];
 	at = find_by_name(global_options, name, strlen(name));
 	return at >= 0 ? p->globals[at] : NULL;
+}
+
+const char *parsed_option_next(const struct parsed *p, const char *name, size_t *at)
+{
+	while (*at < p->n_repeated) {
+		size_t i = (*at)++;
+
+		if (strcmp(p->repeated[i].option->name, name) == 0)
+			return p->repeated[i].value;
+	}
+	return NULL;
 }

@@ -100,6 +100,68 @@ static const struct option link_options[] = {
 	{ .name = NULL },
 };
 
+/* Of every command that talks to an authd. */
+#define AUTH_SERVER_OPTIONS                                                                        \
+	{ "ca", 0, "FILE", VALUE_FILE, NULL, "trust this CA certificate instead of the system's" }, \
+	{ "unix-socket", 0, "FILE", VALUE_FILE, NULL, "connect to this Unix socket" },             \
+	{ "plain-http", 0, NULL, VALUE_TEXT, NULL,                                                 \
+	  "take http:// to another machine: the way is protected by a tunnel" }
+#define AUTH_ORIGIN_OPTION                                                                         \
+	{ "origin", 0, "ORIGIN", VALUE_TEXT, NULL, "what the server calls itself, where the URL is another" }
+#define AUTH_PASSWORD_OPTIONS                                                                      \
+	{ "password-file", 0, "FILE", VALUE_FILE, NULL,                                            \
+	  "take the first line of FILE, or - for standard input, instead of asking" },             \
+	{ "password-fd", 0, "N", VALUE_NUMBER, NULL, "read the password from file descriptor N" }
+
+static const char *const key_stores[] = { "keyring", "file", NULL };
+
+static const struct option auth_register_options[] = {
+	{ "invite", 0, "TOKEN", VALUE_TEXT, NULL, "the invitation that the administrator gave" },
+	{ "invite-file", 0, "FILE", VALUE_FILE, NULL, "the same, in FILE or on standard input (-)" },
+	AUTH_PASSWORD_OPTIONS,
+	AUTH_ORIGIN_OPTION,
+	AUTH_SERVER_OPTIONS,
+	{ .name = NULL },
+};
+
+static const struct option auth_login_options[] = {
+	AUTH_PASSWORD_OPTIONS,
+	{ "key-store", 0, "WHERE", VALUE_CHOICE, key_stores,
+	  "keep the key in the kernel's keyring (default, where there is one) or in a file" },
+	AUTH_ORIGIN_OPTION,
+	AUTH_SERVER_OPTIONS,
+	{ .name = NULL },
+};
+
+static const struct option auth_logout_options[] = {
+	{ "local", 0, NULL, VALUE_TEXT, NULL, "forget the login here without telling the server" },
+	AUTH_SERVER_OPTIONS,
+	{ .name = NULL },
+};
+
+static const struct option auth_status_options[] = {
+	AUTH_SERVER_OPTIONS,
+	{ .name = NULL },
+};
+
+static const struct option auth_request_options[] = {
+	{ "method", 'X', "METHOD", VALUE_TEXT, NULL, "GET, or POST with --data, where it is not said" },
+	{ "header", 'H', "LINE", VALUE_TEXT, NULL, "a further header line; may be repeated", .many = true },
+	{ "data", 'd', "BODY", VALUE_TEXT, NULL, "send this, or what is in @FILE, or on standard input (@-)" },
+	{ "include", 'i', NULL, VALUE_TEXT, NULL, "print the answer's header lines, too" },
+	{ "user", 0, "USER", VALUE_TEXT, NULL, "whose login, where there are several" },
+	{ "login", 0, "URL", VALUE_TEXT, NULL, "the authd whose login to use, where URL is another server's" },
+	AUTH_SERVER_OPTIONS,
+	{ .name = NULL },
+};
+
+static const struct option auth_selftest_options[] = {
+	{ "invite", 0, "TOKEN", VALUE_TEXT, NULL, "an invitation for the throw-away user" },
+	AUTH_ORIGIN_OPTION,
+	AUTH_SERVER_OPTIONS,
+	{ .name = NULL },
+};
+
 static const struct option check_options[] = {
 	{ "daemon", 0, "NAME", VALUE_CHOICE, daemon_names,
 	  "the files are NAME's (default: by the file's name)" },
@@ -132,6 +194,8 @@ static const struct option doctor_options[] = {
 	{ .name = NULL },
 };
 
+#define AUTH_URL_ARGUMENT { "URL", VALUE_TEXT, NULL, false, false, "the authd: https://HOST[:PORT][/PREFIX]" }
+#define AUTH_USER_ARGUMENT { "USER", VALUE_TEXT, NULL, true, false, "the user's name (default: yours on this machine)" }
 #define PEER_ARGUMENT { "PEER", VALUE_PEER, NULL, false, false, "a paired device's name" }
 #define TUNNEL_ARGUMENT { "TUNNEL", VALUE_TUNNEL, NULL, false, false, "a tunnel's name" }
 
@@ -259,6 +323,57 @@ const struct command commands[] = {
 		{ { "IFACE", VALUE_INTERFACE, NULL, true, false, "one interface, of any kind" } },
 		NULL,
 		cmd_link_show,
+	},
+	{
+		"auth register",
+		"register a user with an authd",
+		"The password is asked for twice. It never leaves this machine, not even hashed.",
+		{ AUTH_URL_ARGUMENT, AUTH_USER_ARGUMENT },
+		auth_register_options,
+		cmd_auth_register,
+	},
+	{
+		"auth login",
+		"log in at an authd, for “handfast auth request”",
+		"The login is kept for this user alone until it expires, or until “handfast auth logout”.",
+		{ AUTH_URL_ARGUMENT, AUTH_USER_ARGUMENT },
+		auth_login_options,
+		cmd_auth_login,
+	},
+	{
+		"auth logout",
+		"end a login, there and here",
+		NULL,
+		{ AUTH_URL_ARGUMENT, { "USER", VALUE_TEXT, NULL, true, false, "whose login, where there are several" } },
+		auth_logout_options,
+		cmd_auth_logout,
+	},
+	{
+		"auth status",
+		"list this user's logins; with URL, ask the server about one",
+		NULL,
+		{ { "URL", VALUE_TEXT, NULL, true, false, "the authd" },
+		  { "USER", VALUE_TEXT, NULL, true, false, "whose login, where there are several" } },
+		auth_status_options,
+		cmd_auth_status,
+	},
+	{
+		"auth request",
+		"make one HTTP request, signed with a login",
+		"Like curl, for services behind an authd: the session and a proof that only this request can use go "
+		"along. No redirect is followed. Exits 1 or 4 when the answer's status is 400 or more.",
+		{ { "URL", VALUE_TEXT, NULL, false, false, "what to ask for" } },
+		auth_request_options,
+		cmd_auth_request,
+	},
+	{
+		"auth selftest",
+		"attack an authd with a throw-away user of its own",
+		"Shows that replayed, stolen and changed requests are refused, each beside the right one, which is "
+		"taken. The user is deleted afterwards.",
+		{ AUTH_URL_ARGUMENT },
+		auth_selftest_options,
+		cmd_auth_selftest,
 	},
 	{ "status", "show all daemons on one screen", NULL, { { NULL } }, NULL, cmd_status },
 	{

@@ -1,0 +1,255 @@
+/* Going through a registration, a login, a signed request. */
+#include "ctl/auth/auth.h"
+
+#include <errno.h>
+#include <jansson.h>
+#include <pwd.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/json.h"
+#include "crypto/secret.h"
+#include "proto/username.h"
+
+#include "ctl/ctl.h"
+#include "ctl/secret_line.h"
+
+enum { TIMEOUT_S = 30, PASSWORD_MIN = 8, PASSWORD_MAX = 1024 };
+
+int auth_target_open(struct auth_target *out, const struct ctl *c, const char *url, struct failure *f)
+{
+	const struct transport_options o = { .ca_file = ctl_option(c, "ca"),
+					     .unix_socket = ctl_option(c, "unix-socket"),
+					     .timeout_s = TIMEOUT_S };
+	struct auth_target t = { .origin = ctl_option(c, "origin") };
+	struct auth_url named;
+	int r;
+
+	if (auth_url_parse(&t.url, url))
+		return failure_set(f, EXIT_USAGE, ERROR_USAGE, "For example https://pi.home:8443.", "%s is no address of an authd",
+				   url);
+	if (t.origin && (auth_url_parse(&named, t.origin) || *named.prefix))
+		return failure_set(f, EXIT_USAGE, ERROR_USAGE, "For example https://pi.home.", "%s is no origin", t.origin);
+	if (strcmp(t.url.scheme, "https") != 0 && !t.url.loopback && !o.unix_socket && !ctl_flag(c, "plain-http"))
+		return failure_set(f, EXIT_USAGE, ERROR_USAGE,
+				   "Use https://. If the way there is protected otherwise, by a tunnel of handfast say: "
+				   "--plain-http.",
+				   "everybody on the way to %s could read and change what is said", t.url.authority);
+	if (crypto_init() != 0)
+		return failure_set(f, EXIT_FAILED, ERROR_INTERNAL, NULL, "the cryptographic library does not start");
+	r = transport_new(&t.transport, &o, f);
+	if (r)
+		return r;
+	*out = t;
+	return EXIT_DONE;
+}
+
+void auth_target_done(struct auth_target *t)
+{
+	t->transport = transport_free(t->transport);
+}
+
+int auth_user(char out[static 72], const char *given, struct failure *f)
+{
+	const struct passwd *own = given ? NULL : getpwuid(geteuid());
+	const char *name = given ? given : own ? own->pw_name : NULL;
+	char canonical[USERNAME_SPACE];
+	int r;
+
+	if (!name)
+		return failure_set(f, EXIT_USAGE, ERROR_USAGE, "Name the user after the URL.", "you have no name on this machine");
+	r = username_canonical(canonical, name, strlen(name));
+	if (r)
+		return failure_set(f, EXIT_USAGE, ERROR_USAGE, NULL, "%s is no user's name: %s", name,
+				   username_outcome_text(r));
+	memcpy(out, canonical, sizeof(canonical));
+	return EXIT_DONE;
+}
+
+int auth_password(struct secret **out, const struct ctl *c, const char *user, const struct auth_target *t, bool is_new,
+		  struct failure *f)
+{
+	char ask[512];
+	const struct secret_question q = {
+		.name = "password",
+		.ask = ask,
+		.option = "--password-file FILE",
+		.file = ctl_option(c, "password-file"),
+		.fd = ctl_option(c, "password-fd"),
+		.twice = is_new,
+		.min = PASSWORD_MIN,
+		.max = PASSWORD_MAX,
+		.why = "The server never sees it, so nobody else can tell you that it is too short.",
+	};
+
+	snprintf(ask, sizeof(ask), "%s of %s at %s: ", is_new ? "New password" : "Password", user, t->url.authority);
+	return secret_line_get(out, &q, f);
+}
+
+/* ---- an exchange ---- */
+
+static int make_call(const struct auth_target *t, const struct auth_call *call, struct transport_answer *a,
+		     struct failure *f)
+{
+	struct transport_request r = { .scheme = t->url.scheme,
+				       .authority = t->url.authority,
+				       .method = call->method,
+				       .target = call->target,
+				       .loopback = t->url.loopback,
+				       .body = call->body,
+				       .body_len = call->body_len,
+				       .answer_max = AUTH_ANSWER_MAX };
+
+	if (call->body) {
+		r.fields[0].name = "Content-Type";
+		r.fields[0].value = "application/json";
+		r.n_fields = 1;
+	}
+	return transport_do(t->transport, &r, a, f);
+}
+
+static int exchange_failed(struct auth_exchange *x, int r, struct failure *f)
+{
+	const struct auth_refusal *said = auth_exchange_refusal(x);
+	const char *why = auth_exchange_why(x);
+
+	switch (r) {
+	case AUTH_E_WRONG:
+		return failure_set(f, EXIT_WRONG_SECRET, ERROR_WRONG_PASSWORD, NULL, "%s", why);
+	case AUTH_E_KSF:
+		return failure_set(f, EXIT_VERIFICATION, ERROR_WRONG_SERVER, "Its administrator sets ksf in authd.yaml.", "%s",
+				   why);
+	case AUTH_E_ORIGIN:
+		return failure_set(f, EXIT_VERIFICATION, ERROR_WRONG_SERVER,
+				   "Use the URL by which it calls itself; where that does not lead there, name it: --origin.",
+				   "%s", why);
+	case AUTH_E_BAD_ANSWER:
+		return failure_set(f, EXIT_FAILED, ERROR_BROKEN_ANSWER, NULL, "%s", why);
+	case AUTH_E_TOO_MANY:
+		return failure_set(f, EXIT_FAILED, ERROR_TOO_MANY, "Wait; the administrator sees and lifts bans.", "%s", why);
+	case AUTH_E_REFUSED:
+		return failure_set(f,
+				   said->status == 401 || said->status == 403 ? EXIT_PERMISSION :
+				   said->status == 404			      ? EXIT_NO_SUCH :
+										EXIT_FAILED,
+				   ERROR_LOGIN_REFUSED, NULL, "%s%s%s%s", why, *said->code ? " (" : "", said->code,
+				   *said->code ? ")" : "");
+	default:
+		return failure_set(f, EXIT_FAILED, ERROR_INTERNAL, NULL, "%s", *why ? why : strerror(r < 0 ? -r : EPROTO));
+	}
+}
+
+int auth_go(const struct auth_target *t, struct auth_exchange *x, struct failure *f)
+{
+	const struct auth_call *call;
+
+	while ((call = auth_exchange_call(x))) {
+		struct transport_answer a = { 0 };
+		int r = make_call(t, call, &a, f);
+
+		if (r)
+			return r;
+		r = auth_exchange_answer(x, a.status, a.body, a.len);
+		transport_answer_done(&a);
+		if (r == AUTH_WORK)
+			r = auth_exchange_work(x);
+		if (r)
+			return exchange_failed(x, r, f);
+	}
+	return EXIT_DONE;
+}
+
+int auth_begin(struct auth_exchange **out, const struct auth_target *t, bool registers, const char *user,
+	       const struct secret *password, const char *invitation, struct failure *f)
+{
+	const struct auth_options o = { .url = t->url,
+					.user = user,
+					.password = secret_bytes(password),
+					.password_len = secret_len(password),
+					.invitation = invitation,
+					.origin = t->origin };
+	_cleanup_(auth_exchange_freep) struct auth_exchange *x = NULL;
+	int r = registers ? auth_register(&x, &o) : auth_login(&x, &o);
+
+	if (r)
+		return failure_set(f, r < 0 ? EXIT_FAILED : EXIT_USAGE, r < 0 ? ERROR_INTERNAL : ERROR_USAGE, NULL, "%s",
+				   r < 0 ? strerror(-r) : "the name, the password or the invitation is none");
+	r = auth_go(t, x, f);
+	if (r)
+		return r;
+	*out = steal(&x);
+	return EXIT_DONE;
+}
+
+/* ---- signed requests ---- */
+
+static int ask_once(const struct auth_target *t, const struct auth_session *s, const char *method, const char *target,
+		    const char *body, struct transport_answer *a, struct failure *f)
+{
+	const struct pop_request signed_one = { t->url.scheme, t->url.authority, method, target };
+	struct transport_request r = { .scheme = t->url.scheme,
+				       .authority = t->url.authority,
+				       .method = method,
+				       .target = target,
+				       .loopback = t->url.loopback,
+				       .body = body,
+				       .body_len = body ? strlen(body) : 0,
+				       .answer_max = AUTH_ANSWER_MAX };
+	struct auth_fields fields;
+
+	if (auth_sign(&fields, s, &signed_one, body, r.body_len, clock_wall_s()))
+		return failure_set(f, EXIT_USAGE, ERROR_USAGE, NULL, "%s cannot be signed", target);
+	for (; r.n_fields < fields.n; r.n_fields++) {
+		r.fields[r.n_fields].name = fields.v[r.n_fields].name;
+		r.fields[r.n_fields].value = fields.v[r.n_fields].value;
+	}
+	if (body) {
+		r.fields[r.n_fields].name = "Content-Type";
+		r.fields[r.n_fields++].value = "application/json";
+	}
+	return transport_do(t->transport, &r, a, f);
+}
+
+int auth_ask(const struct auth_target *t, struct auth_session *s, const char *method, const char *path, json_t *body,
+	     unsigned int *status, json_t **reply, struct failure *f)
+{
+	static const struct json_limits limits = { .max_bytes = AUTH_ANSWER_MAX, .max_depth = 8, .max_keys = 1000 };
+	_cleanup_json_ json_t *owned = body;
+	_cleanup_free_ char *text = body ? json_text(body) : NULL;
+	struct transport_answer a = { 0 };
+	char target[sizeof(t->url.prefix) + 256];
+	int r;
+
+	if (body && !text)
+		return failure_set(f, EXIT_FAILED, ERROR_INTERNAL, NULL, "no memory");
+	snprintf(target, sizeof(target), "%s%s", t->url.prefix, path);
+	r = ask_once(t, s, method, target, text, &a, f);
+	if (!r && auth_session_retry(s, a.status, *a.snonce ? a.snonce : NULL)) {
+		transport_answer_done(&a);
+		r = ask_once(t, s, method, target, text, &a, f);
+	}
+	if (r)
+		return r;
+	*status = a.status;
+	*reply = NULL;
+	if (a.len && json_parse(reply, a.body, a.len, &limits))
+		*reply = NULL;
+	transport_answer_done(&a);
+	return EXIT_DONE;
+}
+
+int auth_refused(unsigned int status, const json_t *reply, const char *what, struct failure *f)
+{
+	const json_t *error = json_object_get(reply, "error");
+	const char *text = json_get_str(error, "text"), *code = json_get_str(error, "code");
+
+	if (status == 401)
+		return failure_set(f, EXIT_PERMISSION, ERROR_NOT_LOGGED_IN, "Log in again: “handfast auth login”.",
+				   "%s: the server does not know the session (any more)", what);
+	return failure_set(f, status == 403 ? EXIT_PERMISSION : EXIT_FAILED, ERROR_LOGIN_REFUSED, NULL,
+			   "%s: the server answers %u%s%s%s%s%s", what, status, text ? ": " : "", text ? text : "",
+			   code ? " (" : "", code ? code : "", code ? ")" : "");
+}

@@ -1,0 +1,301 @@
+/* handfast auth register, login, logout, status: this user's own logins. */
+#include <jansson.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/json.h"
+#include "base/text.h"
+#include "crypto/secret.h"
+
+#include "ctl/auth/auth.h"
+#include "ctl/auth/logins.h"
+#include "ctl/commands.h"
+#include "ctl/ctl.h"
+#include "ctl/secret_line.h"
+
+_Static_assert(sizeof(((struct auth_session *)0)->user) == 72, "auth_user() writes one");
+
+/* ---- register ---- */
+
+static void register_text(const struct ctl *c, const json_t *result)
+{
+	(void)c;
+	printf("%s is registered at %s.\nLog in: handfast auth login %s %s\n", clean_member(result, "user"),
+	       clean_member(result, "url"), clean_member(result, "url"), clean_member(result, "user"));
+}
+
+static int do_register(struct ctl *c, struct auth_target *t, struct failure *f)
+{
+	_cleanup_(auth_exchange_freep) struct auth_exchange *x = NULL;
+	_cleanup_(secret_freep) struct secret *password = NULL, *invitation = NULL;
+	const struct secret_question asked = { .name = "invitation",
+					       .ask = "Invitation: ",
+					       .option = "--invite-file FILE",
+					       .file = ctl_option(c, "invite-file"),
+					       .min = 1,
+					       .max = 256 };
+	const char *token = ctl_option(c, "invite");
+	char user[72], text[257] = "";
+	int r = auth_user(user, ctl_argument(c, 1), f);
+
+	if (!r && asked.file)
+		r = secret_line_get(&invitation, &asked, f);
+	if (!r)
+		r = auth_password(&password, c, user, t, true, f);
+	if (r)
+		return r;
+	if (invitation) {
+		memcpy(text, secret_bytes(invitation), secret_len(invitation));
+		token = text;
+	}
+	r = auth_begin(&x, t, true, user, password, token, f);
+	wipe(text, sizeof(text));
+	if (r)
+		return r;
+	return ctl_result(c, json_pack("{s:s, s:s}", "user", user, "url", ctl_argument(c, 0)), register_text);
+}
+
+int cmd_auth_register(struct ctl *c)
+{
+	_cleanup_(auth_target_done) struct auth_target t = { 0 };
+	struct failure f = { 0 };
+	int r = auth_target_open(&t, c, ctl_argument(c, 0), &f);
+
+	if (!r)
+		r = do_register(c, &t, &f);
+	return f.exit ? ctl_fail_with(c, &f) : r;
+}
+
+/* ---- login ---- */
+
+static const char *const stores[] = { [LOGIN_KEY_ANY] = "any", [LOGIN_KEY_KEYRING] = "keyring", [LOGIN_KEY_FILE] = "file" };
+
+static enum login_key key_store(const struct ctl *c)
+{
+	const char *given = ctl_option(c, "key-store");
+
+	for (size_t i = LOGIN_KEY_KEYRING; given && i < ARRAY_SIZE(stores); i++)
+		if (strcmp(stores[i], given) == 0)
+			return (enum login_key)i;
+	return LOGIN_KEY_ANY;
+}
+
+static json_t *login_json(const struct auth_session *s)
+{
+	char url[512];
+
+	snprintf(url, sizeof(url), "%s://%s%s", s->url.scheme, s->url.authority, s->url.prefix);
+	return json_pack("{s:s, s:s, s:s, s:I, s:I}", "url", url, "origin", s->origin, "user", s->user, "since",
+			 (json_int_t)s->created_s, "expires", (json_int_t)s->expires_s);
+}
+
+static void login_text(const struct ctl *c, const json_t *result)
+{
+	int64_t lives_s = json_get_int(result, "expires", 0) - json_get_int(result, "since", 0);
+	char lives[32];
+
+	(void)c;
+	text_format_duration(lives, sizeof(lives), (uint64_t)(lives_s > 0 ? lives_s : 0) * 1000);
+	printf("%s is logged in at %s for %s.\n", clean_member(result, "user"), clean_member(result, "url"), lives);
+}
+
+static int do_login(struct ctl *c, struct auth_target *t, struct failure *f)
+{
+	_cleanup_(auth_exchange_freep) struct auth_exchange *x = NULL;
+	_cleanup_(auth_session_freep) struct auth_session *s = NULL;
+	_cleanup_(secret_freep) struct secret *password = NULL;
+	char user[72];
+	int r = auth_user(user, ctl_argument(c, 1), f);
+
+	if (!r)
+		r = auth_password(&password, c, user, t, false, f);
+	if (!r)
+		r = auth_begin(&x, t, false, user, password, NULL, f);
+	if (r)
+		return r;
+	s = auth_exchange_take_session(x, clock_wall_s());
+	if (!s)
+		return failure_set(f, EXIT_FAILED, ERROR_INTERNAL, NULL, "no memory");
+	r = logins_save(s, key_store(c), f);
+	return r ? r : ctl_result(c, login_json(s), login_text);
+}
+
+int cmd_auth_login(struct ctl *c)
+{
+	_cleanup_(auth_target_done) struct auth_target t = { 0 };
+	struct failure f = { 0 };
+	int r = auth_target_open(&t, c, ctl_argument(c, 0), &f);
+
+	if (!r)
+		r = do_login(c, &t, &f);
+	return f.exit ? ctl_fail_with(c, &f) : r;
+}
+
+/* ---- logout ---- */
+
+static void logout_text(const struct ctl *c, const json_t *result)
+{
+	(void)c;
+	printf("%s is logged out of %s%s.\n", clean_member(result, "user"), clean_member(result, "url"),
+	       json_is_true(json_object_get(result, "told")) ? "" : " here; the server still has the session until it expires");
+}
+
+static int tell_server(const struct auth_target *t, struct auth_session *s, struct failure *f)
+{
+	_cleanup_json_ json_t *reply = NULL;
+	unsigned int status = 0;
+	int r = auth_ask(t, s, "POST", "/logout", NULL, &status, &reply, f);
+
+	if (r)
+		return r;
+	/* 401: it was over there already. */
+	if ((status >= 200 && status <= 299) || status == 401)
+		return EXIT_DONE;
+	return auth_refused(status, reply, "cannot log out", f);
+}
+
+static int do_logout(struct ctl *c, struct auth_target *t, struct failure *f)
+{
+	_cleanup_(auth_session_freep) struct auth_session *s = NULL;
+	const char *user = ctl_argument(c, 1);
+	char canonical[72];
+	json_t *result;
+	int r = user ? auth_user(canonical, user, f) : EXIT_DONE;
+
+	if (!r)
+		r = logins_find(&s, &t->url, user ? canonical : NULL, f);
+	if (r)
+		return r;
+	t->url = s->url;
+	if (!ctl_flag(c, "local")) {
+		r = tell_server(t, s, f);
+		if (r)
+			return failure_set(f, f->exit, f->code, "To forget it here alone: --local.", "%s", f->message);
+	}
+	logins_forget(s);
+	result = login_json(s);
+	json_object_set_new(result, "told", json_boolean(!ctl_flag(c, "local")));
+	return ctl_result(c, result, logout_text);
+}
+
+int cmd_auth_logout(struct ctl *c)
+{
+	_cleanup_(auth_target_done) struct auth_target t = { 0 };
+	struct failure f = { 0 };
+	int r = auth_target_open(&t, c, ctl_argument(c, 0), &f);
+
+	if (!r)
+		r = do_logout(c, &t, &f);
+	return f.exit ? ctl_fail_with(c, &f) : r;
+}
+
+/* ---- status ---- */
+
+static void add_login(const struct auth_session *s, enum login_key where, bool has_key, void *arg)
+{
+	json_t *one = login_json(s);
+
+	json_object_set_new(one, "key", json_string(has_key ? stores[where] : "gone"));
+	json_array_append_new(arg, one);
+}
+
+static void expiry_format(char out[static 40], const json_t *login)
+{
+	int64_t left_s = json_get_int(login, "expires", 0) - clock_wall_s();
+
+	if (left_s > 0)
+		text_format_duration(out, 40, (uint64_t)left_s * 1000);
+	else
+		snprintf(out, 40, "expired");
+}
+
+static void list_text(const struct ctl *c, const json_t *result)
+{
+	static const char *const headings[] = { "SERVER", "USER", "ENDS IN", "KEY", NULL };
+	const json_t *logins = json_object_get(result, "logins"), *one;
+	struct table *t;
+	size_t i;
+
+	if (json_array_size(logins) == 0) {
+		printf("You are logged in nowhere.\n");
+		return;
+	}
+	t = table_new(headings);
+	json_array_foreach(logins, i, one) {
+		char left[40];
+
+		expiry_format(left, one);
+		table_cell(t, PAINT_BOLD, "%s", clean_member(one, "url"));
+		table_cell(t, PAINT_PLAIN, "%s", clean_member(one, "user"));
+		table_cell(t, strcmp(left, "expired") == 0 ? PAINT_DIM : PAINT_PLAIN, "%s", left);
+		table_cell(t, PAINT_PLAIN, "%s", clean_member(one, "key"));
+	}
+	table_print(t, stdout, &c->style);
+}
+
+static int list_logins(struct ctl *c)
+{
+	struct failure f = { 0 };
+	json_t *logins = json_array();
+	int r = logins_each(add_login, logins, &f);
+
+	if (!r)
+		return ctl_result(c, json_pack("{s:o}", "logins", logins), list_text);
+	json_decref(logins);
+	return ctl_fail_with(c, &f);
+}
+
+static void session_text(const struct ctl *c, const json_t *result)
+{
+	const json_t *server = json_object_get(result, "server");
+	int64_t left_s = json_get_int(server, "expires_in_s", -1);
+	char left[40];
+
+	fact(stdout, &c->style, "server", "%s", clean_member(result, "url"));
+	fact(stdout, &c->style, "user", "%s", clean_member(result, "user"));
+	if (left_s >= 0)
+		text_format_duration(left, sizeof(left), (uint64_t)left_s * 1000);
+	else
+		expiry_format(left, result);
+	fact(stdout, &c->style, "ends in", "%s", left);
+}
+
+static int ask_session(struct ctl *c, struct auth_target *t, struct failure *f)
+{
+	_cleanup_(auth_session_freep) struct auth_session *s = NULL;
+	_cleanup_json_ json_t *reply = NULL;
+	const char *user = ctl_argument(c, 1);
+	unsigned int status = 0;
+	char canonical[72];
+	json_t *result;
+	int r = user ? auth_user(canonical, user, f) : EXIT_DONE;
+
+	if (!r)
+		r = logins_find(&s, &t->url, user ? canonical : NULL, f);
+	if (r)
+		return r;
+	t->url = s->url;
+	r = auth_ask(t, s, "GET", "/session", NULL, &status, &reply, f);
+	if (r)
+		return r;
+	if (status != 200 || !reply)
+		return auth_refused(status, reply, "no session", f);
+	result = login_json(s);
+	json_object_set(result, "server", reply);
+	return ctl_result(c, result, session_text);
+}
+
+int cmd_auth_status(struct ctl *c)
+{
+	_cleanup_(auth_target_done) struct auth_target t = { 0 };
+	struct failure f = { 0 };
+	int r;
+
+	if (!ctl_argument(c, 0))
+		return list_logins(c);
+	r = auth_target_open(&t, c, ctl_argument(c, 0), &f);
+	if (!r)
+		r = ask_session(c, &t, &f);
+	return f.exit ? ctl_fail_with(c, &f) : r;
+}
