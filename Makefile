@@ -38,7 +38,7 @@ SECONDS ?= 20
 
 # What an install needs. packaging/debian/control names the same libraries.
 DEPS_BUILD := gcc make pkgconf libc6-dev libevent-dev libsodium-dev libmicrohttpd-dev \
-	libjansson-dev libyaml-dev libsystemd-dev libsqlite3-dev libwslay-dev libssl-dev
+	libjansson-dev libyaml-dev libsystemd-dev libsqlite3-dev libwslay-dev libssl-dev libcurl4-openssl-dev
 DEPS_TEST := python3 python3-cryptography python3-spake2 python3-websockets python3-yaml \
 	clang libclang-rt-dev llvm clang-tidy cppcheck gcovr valgrind iproute2 iputils-ping procps \
 	nftables ethtool curl openssl strace binutils util-linux mandoc bash zsh fish \
