@@ -29,7 +29,7 @@ enum { INVITATION_MAX = 256, LOGIN_ID_MAX = 4096, TARGET_MAX = 128 + 32 };
 enum step { STEP_CONFIG, STEP_START, STEP_WORK, STEP_FINISH, STEP_DONE, STEP_FAILED };
 
 struct auth_exchange {
-	bool registers;
+	bool registers, in_session, renew;
 	enum step step;
 	struct auth_url url;
 	char origin[AUTH_ORIGIN_SPACE]; /* whom we mean to talk to */
@@ -169,7 +169,8 @@ static int set_call(struct auth_exchange *x, const char *path, json_t *o)
 	x->call = (struct auth_call){ .method = has_body ? "POST" : "GET",
 				      .target = x->target,
 				      .body = x->body,
-				      .body_len = x->body ? strlen(x->body) : 0 };
+				      .body_len = x->body ? strlen(x->body) : 0,
+				      .is_signed = has_body && x->in_session };
 	return 0;
 }
 
@@ -293,7 +294,7 @@ static int read_config(struct auth_exchange *x, const json_t *o)
 	r = read_ksf(x, json_object_get(o, "ksf"));
 	if (r)
 		return r;
-	if (x->registers && registration && strcmp(registration, "closed") == 0) {
+	if (x->registers && !x->in_session && registration && strcmp(registration, "closed") == 0) {
 		x->refusal.status = 403;
 		return fail(x, AUTH_E_REFUSED, "the server takes no registrations");
 	}
@@ -337,6 +338,7 @@ static int read_finish(struct auth_exchange *x, const json_t *o)
 		if (r)
 			return bad_answer(x, "holds no session");
 		x->session_key = secret_free(x->session_key);
+		x->renew = json_is_true(json_object_get(o, "renew"));
 		/* A year: what a clock and a file can say of it. */
 		x->lives_s = lives_s < 366 * 86400 ? lives_s : 366 * 86400;
 	}
@@ -402,6 +404,7 @@ static int begin(struct auth_exchange **out, const struct auth_options *o, bool 
 	if (!x)
 		return -ENOMEM;
 	x->registers = registers;
+	x->in_session = registers && o->in_session;
 	x->url = o->url;
 	auth_url_origin(x->origin, &x->url);
 	if (o->origin) {
@@ -456,6 +459,11 @@ const struct auth_refusal *auth_exchange_refusal(const struct auth_exchange *x)
 const char *auth_exchange_user(const struct auth_exchange *x)
 {
 	return x->user;
+}
+
+bool auth_exchange_is_to_renew(const struct auth_exchange *x)
+{
+	return x->renew;
 }
 
 struct auth_session *auth_exchange_take_session(struct auth_exchange *x, int64_t now_s)

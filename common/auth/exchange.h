@@ -21,11 +21,13 @@
  *	POST /register/start	{user, request}			-> {response[, ksf]}
  *	POST /register/finish	{user, record[, invitation]}	-> 2xx
  *	POST /login/start	{user, ke1}			-> {login_id, ke2[, ksf]}
- *	POST /login/finish	{login_id, ke3}			-> {session_id, expires_in_s}
+ *	POST /login/finish	{login_id, ke3}			-> {session_id, expires_in_s[, renew]}
  *	any, refused		{error: {code, text}}
  *
  * A ksf with the response or KE2 is that of the user's key generation, in place of /config's.
  * invitation goes with /register/start, too, so that whoever has none is refused before the work.
+ * Whoever is logged in registers anew (another password, or the server's next keys, when renew
+ * was true) by signing both (auth/session.h).
  * Members that are not named here are let be.
  */
 #pragma once
@@ -84,6 +86,7 @@ struct auth_options {
 	const uint8_t *password;
 	size_t password_len;
 	const char *invitation; /* registration: NULL for none */
+	bool in_session;	/* registration: anew, of a user who is logged in */
 	/*
 	 * Who the server must say it is: NULL is the URL's origin. Another one is for a server behind a
 	 * tunnel or a Unix socket, whose name is not in the URL.
@@ -103,6 +106,7 @@ struct auth_call {
 	const char *target; /* path */
 	const char *body;   /* NULL for none, else JSON: application/json */
 	size_t body_len;
+	bool is_signed; /* goes with a proof of the session */
 };
 
 /* The request to make now; NULL when all is done, and before auth_exchange_work(). Valid until the next call here. */
@@ -128,6 +132,9 @@ const struct auth_refusal *auth_exchange_refusal(const struct auth_exchange *x);
 
 /* The user's name in its canonical spelling. */
 const char *auth_exchange_user(const struct auth_exchange *x);
+
+/* After a whole login: whether the server wants the user to register anew, in the session, for its next keys. */
+bool auth_exchange_is_to_renew(const struct auth_exchange *x);
 
 /* After a whole login, once: the session, which the caller frees. now_s: Unix seconds. NULL otherwise. */
 struct auth_session *auth_exchange_take_session(struct auth_exchange *x, int64_t now_s);

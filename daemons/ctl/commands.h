@@ -24,6 +24,7 @@ int cmd_relay_sessions(struct ctl *c);
 int cmd_relay_drop(struct ctl *c);
 int cmd_auth_register(struct ctl *c);
 int cmd_auth_login(struct ctl *c);
+int cmd_auth_password(struct ctl *c);
 int cmd_auth_logout(struct ctl *c);
 int cmd_auth_status(struct ctl *c);
 int cmd_auth_request(struct ctl *c);

@@ -133,6 +133,12 @@ static const struct option auth_login_options[] = {
 	{ .name = NULL },
 };
 
+static const struct option auth_password_options[] = {
+	AUTH_PASSWORD_OPTIONS,
+	AUTH_SERVER_OPTIONS,
+	{ .name = NULL },
+};
+
 static const struct option auth_logout_options[] = {
 	{ "local", 0, NULL, VALUE_TEXT, NULL, "forget the login here without telling the server" },
 	AUTH_SERVER_OPTIONS,
@@ -339,6 +345,14 @@ const struct command commands[] = {
 		{ AUTH_URL_ARGUMENT, AUTH_USER_ARGUMENT },
 		auth_login_options,
 		cmd_auth_login,
+	},
+	{
+		"auth password",
+		"change the password of a user who is logged in",
+		"All other logins of the user end.",
+		{ AUTH_URL_ARGUMENT, { "USER", VALUE_TEXT, NULL, true, false, "whose login, where there are several" } },
+		auth_password_options,
+		cmd_auth_password,
 	},
 	{
 		"auth logout",

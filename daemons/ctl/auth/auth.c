@@ -89,11 +89,12 @@ int auth_password(struct secret **out, const struct ctl *c, const char *user, co
 	return secret_line_get(out, &q, f);
 }
 
-/* ---- an exchange ---- */
+/* ---- requests ---- */
 
-static int make_call(const struct auth_target *t, const struct auth_call *call, struct transport_answer *a,
-		     struct failure *f)
+static int make_call(const struct auth_target *t, const struct auth_session *s, const struct auth_call *call,
+		     struct transport_answer *a, struct failure *f)
 {
+	const struct pop_request what = { t->url.scheme, t->url.authority, call->method, call->target };
 	struct transport_request r = { .scheme = t->url.scheme,
 				       .authority = t->url.authority,
 				       .method = call->method,
@@ -102,14 +103,34 @@ static int make_call(const struct auth_target *t, const struct auth_call *call, 
 				       .body = call->body,
 				       .body_len = call->body_len,
 				       .answer_max = AUTH_ANSWER_MAX };
+	struct auth_fields fields = { 0 };
 
+	if (call->is_signed && auth_sign(&fields, s, &what, call->body, call->body_len, clock_wall_s()))
+		return failure_set(f, EXIT_USAGE, ERROR_USAGE, NULL, "%s cannot be signed", call->target);
+	for (; r.n_fields < fields.n; r.n_fields++) {
+		r.fields[r.n_fields].name = fields.v[r.n_fields].name;
+		r.fields[r.n_fields].value = fields.v[r.n_fields].value;
+	}
 	if (call->body) {
-		r.fields[0].name = "Content-Type";
-		r.fields[0].value = "application/json";
-		r.n_fields = 1;
+		r.fields[r.n_fields].name = "Content-Type";
+		r.fields[r.n_fields++].value = "application/json";
 	}
 	return transport_do(t->transport, &r, a, f);
 }
+
+/* The same, once more where the server wants a nonce of its own. */
+static int make_signed_call(const struct auth_target *t, struct auth_session *s, const struct auth_call *call,
+			    struct transport_answer *a, struct failure *f)
+{
+	int r = make_call(t, s, call, a, f);
+
+	if (r || !call->is_signed || !auth_session_retry(s, a->status, *a->snonce ? a->snonce : NULL))
+		return r;
+	transport_answer_done(a);
+	return make_call(t, s, call, a, f);
+}
+
+/* ---- an exchange ---- */
 
 static int exchange_failed(struct auth_exchange *x, int r, struct failure *f)
 {
@@ -142,13 +163,13 @@ static int exchange_failed(struct auth_exchange *x, int r, struct failure *f)
 	}
 }
 
-int auth_go(const struct auth_target *t, struct auth_exchange *x, struct failure *f)
+int auth_go(const struct auth_target *t, struct auth_exchange *x, struct auth_session *s, struct failure *f)
 {
 	const struct auth_call *call;
 
 	while ((call = auth_exchange_call(x))) {
 		struct transport_answer a = { 0 };
-		int r = make_call(t, call, &a, f);
+		int r = make_signed_call(t, s, call, &a, f);
 
 		if (r)
 			return r;
@@ -162,6 +183,22 @@ int auth_go(const struct auth_target *t, struct auth_exchange *x, struct failure
 	return EXIT_DONE;
 }
 
+static int begin(struct auth_exchange **out, const struct auth_target *t, bool registers, const struct auth_options *o,
+		 struct auth_session *s, struct failure *f)
+{
+	_cleanup_(auth_exchange_freep) struct auth_exchange *x = NULL;
+	int r = registers ? auth_register(&x, o) : auth_login(&x, o);
+
+	if (r)
+		return failure_set(f, r < 0 ? EXIT_FAILED : EXIT_USAGE, r < 0 ? ERROR_INTERNAL : ERROR_USAGE, NULL, "%s",
+				   r < 0 ? strerror(-r) : "the name, the password or the invitation is none");
+	r = auth_go(t, x, s, f);
+	if (r)
+		return r;
+	*out = steal(&x);
+	return EXIT_DONE;
+}
+
 int auth_begin(struct auth_exchange **out, const struct auth_target *t, bool registers, const char *user,
 	       const struct secret *password, const char *invitation, struct failure *f)
 {
@@ -171,47 +208,24 @@ int auth_begin(struct auth_exchange **out, const struct auth_target *t, bool reg
 					.password_len = secret_len(password),
 					.invitation = invitation,
 					.origin = t->origin };
-	_cleanup_(auth_exchange_freep) struct auth_exchange *x = NULL;
-	int r = registers ? auth_register(&x, &o) : auth_login(&x, &o);
 
-	if (r)
-		return failure_set(f, r < 0 ? EXIT_FAILED : EXIT_USAGE, r < 0 ? ERROR_INTERNAL : ERROR_USAGE, NULL, "%s",
-				   r < 0 ? strerror(-r) : "the name, the password or the invitation is none");
-	r = auth_go(t, x, f);
-	if (r)
-		return r;
-	*out = steal(&x);
-	return EXIT_DONE;
+	return begin(out, t, registers, &o, NULL, f);
+}
+
+int auth_renew(const struct auth_target *t, struct auth_session *s, const struct secret *password, struct failure *f)
+{
+	_cleanup_(auth_exchange_freep) struct auth_exchange *x = NULL;
+	const struct auth_options o = { .url = s->url,
+					.user = s->user,
+					.password = secret_bytes(password),
+					.password_len = secret_len(password),
+					.in_session = true,
+					.origin = s->origin };
+
+	return begin(&x, t, true, &o, s, f);
 }
 
 /* ---- signed requests ---- */
-
-static int ask_once(const struct auth_target *t, const struct auth_session *s, const char *method, const char *target,
-		    const char *body, struct transport_answer *a, struct failure *f)
-{
-	const struct pop_request signed_one = { t->url.scheme, t->url.authority, method, target };
-	struct transport_request r = { .scheme = t->url.scheme,
-				       .authority = t->url.authority,
-				       .method = method,
-				       .target = target,
-				       .loopback = t->url.loopback,
-				       .body = body,
-				       .body_len = body ? strlen(body) : 0,
-				       .answer_max = AUTH_ANSWER_MAX };
-	struct auth_fields fields;
-
-	if (auth_sign(&fields, s, &signed_one, body, r.body_len, clock_wall_s()))
-		return failure_set(f, EXIT_USAGE, ERROR_USAGE, NULL, "%s cannot be signed", target);
-	for (; r.n_fields < fields.n; r.n_fields++) {
-		r.fields[r.n_fields].name = fields.v[r.n_fields].name;
-		r.fields[r.n_fields].value = fields.v[r.n_fields].value;
-	}
-	if (body) {
-		r.fields[r.n_fields].name = "Content-Type";
-		r.fields[r.n_fields++].value = "application/json";
-	}
-	return transport_do(t->transport, &r, a, f);
-}
 
 int auth_ask(const struct auth_target *t, struct auth_session *s, const char *method, const char *path, json_t *body,
 	     unsigned int *status, json_t **reply, struct failure *f)
@@ -221,16 +235,14 @@ int auth_ask(const struct auth_target *t, struct auth_session *s, const char *me
 	_cleanup_free_ char *text = body ? json_text(body) : NULL;
 	struct transport_answer a = { 0 };
 	char target[sizeof(t->url.prefix) + 256];
+	struct auth_call call = { .method = method, .target = target, .body = text, .is_signed = true };
 	int r;
 
 	if (body && !text)
 		return failure_set(f, EXIT_FAILED, ERROR_INTERNAL, NULL, "no memory");
+	call.body_len = text ? strlen(text) : 0;
 	snprintf(target, sizeof(target), "%s%s", t->url.prefix, path);
-	r = ask_once(t, s, method, target, text, &a, f);
-	if (!r && auth_session_retry(s, a.status, *a.snonce ? a.snonce : NULL)) {
-		transport_answer_done(&a);
-		r = ask_once(t, s, method, target, text, &a, f);
-	}
+	r = make_signed_call(t, s, &call, &a, f);
 	if (r)
 		return r;
 	*status = a.status;

@@ -35,12 +35,15 @@ int auth_user(char out[static 72], const char *given, struct failure *f);
 int auth_password(struct secret **out, const struct ctl *c, const char *user, const struct auth_target *t, bool is_new,
 		  struct failure *f);
 
-/* Go through it. EXIT_DONE, or an exit code with *f filled. */
-int auth_go(const struct auth_target *t, struct auth_exchange *x, struct failure *f);
+/* Go through it; s signs what is to be signed (NULL: nothing is). EXIT_DONE, or an exit code with *f filled. */
+int auth_go(const struct auth_target *t, struct auth_exchange *x, struct auth_session *s, struct failure *f);
 
 /* Begin a registration (true) or login, and go through it; *out is the caller's. */
 int auth_begin(struct auth_exchange **out, const struct auth_target *t, bool registers, const char *user,
 	       const struct secret *password, const char *invitation, struct failure *f);
+
+/* Register the session's user anew: with another password, or with the same one for the server's next keys. */
+int auth_renew(const struct auth_target *t, struct auth_session *s, const struct secret *password, struct failure *f);
 
 /*
  * A signed request to the session's own server. body (stolen) may be NULL. EXIT_DONE for any status, with *reply

@@ -100,6 +100,16 @@ static void login_text(const struct ctl *c, const json_t *result)
 	printf("%s is logged in at %s for %s.\n", clean_member(result, "user"), clean_member(result, "url"), lives);
 }
 
+/* The server has new keys, and its old ones will go: now is when the password is at hand. */
+static void renew(const struct auth_target *t, struct auth_session *s, const struct secret *password)
+{
+	struct failure f = { 0 };
+
+	/* The login is good all the same; the next one tries again. */
+	if (auth_renew(t, s, password, &f))
+		fprintf(stderr, "handfast: the registration could not be renewed for the server's new keys: %s\n", f.message);
+}
+
 static int do_login(struct ctl *c, struct auth_target *t, struct failure *f)
 {
 	_cleanup_(auth_exchange_freep) struct auth_exchange *x = NULL;
@@ -117,6 +127,8 @@ static int do_login(struct ctl *c, struct auth_target *t, struct failure *f)
 	s = auth_exchange_take_session(x, clock_wall_s());
 	if (!s)
 		return failure_set(f, EXIT_FAILED, ERROR_INTERNAL, NULL, "no memory");
+	if (auth_exchange_is_to_renew(x))
+		renew(t, s, password);
 	r = logins_save(s, key_store(c), f);
 	return r ? r : ctl_result(c, login_json(s), login_text);
 }
@@ -129,6 +141,45 @@ int cmd_auth_login(struct ctl *c)
 
 	if (!r)
 		r = do_login(c, &t, &f);
+	return f.exit ? ctl_fail_with(c, &f) : r;
+}
+
+/* ---- password ---- */
+
+static void password_text(const struct ctl *c, const json_t *result)
+{
+	(void)c;
+	printf("%s has a new password at %s. All other logins of it have ended.\n", clean_member(result, "user"),
+	       clean_member(result, "url"));
+}
+
+static int do_password(struct ctl *c, struct auth_target *t, struct failure *f)
+{
+	_cleanup_(auth_session_freep) struct auth_session *s = NULL;
+	_cleanup_(secret_freep) struct secret *password = NULL;
+	const char *user = ctl_argument(c, 1);
+	char canonical[72];
+	int r = user ? auth_user(canonical, user, f) : EXIT_DONE;
+
+	if (!r)
+		r = logins_find(&s, &t->url, user ? canonical : NULL, f);
+	if (r)
+		return r;
+	t->url = s->url;
+	r = auth_password(&password, c, s->user, t, true, f);
+	if (!r)
+		r = auth_renew(t, s, password, f);
+	return r ? r : ctl_result(c, login_json(s), password_text);
+}
+
+int cmd_auth_password(struct ctl *c)
+{
+	_cleanup_(auth_target_done) struct auth_target t = { 0 };
+	struct failure f = { 0 };
+	int r = auth_target_open(&t, c, ctl_argument(c, 0), &f);
+
+	if (!r)
+		r = do_password(c, &t, &f);
 	return f.exit ? ctl_fail_with(c, &f) : r;
 }
 

@@ -362,7 +362,7 @@ static int leave(struct selftest *t, struct failure *f)
 
 	if (!t->session)
 		return EXIT_DONE;
-	r = auth_ask(&t->target, t->session, "DELETE", "/api/account", NULL, &status, &reply, f);
+	r = auth_ask(&t->target, t->session, "POST", "/unregister", NULL, &status, &reply, f);
 	if (!r)
 		tell(t, is_taken(status), "the user deletes itself", "%u", status);
 	return r;

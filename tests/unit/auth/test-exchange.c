@@ -276,6 +276,42 @@ TEST(server_that_calls_itself_another_is_refused)
 	CHECK_EQ(go(x), 0);
 }
 
+TEST(whoever_is_logged_in_signs_what_registers_anew)
+{
+	_cleanup_(auth_exchange_freep) struct auth_exchange *x = NULL;
+	struct auth_options o = options("anna", "another horse");
+	const struct auth_call *call;
+
+	server_start();
+	CHECK_EQ(register_anna("correct horse"), 0);
+	o.in_session = true;
+	CHECK(auth_register(&x, &o) == 0);
+	while ((call = auth_exchange_call(x))) {
+		int r;
+
+		CHECK_EQ(call->is_signed, strcmp(call->target, "/config") != 0);
+		serve(call);
+		r = auth_exchange_answer(x, 200, server.answer, server.answer_len);
+		CHECK_EQ(r == AUTH_WORK ? auth_exchange_work(x) : r, 0);
+	}
+	CHECK_EQ(login_as("anna", "correct horse", NULL), AUTH_E_WRONG);
+	CHECK_EQ(login_as("anna", "another horse", NULL), 0);
+}
+
+TEST(server_with_new_keys_asks_to_renew)
+{
+	_cleanup_(auth_exchange_freep) struct auth_exchange *x = NULL;
+	struct auth_options o = options("anna", "correct horse");
+
+	server_start();
+	CHECK_EQ(register_anna("correct horse"), 0);
+	server.path = "/login/finish";
+	server.say = "{\"session_id\":\"abc\",\"expires_in_s\":60,\"renew\":true}";
+	CHECK(auth_login(&x, &o) == 0);
+	CHECK_EQ(go(x), 0);
+	CHECK(auth_exchange_is_to_renew(x));
+}
+
 /* ---- answers that are none ---- */
 
 TEST(i4_answers_of_no_authd_end_it)
