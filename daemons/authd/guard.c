@@ -1,0 +1,47 @@
+/* The answer to a banned name says nothing of whether it is anybody's. */
+#include "authd/guard.h"
+
+#include <stddef.h>
+
+#include "authd/bans.h"
+#include "authd/http.h"
+#include "authd/server.h"
+#include "authd/users.h"
+#include "base/log.h"
+
+static bool refuse(struct authd *a, struct http_request *req, uint64_t ms)
+{
+	a->counted[COUNT_BANNED]++;
+	reply_later(req, 429, "banned", "too many attempts: try again later", ms);
+	return false;
+}
+
+bool guard_address(struct authd *a, struct http_request *req, const struct address_key *address)
+{
+	uint64_t ms = bans_address(a->bans, address);
+
+	return ms ? refuse(a, req, ms) : true;
+}
+
+bool guard_name(struct authd *a, struct http_request *req, const char *name, int64_t user, const struct address_key *address)
+{
+	uint64_t ms = bans_user(a->bans, name);
+
+	return ms && !users_knows_address(a->state, user, address) ? refuse(a, req, ms) : true;
+}
+
+void guard_count(struct authd *a, const char *name, int64_t user, const struct address_key *address)
+{
+	char text[ADDRESS_TEXT_SPACE];
+	bool user_began, address_began;
+
+	bans_count(a->bans, name, address, &user_began, &address_began);
+	address_key_format(text, address);
+	/* What is nobody's name may be somebody's password, typed into the wrong field. */
+	if (user_began)
+		log_event(LOG_WARNING, &MSG_AUTH_BANNED, LOG_FIELDS({ FIELD_USER, user ? name : NULL }, { FIELD_ADDRESS, text }),
+			  "too many attempts to log in as %s", user ? name : "a user that does not exist");
+	if (address_began)
+		log_event(LOG_WARNING, &MSG_AUTH_BANNED, LOG_FIELDS({ FIELD_ADDRESS, text }), "too many attempts to log in from %s",
+			  text);
+}
