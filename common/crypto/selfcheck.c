@@ -14,6 +14,7 @@
 #include "crypto/aead.h"
 #include "crypto/bulk.h"
 #include "crypto/kdf.h"
+#include "crypto/opaque.h"
 #include "crypto/secret.h"
 #include "crypto/sign.h"
 #include "crypto/spake2.h"
@@ -233,6 +234,81 @@ static bool check_spake2(void)
 	       secret_equal(key_a, secret_bytes(key_b), secret_len(key_b));
 }
 
+/* A user of the password e5 whose name is 9c, and a login with every random choice given. */
+static bool read_opaque(uint8_t keys[static OPAQUE_KEYS_LEN], uint8_t record[static OPAQUE_RECORD_LEN],
+			struct opaque_client_random *client, struct opaque_server_random *server)
+{
+	const struct {
+		uint8_t *p;
+		size_t len;
+		const char *hex;
+	} inputs[] = {
+		{ keys, OPAQUE_KEYS_LEN,
+		  "118f7103c21610777308bfe7b034b977e09d073defcdf5151438618ace28ae6d"
+		  "cc40454c5fbfec4edcf3f30713926000bbcff4d8eff1230b7259af4e1a9608d4"
+		  "b687b83611b0c0e21f8470a9756a7ab51239e8054e7bf80005256868e1e2290d" },
+		{ record, OPAQUE_RECORD_LEN,
+		  "e21b6696e010b31b7c20af85101638d7df85bed951853c31e26c5e887dfd0145"
+		  "fa3917e07ae2a03d93f1fbb9d723badb8e3a1881ffaadcda7ce07dcd20845865"
+		  "fd7416811faf7c0811706d400a8c2d1e9bd5edb8a73f6ad959868400272cb917"
+		  "2b5b577015ae1ce2242aac30a3b5c7cc2159e6baa333af5d1e83a9e8df9fcacb"
+		  "7ec8c82e07bd53225450483e5ecd380ec4689519c2572a750e8c416cbcd911bb"
+		  "ffcb1915ede6b92885cb812bae2c8963d0e8fae29e7ae42bc63f60bfe7fbefd4" },
+		{ client->blind, sizeof(client->blind),
+		  "08193f6b9a45835ccabbe97377102cf6edbf664d7ecbd0bb22b0325fc7308c0f" },
+		{ client->client_nonce, sizeof(client->client_nonce),
+		  "d7ad79fc980307e7b305b06eb6300b4f0d934bf135d215c0ee6eea798d334ea2" },
+		{ client->keyshare_seed, sizeof(client->keyshare_seed),
+		  "40300e532b5d32775bddbd0c38d778fefbe2cd700e400b3828280532305500ef" },
+		{ server->masking_nonce, sizeof(server->masking_nonce),
+		  "c2ed5ec2cc5a5e23490de2ad69682d19d73263ae1c05b82e19b1d7f30e17f0bc" },
+		{ server->server_nonce, sizeof(server->server_nonce),
+		  "1070722307dcf66c9ebc0473a3bbea293b9e3457976ff597469ffee0235cb85f" },
+		{ server->keyshare_seed, sizeof(server->keyshare_seed),
+		  "72de5a78f0cc3aa60c6dfdbc3601f734126c6f680c457b4e310fc2c4d4f6eb9e" },
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(inputs); i++)
+		if (hex_parse(inputs[i].p, inputs[i].len, inputs[i].hex))
+			return false;
+	return true;
+}
+
+static bool check_opaque(void)
+{
+	static const struct opaque_ksf identity = { .kind = OPAQUE_KSF_IDENTITY };
+	static const struct opaque_ids ids = { 0 };
+	_cleanup_(secret_freep) struct secret *state = NULL, *ours = NULL, *theirs = NULL;
+	_cleanup_(opaque_client_freep) struct opaque_client *client = NULL;
+	_cleanup_(opaque_keys_freep) struct opaque_keys *keys = NULL;
+	uint8_t key_bytes[OPAQUE_KEYS_LEN], record[OPAQUE_RECORD_LEN];
+	uint8_t ke1[OPAQUE_KE1_LEN], ke2[OPAQUE_KE2_LEN], ke3[OPAQUE_KE3_LEN];
+	struct opaque_client_random client_random = { 0 };
+	struct opaque_server_random server_random;
+
+	if (!read_opaque(key_bytes, record, &client_random, &server_random) ||
+	    opaque_keys_import(&keys, key_bytes) ||
+	    opaque_login_start(&client, ke1, (const uint8_t *)"\xe5", 1, &client_random) ||
+	    opaque_server_ke2(keys, ke2, &state, record, "\x9c", 1, ke1, &ids, &server_random) ||
+	    opaque_login_finish(client, ke3, &ours, NULL, ke2, &ids, &identity) ||
+	    opaque_server_finish(&theirs, secret_bytes(state), ke3))
+		return false;
+	if (!equals_hex(ke3, sizeof(ke3),
+			"85fe1f7ffd37df4937efa0b1a16a2ccfea565db16c629e9da8a7a790308cf226"
+			"b71224ef05b986a74eff5637aa1e3b89336d7b47d5a4285ec598924c6bb5133f") ||
+	    !secret_equals_hex(ours, "06e102326a07f62e9e4f1e1a3ce03a8c0c3552b8423c7c7cf566bb2d681100eb"
+				     "5871d6fb17ad07b0321aa1c7fd1da2f10ffed40b4adbcd8afff12b0c1f70242b") ||
+	    !secret_equal(ours, secret_bytes(theirs), secret_len(theirs)))
+		return false;
+
+	ours = secret_free(ours);
+	theirs = secret_free(theirs);
+	ke3[0] ^= 1;
+	ke2[OPAQUE_KE2_LEN - 1] ^= 1;
+	return opaque_server_finish(&theirs, secret_bytes(state), ke3) == OPAQUE_E_WRONG &&
+	       opaque_login_finish(client, ke3, &ours, NULL, ke2, &ids, &identity) == OPAQUE_E_WRONG;
+}
+
 /*
  * A generator that is stuck, repeats, or leans. The bounds are 6 sigma and
  * more, so that a good one fails less than once in 10^8 runs.
@@ -313,6 +389,7 @@ static const struct check {
 	{ "ed25519", "RFC 8032 section 7.1, test 2", check_ed25519 },
 	{ "argon2id", "the argon2 command of the reference implementation", check_argon2id },
 	{ "spake2-ed25519", "python-spake2 test_compat", check_spake2 },
+	{ "opaque-3dh", "@noble/curves and @noble/hashes", check_opaque },
 	{ "random", "not stuck, repeating or leaning", check_random },
 	{ "base64", "RFC 4648 sections 3 and 10", check_base64 },
 };
