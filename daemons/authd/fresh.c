@@ -31,6 +31,8 @@ struct fresh {
 	uint8_t key[32];
 };
 
+const char fresh_just_started[] = "authd has just been started";
+
 static bool kernel_is_synchronised(void)
 {
 	struct timex t = { .modes = 0 };
@@ -118,7 +120,7 @@ const char *fresh_why_not(struct fresh *f)
 	}
 	if (f->clocks->wall_s() + window_s(f) <= lowest(f))
 		return "this machine's clock is behind what it was";
-	return f->clocks->wall_s() - window_s(f) <= lowest(f) ? "authd has just been started" : NULL;
+	return f->clocks->wall_s() - window_s(f) <= lowest(f) ? fresh_just_started : NULL;
 }
 
 /* Have the mark cover ts durably. */

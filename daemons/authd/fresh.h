@@ -51,4 +51,6 @@ void fresh_snonce(const struct fresh *f, char out[static SNONCE_SPACE]);
 
 /* Why times are not taken now; NULL: they are. For people. */
 const char *fresh_why_not(struct fresh *f);
+/* The one such reason that passes by itself, within two windows. */
+extern const char fresh_just_started[];
 size_t fresh_remembered(const struct fresh *f);

@@ -117,7 +117,7 @@ static void watch_clock(struct authd *a)
 {
 	const char *why_not = fresh_why_not(a->fresh);
 
-	if (why_not == a->why_not)
+	if (why_not == a->why_not || why_not == fresh_just_started)
 		return;
 	a->why_not = why_not;
 	if (why_not)
