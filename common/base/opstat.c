@@ -72,6 +72,14 @@ void opstat_add(struct opstat *o, uint64_t ns, size_t bytes, bool ok)
 	opstat_sample(o, ns, bytes);
 }
 
+void opstat_count(struct opstat *o, uint64_t n, uint64_t failures, uint64_t bytes)
+{
+	ADD(o->count, n);
+	if (failures)
+		ADD(o->failures, failures);
+	ADD(o->bytes, bytes);
+}
+
 void opstat_end(struct opstat *o, uint64_t begun, size_t bytes, bool ok)
 {
 	opstat_add(o, opstat_begin() - begun, bytes, ok);

@@ -32,6 +32,8 @@ uint64_t opstat_begin(void);
 void opstat_end(struct opstat *o, uint64_t begun, size_t bytes, bool ok);
 /* One that took ns. */
 void opstat_add(struct opstat *o, uint64_t ns, size_t bytes, bool ok);
+/* n of them, of which some failed, without a time. */
+void opstat_count(struct opstat *o, uint64_t n, uint64_t failures, uint64_t bytes);
 /*
  * A time alone: for what is counted elsewhere, where it costs nothing, and timed now
  * and then.

@@ -20,6 +20,8 @@
 #include "event/loop.h"
 #include "event/unixsock.h"
 
+#include "pairingd/operations.h"
+
 #define CONNECTIONS_MAX 16
 #define USERS_MAX 16
 #define MESSAGES_A_TURN 16
@@ -104,12 +106,15 @@ static void do_sign(struct conn *c, struct rbuf *r, struct answer *a)
 	uint8_t sig[SIGN_LEN];
 	size_t len;
 	const uint8_t *message = rbuf_lv16(r, &len);
+	uint64_t begun;
 
 	if (!message || !rbuf_done(r) || len > IDENTITY_SIGN_MAX) {
 		a->status = IDENTITY_BAD_REQUEST;
 		return;
 	}
+	begun = opstat_begin();
 	sign_make(sig, c->server->o.key, context, message, len);
+	opstat_end(&pairing_operations[OP_SIGN], begun, len, true);
 	c->server->signatures++;
 	wbuf_put(&a->w, sig, sizeof(sig));
 }

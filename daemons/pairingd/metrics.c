@@ -7,6 +7,7 @@
 #include "base/cleanup.h"
 #include "base/log.h"
 #include "pairingd/control.h"
+#include "pairingd/operations.h"
 #include "service/metrics.h"
 
 static const char *const ends[] = {
@@ -88,6 +89,7 @@ void pairingd_metrics(struct metrics *m, void *arg)
 	metrics_count(m, "handfast_pairingd_signatures_total",
 		      "Signatures made with the device's identity for other daemons.",
 		      identity_server_signatures(c->identity), METRIC_NO_LABELS);
+	pairing_operations_add(m);
 	if (peers_each(c->peers, count_peer, &peers)) {
 		log_debug("cannot count the peers");
 		return;

@@ -11,6 +11,8 @@
 #include "base/bytes.h"
 #include "crypto/aead.h"
 
+#include "pairingd/operations.h"
+
 /* ---- the channel ---- */
 
 /* What binds a sealed message to this pairing, its sender and its place. */
@@ -53,13 +55,16 @@ static void channel_seal(const struct pairing *p, struct pairing_packet *packet,
 	const struct channel_key *k = channel_key(p, p->role);
 	uint8_t ad[PAIRING_AD_MAX], nonce[AEAD_NONCE_LEN];
 	size_t ad_len = channel_ad(p, ad, p->role, packet->seq);
+	uint64_t begun;
 
 	assert(1 + len + AEAD_TAG_LEN <= sizeof(packet->body));
 	channel_nonce(nonce, k, packet->seq);
 	packet->kind = PAIRING_SEALED;
 	memmove(packet->body + 1, body, len);
 	packet->body[0] = kind;
+	begun = opstat_begin();
 	aead_seal(packet->body, packet->body, 1 + len, ad, ad_len, nonce, k->key);
+	opstat_end(&pairing_operations[OP_CHANNEL_SEAL], begun, 1 + len, true);
 	packet->len = 1 + len + AEAD_TAG_LEN;
 }
 
@@ -70,11 +75,16 @@ ssize_t pairing_unseal(const struct pairing *p, uint8_t out[static PAIRING_BODY_
 	const struct channel_key *k = channel_key(p, pairing_peer_role(p));
 	uint8_t ad[PAIRING_AD_MAX], nonce[AEAD_NONCE_LEN];
 	size_t ad_len = channel_ad(p, ad, pairing_peer_role(p), packet->seq);
+	uint64_t begun;
+	int r;
 
 	if (packet->len < 1 + AEAD_TAG_LEN)
 		return -EBADMSG;
 	channel_nonce(nonce, k, packet->seq);
-	if (aead_open(out, packet->body, packet->len, ad, ad_len, nonce, k->key))
+	begun = opstat_begin();
+	r = aead_open(out, packet->body, packet->len, ad, ad_len, nonce, k->key);
+	opstat_end(&pairing_operations[OP_CHANNEL_OPEN], begun, packet->len, r == 0);
+	if (r)
 		return -EBADMSG;
 	return (ssize_t)(packet->len - AEAD_TAG_LEN);
 }

@@ -14,6 +14,8 @@
 #include "crypto/kdf.h"
 #include "crypto/spake2.h"
 
+#include "pairingd/operations.h"
+
 /* design: 64 MiB, three passes; a Raspberry Pi 3 needs about two seconds. */
 #define STRETCH_MEM_KIB (64 * 1024)
 #define STRETCH_PASSES 3
@@ -56,10 +58,13 @@ int pairing_ask_stretch(struct pairing *p)
 
 void pairing_stretch_run(struct pairing_stretch *s)
 {
+	uint64_t begun = opstat_begin();
+
 	/* Without memory there is no output, which says it. */
 	if (argon2id(&s->output, STRETCHED_LEN, secret_bytes(s->input), secret_len(s->input),
 		     s->salt, STRETCH_MEM_KIB, STRETCH_PASSES))
 		s->output = NULL;
+	opstat_end(&pairing_operations[OP_ARGON2ID], begun, secret_len(s->input), s->output != NULL);
 }
 
 struct pairing_stretch *pairing_stretch_free(struct pairing_stretch *s)
@@ -150,12 +155,15 @@ int pairing_start_pake(struct pairing *p)
 	uint8_t alice[PAIRING_AD_MAX], bob[PAIRING_AD_MAX], seed[64];
 	size_t alice_len = pake_identity(p, alice, PAIRING_ALICE);
 	size_t bob_len = pake_identity(p, bob, PAIRING_BOB);
+	uint64_t begun;
 	int r;
 
 	p->random(seed, sizeof(seed), p->random_arg);
+	begun = opstat_begin();
 	r = spake2_new_seeded(&p->spake2, p->role == PAIRING_ALICE ? SPAKE2_A : SPAKE2_B,
 			      secret_bytes(p->stretched), secret_len(p->stretched), alice,
 			      alice_len, bob, bob_len, seed);
+	opstat_end(&pairing_operations[OP_SPAKE2_START], begun, SPAKE2_MSG_LEN, r == 0);
 	wipe(seed, sizeof(seed));
 	p->stretched = secret_free(p->stretched);
 	return err_fold(r);
@@ -167,6 +175,7 @@ int pairing_make_shares(struct pairing *p)
 	static const uint8_t base_point[X25519_LEN] = { 9 };
 	_cleanup_(secret_freep) struct secret *share = NULL;
 	uint8_t scalar[X25519_LEN];
+	uint64_t begun;
 	int r;
 
 	p->random(p->nonce, sizeof(p->nonce), p->random_arg);
@@ -175,7 +184,9 @@ int pairing_make_shares(struct pairing *p)
 	if (r)
 		return r;
 	/* RFC 7748 section 6.1: the public key is X25519 of the scalar and the base point. */
+	begun = opstat_begin();
 	r = x25519(&share, p->x25519_private, base_point);
+	opstat_end(&pairing_operations[OP_X25519], begun, X25519_LEN, r == 0);
 	if (r)
 		return r;
 	memcpy(p->share, secret_bytes(share), sizeof(p->share));

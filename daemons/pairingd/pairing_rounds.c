@@ -11,6 +11,8 @@
 #include "base/bytes.h"
 #include "crypto/spake2.h"
 
+#include "pairingd/operations.h"
+
 #define IDENTITY_CONTEXT "handfast pairing identity"
 
 /* ---- sending ---- */
@@ -100,6 +102,7 @@ void pairing_send_identity(struct pairing *p)
 	struct pairing_msg m = { .kind = PAIRING_IDENTITY };
 	struct pairing_identity *i = &m.identity;
 	uint8_t message[PAIRING_AD_MAX];
+	uint64_t begun;
 	size_t len;
 
 	p->random(p->tunnel_share, sizeof(p->tunnel_share), p->random_arg);
@@ -114,7 +117,9 @@ void pairing_send_identity(struct pairing *p)
 	memcpy(i->version, p->self.version, sizeof(i->version));
 	memcpy(i->note, p->self.note, sizeof(i->note));
 	len = pairing_signed_bytes(p, message, p->role, i);
+	begun = opstat_begin();
 	sign_make(i->signature, p->self.key, IDENTITY_CONTEXT, message, len);
+	opstat_end(&pairing_operations[OP_SIGN], begun, len, true);
 	pairing_send_round(p, &m);
 }
 
@@ -158,9 +163,11 @@ enum pairing_code pairing_check_hello(struct pairing *p)
 
 enum pairing_code pairing_check_pake(struct pairing *p)
 {
+	uint64_t begun = opstat_begin();
 	int r;
 
 	r = spake2_finish(p->spake2, &p->pake_key, p->peer_pake.share, p->peer_pake.len);
+	opstat_end(&pairing_operations[OP_SPAKE2_FINISH], begun, p->peer_pake.len, r == 0);
 	p->spake2 = spake2_free(p->spake2);
 	if (r == SPAKE2_E_BAD_MESSAGE)
 		return PAIRING_TAMPERED; /* says nothing about the secret: any element is as likely */
@@ -198,6 +205,7 @@ enum pairing_code pairing_check_handshake(struct pairing *p)
 {
 	_cleanup_(secret_freep) struct secret *agreed = NULL;
 	uint8_t commitment[PAIRING_HASH_LEN];
+	uint64_t begun;
 	int r;
 
 	pairing_make_commitment(p, commitment, pairing_peer_role(p), p->peer_handshake.nonce,
@@ -206,7 +214,9 @@ enum pairing_code pairing_check_handshake(struct pairing *p)
 		return PAIRING_TAMPERED;
 	if (p->peer_handshake.len != X25519_LEN)
 		return PAIRING_TAMPERED;
+	begun = opstat_begin();
 	r = x25519(&agreed, p->x25519_private, p->peer_handshake.share);
+	opstat_end(&pairing_operations[OP_X25519], begun, X25519_LEN, r == 0);
 	p->x25519_private = secret_free(p->x25519_private);
 	if (r == -EBADMSG)
 		return PAIRING_TAMPERED;
@@ -241,13 +251,18 @@ enum pairing_code pairing_check_identity(struct pairing *p)
 {
 	struct sign_public own;
 	uint8_t message[PAIRING_AD_MAX];
+	uint64_t begun;
 	size_t len;
+	bool ok;
 
 	sign_key_public(p->self.key, &own);
 	if (bytes_equal(own.b, p->peer.public_key.b, sizeof(own.b)))
 		return PAIRING_OWN_DEVICE;
 	len = pairing_signed_bytes(p, message, pairing_peer_role(p), &p->peer);
-	if (!sign_verify(p->peer.signature, &p->peer.public_key, IDENTITY_CONTEXT, message, len))
+	begun = opstat_begin();
+	ok = sign_verify(p->peer.signature, &p->peer.public_key, IDENTITY_CONTEXT, message, len);
+	opstat_end(&pairing_operations[OP_SIGN_VERIFY], begun, len, ok);
+	if (!ok)
 		return PAIRING_TAMPERED;
 	transcript_join(&p->transcript, "identified", NULL, 0);
 	return pairing_derive_roots(p) ? PAIRING_INTERNAL : PAIRING_OK;

@@ -20,6 +20,8 @@
 #include "crypto/seal.h"
 #include "store/store.h"
 
+#include "pairingd/operations.h"
+
 /* Spent sessions that are remembered: more than a relay gives codes in a day. */
 #define ATTEMPTS_KEPT 4096
 
@@ -619,12 +621,15 @@ static void bind_root(struct peers *p, struct store_stmt *st, int i, const uint8
 {
 	struct root_context c = root_context(id, tunnel_id);
 	uint8_t blob[ROOT_LEN + SEAL_BLOB_EXTRA];
+	uint64_t begun;
 
 	if (!p->key || !root || secret_len(root) != ROOT_LEN) {
 		store_bind_blob(st, i, root ? secret_bytes(root) : NULL, root ? secret_len(root) : 0);
 		return;
 	}
+	begun = opstat_begin();
 	seal_blob(blob, secret_bytes(root), ROOT_LEN, &c, sizeof(c), p->key);
+	opstat_end(&pairing_operations[OP_STATE_SEAL], begun, ROOT_LEN, true);
 	store_bind_blob(st, i, blob, sizeof(blob));
 }
 
@@ -639,7 +644,10 @@ static int read_root(struct peers *p, struct secret **root, struct store_stmt *s
 	int r;
 
 	if (b && seal_is_blob(b, len)) {
+		uint64_t begun = opstat_begin();
+
 		r = seal_blob_open(root, b, len, &c, sizeof(c), p->key);
+		opstat_end(&pairing_operations[OP_STATE_OPEN], begun, len, r == 0);
 		return r > 0 ? -EBADMSG : r;
 	}
 	if (!b || len != sizeof(copy))

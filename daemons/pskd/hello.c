@@ -17,6 +17,7 @@
 #include "crypto/secret.h"
 #include "event/loop.h"
 #include "pskd/hello_internal.h"
+#include "pskd/operations.h"
 #include "pskd/path.h"
 #include "pskd/udp.h"
 
@@ -193,12 +194,17 @@ bool hello_signature_is_right(struct hello *h, const struct pskh *m, const uint8
 			      size_t hello_len, const struct sockaddr_in6 *from)
 {
 	uint8_t hash[PSKH_HASH_LEN];
+	uint64_t begun;
+	bool ok;
 
 	if (!h->o.pinned)
 		return true;
 	pskh_signed_hash(hash, m, hello, hello_len);
-	if (m->sig_len == SIGN_LEN &&
-	    sign_verify(m->sig, &h->o.peer_public, PSKH_SIGN_CONTEXT, hash, sizeof(hash)))
+	begun = opstat_begin();
+	ok = m->sig_len == SIGN_LEN &&
+	     sign_verify(m->sig, &h->o.peer_public, PSKH_SIGN_CONTEXT, hash, sizeof(hash));
+	opstat_end(&pskd_operations[OP_SIGN_VERIFY], begun, sizeof(hash), ok);
+	if (ok)
 		return true;
 	hello_drop(h, DROP_HS_SIGNATURE);
 	hello_event(h, HELLO_BAD_SIGNATURE, from, 0);
@@ -534,6 +540,7 @@ static int check(struct hello *h, struct pskh *m, const uint8_t *msg, size_t len
 		 const struct sockaddr_in6 *from)
 {
 	uint8_t hint[PSKH_HINT_LEN], key[PSKH_KEY_LEN], id[IDENTITY_ID_LEN];
+	uint64_t begun;
 	bool authentic;
 
 	if (pskh_decode(m, msg, len)) {
@@ -547,7 +554,9 @@ static int check(struct hello *h, struct pskh *m, const uint8_t *msg, size_t len
 		return -1;
 	}
 	keys_hello_key(h->o.keys, key);
+	begun = opstat_begin();
 	authentic = pskh_is_authentic(msg, len, key);
+	opstat_end(&pskd_operations[OP_HANDSHAKE_CHECK], begun, len, authentic);
 	wipe(key, sizeof(key));
 	if (!authentic) {
 		hello_drop(h, DROP_HS_MAC);

@@ -11,6 +11,8 @@
 #include "base/clock.h"
 #include "crypto/secret.h"
 
+#include "pskd/operations.h"
+
 struct packet {
 	uint8_t *header;
 	size_t len; /* of the IP packet inside */
@@ -89,6 +91,7 @@ static int open_packet(struct path *p, struct packet *k, size_t len, struct sess
 	};
 	const struct slot_key *key;
 	uint8_t nonce[PSK2_NONCE_LEN];
+	uint64_t begun = 0;
 	struct session *s;
 	int r;
 
@@ -109,8 +112,12 @@ static int open_packet(struct path *p, struct packet *k, size_t len, struct sess
 		return drop(p, DROP_TAG);
 	k->len = len - PSK2_OVERHEAD;
 	psk2_nonce(nonce, key->nonce, k->h.sequence);
+	if (operation_is_sample(k->h.sequence))
+		begun = opstat_begin();
 	if (bulk_open(k->header, k->len, nonce, key->key) != 0)
 		return drop(p, DROP_AEAD);
+	if (begun)
+		opstat_sample(&pskd_operations[OP_PACKET_OPEN], opstat_begin() - begun, k->len);
 	*session = s;
 	return 0;
 }
@@ -225,6 +232,7 @@ static void repeat_proof(struct path *p)
 static void handle_batch(struct path *p, unsigned int n)
 {
 	uint64_t before = replay_next(p->replay), drops_before = p->counters.drops.arrived;
+	uint64_t forged_before = p->counters.drops.n[DROP_AEAD], opened = 0, bytes = 0;
 	bool any = false, data = false;
 
 	for (unsigned int i = 0; i < n; i++) {
@@ -241,8 +249,14 @@ static void handle_batch(struct path *p, unsigned int n)
 		} else if (receive(p, &k, len) == 0) {
 			any = true;
 			data = data || k.len > 0;
+			opened++;
+			bytes += k.len;
 		}
 	}
+	opened += p->counters.drops.n[DROP_AEAD] - forged_before;
+	if (opened)
+		opstat_count(&pskd_operations[OP_PACKET_OPEN], opened, p->counters.drops.n[DROP_AEAD] - forged_before,
+			     bytes);
 	if (!p->o.prototype && replay_next(p->replay) > before)
 		keys_rx_advance(p->o.keys, replay_next(p->replay) - 1);
 	if (data && p->counters.unanswered_since_ms <= p->counters.sent_ms)

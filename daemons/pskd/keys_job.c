@@ -9,6 +9,8 @@
 
 #include "crypto/secret.h"
 
+#include "pskd/operations.h"
+
 void job_free(struct job *j)
 {
 	if (!j)
@@ -16,6 +18,23 @@ void job_free(struct job *j)
 	keyfile_unref(j->file);
 	secret_free(j->mem);
 	free(j);
+}
+
+static void draw(struct job *j)
+{
+	uint64_t begun = opstat_begin();
+
+	if (j->file) {
+		j->error = keyfile_draw(j->file, j->direction, j->first, j->n, &j->edge, j->slots);
+	} else {
+		ratchet_step(j->chains[0], j->skip);
+		for (size_t i = 0; i < j->n; i++) {
+			ratchet_slot(&j->slots[i], j->chains[i]);
+			memcpy(j->chains[i + 1], j->chains[i], RATCHET_CHAIN_LEN);
+			ratchet_step(j->chains[i + 1], 1);
+		}
+	}
+	opstat_end(&pskd_operations[OP_SLOTS_DRAW], begun, j->n * sizeof(*j->slots), j->error == 0);
 }
 
 void job_work(void *arg)
@@ -30,17 +49,7 @@ void job_work(void *arg)
 		j->error = keyfile_erase(j->file, j->erase_from, j->erase_to, j->how);
 		break;
 	case JOB_DRAW:
-		if (j->file) {
-			j->error = keyfile_draw(j->file, j->direction, j->first, j->n, &j->edge,
-						j->slots);
-			break;
-		}
-		ratchet_step(j->chains[0], j->skip);
-		for (size_t i = 0; i < j->n; i++) {
-			ratchet_slot(&j->slots[i], j->chains[i]);
-			memcpy(j->chains[i + 1], j->chains[i], RATCHET_CHAIN_LEN);
-			ratchet_step(j->chains[i + 1], 1);
-		}
+		draw(j);
 		break;
 	}
 }

@@ -10,6 +10,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "pskd/operations.h"
 #include "pskd/tunnel_internal.h"
 #include "pskd/tunnels.h"
 #include "service/metrics.h"
@@ -162,6 +163,7 @@ void pskd_metrics(struct metrics *m, void *arg)
 	n = i;
 	for (i = 0; i < n; i++)
 		up += all[i].up;
+	pskd_operations_add(m);
 	metrics_gauge(m, "handfast_pskd_tunnels", "Tunnels, up or not.", (double)n, METRIC_NO_LABELS);
 	metrics_gauge(m, "handfast_pskd_tunnels_up", "Tunnels with a session.", up, METRIC_NO_LABELS);
 	/* By name, so that a tunnel keeps its label for as long as those before it stay. */

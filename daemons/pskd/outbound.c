@@ -11,6 +11,8 @@
 
 #include "base/clock.h"
 
+#include "pskd/operations.h"
+
 /* Lay the header down and encrypt what is behind it. */
 static void seal(const struct path *p, struct session *s, uint8_t *header, size_t len,
 		 uint64_t sequence, const struct slot_key *material)
@@ -23,11 +25,16 @@ static void seal(const struct path *p, struct session *s, uint8_t *header, size_
 		.sequence = sequence,
 	};
 	uint8_t nonce[PSK2_NONCE_LEN];
+	uint64_t begun = 0;
 
 	memcpy(h.slot_tag, key->tag, sizeof(h.slot_tag));
 	psk2_header_encode(header, &h);
 	psk2_nonce(nonce, key->nonce, sequence);
+	if (operation_is_sample(sequence))
+		begun = opstat_begin();
 	bulk_seal(header, len, nonce, key->key);
+	if (begun)
+		opstat_sample(&pskd_operations[OP_PACKET_SEAL], opstat_begin() - begun, len);
 }
 
 int outbound_seal_one(struct path *p, struct session *s, uint8_t *header, size_t len)
@@ -40,6 +47,7 @@ int outbound_seal_one(struct path *p, struct session *s, uint8_t *header, size_t
 	if (r < 0)
 		return r;
 	seal(p, s, header, len, first, material);
+	opstat_count(&pskd_operations[OP_PACKET_SEAL], 1, 0, len);
 	s->packets++;
 	return 0;
 }
@@ -51,7 +59,7 @@ static int seal_batch(struct path *p)
 
 	while (p->out.sealed < p->out.n) {
 		const struct slot_key *material;
-		uint64_t first;
+		uint64_t first, bytes = 0;
 		int taken;
 
 		taken = keys_tx_take(p->o.keys, p->out.n - p->out.sealed, &first, &material);
@@ -63,9 +71,11 @@ static int seal_batch(struct path *p)
 			seal(p, s, v->iov_base, v->iov_len, first + (uint64_t)i, material);
 			p->counters.tx_packets++;
 			p->counters.tx_bytes += v->iov_len;
+			bytes += v->iov_len;
 			v->iov_len += PSK2_OVERHEAD;
 			p->out.sealed++;
 		}
+		opstat_count(&pskd_operations[OP_PACKET_SEAL], (uint64_t)taken, 0, bytes);
 		s->packets += (uint64_t)taken;
 	}
 	return 0;

@@ -97,6 +97,15 @@ TEST(failures_are_part_of_the_count)
 	CHECK(v.count == 4 && v.failures == 1 && v.success_rate == 75);
 }
 
+TEST(counted_ones_have_no_time)
+{
+	struct opstat_view v;
+
+	opstat_count(&o, 64, 2, 90000);
+	opstat_read(&o, &v);
+	CHECK(v.count == 64 && v.failures == 2 && v.bytes == 90000 && v.timed == 0 && v.avg_s == 0);
+}
+
 TEST(samples_alone_count_nothing)
 {
 	struct opstat_view v;
