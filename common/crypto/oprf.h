@@ -29,27 +29,9 @@ enum {
 	OPRF_E_BAD_INPUT,	/* too long, or (one in 2^252) it hashes to the identity */
 };
 
-/* A random scalar that is not zero (RFC 9497 section 2.1), for blinds and keys. */
-void oprf_random_scalar(uint8_t out[static OPRF_SCALAR_LEN]);
-
-/* 0 or OPRF_E_BAD_SCALAR; in time that does not depend on the scalar, except on whether it is good. */
-int oprf_check_scalar(const uint8_t scalar[static OPRF_SCALAR_LEN]);
-/* 0 or OPRF_E_BAD_ELEMENT. */
-int oprf_check_element(const uint8_t element[static OPRF_ELEMENT_LEN]);
-
-/* The public key of a private one: a multiple of the generator. 0 or OPRF_E_BAD_SCALAR. */
-int oprf_public_key(uint8_t out[static OPRF_ELEMENT_LEN], const uint8_t key[static OPRF_SCALAR_LEN]);
-
-/*
- * An element times a scalar, which oprf_check_scalar() has taken before:
- * Diffie-Hellman in the same group. 0, or OPRF_E_BAD_ELEMENT when the element, or the product, is none or the identity.
- */
-int oprf_multiply(uint8_t out[static OPRF_ELEMENT_LEN], const uint8_t scalar[static OPRF_SCALAR_LEN],
-		  const uint8_t element[static OPRF_ELEMENT_LEN]);
-
 /*
  * Client, first step (RFC 9497 section 3.3.1, Blind): the element to send.
- * blind comes from oprf_random_scalar() (or from a vector) and is kept for
+ * blind comes from group_random_scalar() (or from a vector) and is kept for
  * oprf_finalize(). 0, OPRF_E_BAD_SCALAR or OPRF_E_BAD_INPUT.
  */
 int oprf_blind(uint8_t blinded[static OPRF_ELEMENT_LEN], const void *input, size_t input_len,

@@ -3,7 +3,7 @@
 
 #include <stdlib.h>
 
-#include "crypto/hash_to_group.h"
+#include "crypto/group.h"
 #include "crypto/secret.h"
 #include "unit/crypto/vectors.h"
 #include "vectors/opaque.h"
@@ -195,9 +195,9 @@ TEST(oprf_gives_one_value_whatever_the_blind)
 	uint8_t key[32], blind[32], blinded[32], evaluated[32], first[64], output[64];
 
 	CHECK_EQ(crypto_init(), 0);
-	oprf_random_scalar(key);
+	group_random_scalar(key);
 	for (int i = 0; i < 20; i++) {
-		oprf_random_scalar(blind);
+		group_random_scalar(blind);
 		CHECK_EQ(oprf_blind(blinded, "input", 5, blind), 0);
 		CHECK_EQ(oprf_blind_evaluate(evaluated, blinded, key), 0);
 		CHECK_EQ(oprf_finalize(i ? output : first, "input", 5, blind, evaluated), 0);
@@ -224,12 +224,14 @@ TEST(oprf_refuses_scalars_that_are_zero_or_not_below_the_order)
 	};
 	uint8_t scalar[32], good[32] = { 1 }, element[32], out[64];
 
-	CHECK_EQ(oprf_check_scalar(good), 0);
-	CHECK_EQ(oprf_public_key(element, good), 0);
+	CHECK_EQ(group_check_scalar(good), 0);
+	CHECK_EQ(group_public_key(element, good), 0);
 	for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
 		CHECK_EQ(hex_parse(scalar, sizeof(scalar), bad[i]), 0);
-		CHECK_EQ(oprf_check_scalar(scalar), OPRF_E_BAD_SCALAR);
-		CHECK_EQ(oprf_public_key(out, scalar), OPRF_E_BAD_SCALAR);
+		CHECK_EQ(group_check_scalar(scalar), GROUP_E_BAD_SCALAR);
+		CHECK_EQ(group_public_key(out, scalar), GROUP_E_BAD_SCALAR);
+		CHECK_EQ(group_multiply(out, scalar, element), GROUP_E_BAD_SCALAR);
+		CHECK_EQ(group_invert(out, scalar), GROUP_E_BAD_SCALAR);
 		CHECK_EQ(oprf_blind(out, "x", 1, scalar), OPRF_E_BAD_SCALAR);
 		CHECK_EQ(oprf_blind_evaluate(out, element, scalar), OPRF_E_BAD_SCALAR);
 		CHECK_EQ(oprf_finalize(out, "x", 1, scalar, element), OPRF_E_BAD_SCALAR);
@@ -237,7 +239,7 @@ TEST(oprf_refuses_scalars_that_are_zero_or_not_below_the_order)
 	/* The largest scalar there is. */
 	CHECK_EQ(hex_parse(scalar, sizeof(scalar), order), 0);
 	scalar[0]--;
-	CHECK_EQ(oprf_check_scalar(scalar), 0);
+	CHECK_EQ(group_check_scalar(scalar), 0);
 }
 
 static void refuse_element(const uint8_t element[static OPRF_ELEMENT_LEN])
@@ -245,7 +247,8 @@ static void refuse_element(const uint8_t element[static OPRF_ELEMENT_LEN])
 	static const uint8_t one[32] = { 1 };
 	uint8_t out[64];
 
-	CHECK_EQ(oprf_check_element(element), OPRF_E_BAD_ELEMENT);
+	CHECK_EQ(group_check_element(element), GROUP_E_BAD_ELEMENT);
+	CHECK_EQ(group_multiply(out, one, element), GROUP_E_BAD_ELEMENT);
 	CHECK_EQ(oprf_blind_evaluate(out, element, one), OPRF_E_BAD_ELEMENT);
 	CHECK_EQ(oprf_finalize(out, "x", 1, one, element), OPRF_E_BAD_ELEMENT);
 }
@@ -284,8 +287,8 @@ TEST(oprf_refuses_the_identity_and_what_is_no_canonical_element)
 		refuse_element(element);
 	}
 	/* A good one with its unused bit set is another encoding of it. */
-	CHECK_EQ(oprf_public_key(element, one), 0);
-	CHECK_EQ(oprf_check_element(element), 0);
+	CHECK_EQ(group_public_key(element, one), 0);
+	CHECK_EQ(group_check_element(element), 0);
 	element[31] |= 0x80;
 	refuse_element(element);
 }

@@ -1,5 +1,11 @@
-/* On libsodium's one-way map (RFC 9496 section 4.3.4), which is the one that RFC 9380 appendix B asks for. */
-#include "crypto/hash_to_group.h"
+/*
+ * On libsodium's ristretto255. Its multiplication refuses encodings that are
+ * not canonical and products that are the identity, but 1.0.18 looks at no
+ * element's highest bit and takes any 32 bytes for a scalar: both are checked
+ * here. Its one-way map (RFC 9496 section 4.3.4) is the one that RFC 9380
+ * appendix B asks for.
+ */
+#include "crypto/group.h"
 
 #include <assert.h>
 #include <string.h>
@@ -12,6 +18,78 @@
 #include "crypto/secret.h"
 
 enum { BLOCK_LEN = 128, UNIFORM_LEN = 64 };
+
+static_assert(crypto_core_ristretto255_NONREDUCEDSCALARBYTES == UNIFORM_LEN &&
+		      crypto_core_ristretto255_HASHBYTES == UNIFORM_LEN,
+	      "scalars and elements are made of 64 bytes");
+
+void group_random_scalar(uint8_t out[static GROUP_SCALAR_LEN])
+{
+	uint8_t wide[UNIFORM_LEN];
+
+	do {
+		random_bytes(wide, sizeof(wide));
+		crypto_core_ristretto255_scalar_reduce(out, wide);
+	} while (sodium_is_zero(out, GROUP_SCALAR_LEN));
+	wipe(wide, sizeof(wide));
+}
+
+int group_check_scalar(const uint8_t scalar[static GROUP_SCALAR_LEN])
+{
+	uint8_t wide[UNIFORM_LEN] = { 0 }, reduced[GROUP_SCALAR_LEN];
+	bool canonical;
+
+	memcpy(wide, scalar, GROUP_SCALAR_LEN);
+	crypto_core_ristretto255_scalar_reduce(reduced, wide);
+	canonical = bytes_equal(reduced, scalar, GROUP_SCALAR_LEN);
+	wipe(wide, sizeof(wide));
+	wipe(reduced, sizeof(reduced));
+	return canonical && !sodium_is_zero(scalar, GROUP_SCALAR_LEN) ? 0 : GROUP_E_BAD_SCALAR;
+}
+
+/* RFC 9496 section 4.3.1: an encoding is a number below 2^255 - 19. */
+static bool has_high_bit(const uint8_t element[static GROUP_ELEMENT_LEN])
+{
+	return element[GROUP_ELEMENT_LEN - 1] & 0x80;
+}
+
+int group_check_element(const uint8_t element[static GROUP_ELEMENT_LEN])
+{
+	/* The identity's encoding is 32 zero bytes. */
+	if (has_high_bit(element) || !crypto_core_ristretto255_is_valid_point(element) ||
+	    sodium_is_zero(element, GROUP_ELEMENT_LEN))
+		return GROUP_E_BAD_ELEMENT;
+	return 0;
+}
+
+int group_public_key(uint8_t out[static GROUP_ELEMENT_LEN],
+		     const uint8_t scalar[static GROUP_SCALAR_LEN])
+{
+	if (group_check_scalar(scalar) || crypto_scalarmult_ristretto255_base(out, scalar) != 0)
+		return GROUP_E_BAD_SCALAR;
+	return 0;
+}
+
+int group_multiply(uint8_t out[static GROUP_ELEMENT_LEN],
+		   const uint8_t scalar[static GROUP_SCALAR_LEN],
+		   const uint8_t element[static GROUP_ELEMENT_LEN])
+{
+	if (group_check_scalar(scalar))
+		return GROUP_E_BAD_SCALAR;
+	if (has_high_bit(element) || crypto_scalarmult_ristretto255(out, scalar, element) != 0)
+		return GROUP_E_BAD_ELEMENT;
+	return 0;
+}
+
+int group_invert(uint8_t out[static GROUP_SCALAR_LEN],
+		 const uint8_t scalar[static GROUP_SCALAR_LEN])
+{
+	if (group_check_scalar(scalar) || crypto_core_ristretto255_scalar_invert(out, scalar) != 0)
+		return GROUP_E_BAD_SCALAR;
+	return 0;
+}
+
+/* ---- hashing ---- */
 
 /* A message may be a password: the hash's state and every block are as secret. */
 struct work {
@@ -79,7 +157,6 @@ void group_hash_to_element(uint8_t out[static GROUP_ELEMENT_LEN], const void *ms
 {
 	uint8_t uniform[UNIFORM_LEN];
 
-	static_assert(crypto_core_ristretto255_HASHBYTES == UNIFORM_LEN, "the map takes 64 bytes");
 	group_expand_message(uniform, sizeof(uniform), msg, msg_len, dst, dst_len);
 	crypto_core_ristretto255_from_hash(out, uniform);
 	wipe(uniform, sizeof(uniform));
@@ -90,8 +167,6 @@ void group_hash_to_scalar(uint8_t out[static GROUP_SCALAR_LEN], const void *msg,
 {
 	uint8_t uniform[UNIFORM_LEN];
 
-	static_assert(crypto_core_ristretto255_NONREDUCEDSCALARBYTES == UNIFORM_LEN,
-		      "scalars are reduced from 64 bytes");
 	group_expand_message(uniform, sizeof(uniform), msg, msg_len, dst, dst_len);
 	crypto_core_ristretto255_scalar_reduce(out, uniform);
 	wipe(uniform, sizeof(uniform));
