@@ -168,6 +168,34 @@ static const struct option auth_selftest_options[] = {
 	{ .name = NULL },
 };
 
+static const char *const user_actions[] = { "list", "disable", "enable", "delete", NULL };
+static const char *const session_actions[] = { "list", "revoke", NULL };
+static const char *const key_actions[] = { "list", "rotate", "retire", NULL };
+static const char *const ban_actions[] = { "list", "lift", NULL };
+
+static const struct option auth_invite_options[] = {
+	{ "lifetime", 0, "TIME", VALUE_TEXT, NULL, "how long it is good (default: as authd.yaml says)" },
+	{ "list", 0, NULL, VALUE_TEXT, NULL, "make none, but list those that nobody has used" },
+	{ "withdraw", 0, "ID", VALUE_NUMBER, NULL, "make none, but take this one back" },
+	{ .name = NULL },
+};
+
+static const struct option auth_sessions_options[] = {
+	{ "user", 0, "USER", VALUE_TEXT, NULL, "this user's: list them alone, or end all of them" },
+	{ .name = NULL },
+};
+
+static const struct option auth_keys_options[] = {
+	{ "force", 0, NULL, VALUE_TEXT, NULL, "retire also what users still need: they must be invited anew" },
+	{ "yes", 'y', NULL, VALUE_TEXT, NULL, "do not ask" },
+	{ .name = NULL },
+};
+
+static const struct option auth_bans_options[] = {
+	{ "user", 0, NULL, VALUE_TEXT, NULL, "WHO is a user's name, though it looks like an address" },
+	{ .name = NULL },
+};
+
 static const struct option check_options[] = {
 	{ "daemon", 0, "NAME", VALUE_CHOICE, daemon_names,
 	  "the files are NAME's (default: by the file's name)" },
@@ -388,6 +416,52 @@ const struct command commands[] = {
 		{ AUTH_URL_ARGUMENT },
 		auth_selftest_options,
 		cmd_auth_selftest,
+	},
+	{
+		"auth invite",
+		"invite somebody to register with the local authd",
+		"Prints a token that is good once. With USER, it is for this name alone, which may exist: whoever "
+		"forgot the password registers anew with it.",
+		{ { "USER", VALUE_TEXT, NULL, true, false, "for this name alone" } },
+		auth_invite_options,
+		cmd_auth_invite,
+	},
+	{
+		"auth users",
+		"list, disable, enable or delete the local authd's users",
+		"A disabled user's sessions end, and no login succeeds until it is enabled again.",
+		{ { "ACTION", VALUE_CHOICE, user_actions, false, false, "list, disable, enable or delete" },
+		  { "USER", VALUE_TEXT, NULL, true, false, "whom; not with list" } },
+		yes_options,
+		cmd_auth_users,
+	},
+	{
+		"auth sessions",
+		"list or revoke the local authd's sessions",
+		NULL,
+		{ { "ACTION", VALUE_CHOICE, session_actions, false, false, "list or revoke" },
+		  { "ID", VALUE_NUMBER, NULL, true, false, "which, by its number in the list" } },
+		auth_sessions_options,
+		cmd_auth_sessions,
+	},
+	{
+		"auth keys",
+		"list, rotate or retire the local authd's keys",
+		"After rotate there are two generations; users move to the newest at their next login. Retire the "
+		"other one when all have moved.",
+		{ { "ACTION", VALUE_CHOICE, key_actions, false, false, "list, rotate or retire" },
+		  { "ID", VALUE_NUMBER, NULL, true, false, "which generation to retire" } },
+		auth_keys_options,
+		cmd_auth_keys,
+	},
+	{
+		"auth bans",
+		"list or lift the local authd's bans",
+		"Bans end by themselves. A user's bans show only for names that there are.",
+		{ { "ACTION", VALUE_CHOICE, ban_actions, false, false, "list or lift" },
+		  { "WHO", VALUE_TEXT, NULL, true, false, "a user or an address" } },
+		auth_bans_options,
+		cmd_auth_bans,
 	},
 	{ "status", "show all daemons on one screen", NULL, { { NULL } }, NULL, cmd_status },
 	{
