@@ -17,6 +17,8 @@
 #include "crypto/bulk.h"
 #include "crypto/kdf.h"
 #include "crypto/keyfile_io.h"
+#include "crypto/opaque.h"
+#include "crypto/oprf.h"
 #include "crypto/seal.h"
 #include "crypto/sign.h"
 #include "crypto/spake2.h"
@@ -24,6 +26,7 @@
 #include "ct/ct.h"
 #include "proto/bundle.h"
 #include "proto/identity_msg.h"
+#include "proto/pop.h"
 #include "proto/psk2.h"
 #include "proto/psk_handshake.h"
 #include "proto/secret_msg.h"
@@ -437,4 +440,143 @@ CHECK(keyfile_io)
 		"a key file is not made");
 	reads_are_secret = true;
 	must_be(keyfile_verify(path, NULL, NULL, NULL, NULL, detail, sizeof(detail)), 0, "a key file is refused");
+}
+
+/* ---- OPAQUE ---- */
+
+/* What a client that has gone halfway, and its server, hold. */
+struct opaque_sides {
+	struct opaque_keys *keys;
+	struct opaque_client *client;
+	uint8_t record[OPAQUE_RECORD_LEN];
+};
+
+static const struct opaque_ids opaque_ids = { "alice", 5, "https://example.org", 19, NULL, 0 };
+/* Argon2id is no part of this, as is said above. */
+static const struct opaque_ksf no_stretching = { .kind = OPAQUE_KSF_IDENTITY };
+
+static void opaque_sides_done(struct opaque_sides *s)
+{
+	opaque_keys_free(s->keys);
+	opaque_client_free(s->client);
+}
+
+/* A server's keys are made with its public one, which everybody sees. */
+static void opaque_register(struct opaque_sides *s, const struct secret *password)
+{
+	uint8_t request[OPAQUE_REQUEST_LEN], response[OPAQUE_RESPONSE_LEN];
+	_cleanup_(secret_freep) struct secret *export_key = NULL;
+
+	memset(s, 0, sizeof(*s));
+	must_be(opaque_keys_generate(&s->keys), 0, "no keys");
+	mark_public(opaque_keys_public(s->keys), OPAQUE_PUBLIC_LEN);
+	must_be(opaque_register_start(&s->client, request, secret_bytes(password),
+				      secret_len(password), NULL),
+		0, "a registration does not start");
+	mark_public(request, sizeof(request));
+	must_be(opaque_server_register(s->keys, response, request, "alice", 5), 0,
+		"a registration is refused");
+	mark_public(response, sizeof(response));
+	must_be(opaque_register_finish(s->client, s->record, &export_key, response, &opaque_ids,
+				       &no_stretching),
+		0, "a registration does not finish");
+	s->client = opaque_client_free(s->client);
+	/* The rest of a record is the server's secret. */
+	mark_public(s->record, OPAQUE_PUBLIC_LEN);
+	must_be(opaque_record_check(s->record), 0, "a record is refused");
+}
+
+/* KE1 and KE2 go over the wire and are public. */
+static void opaque_to_ke2(struct opaque_sides *s, uint8_t ke2[static OPAQUE_KE2_LEN],
+			  struct secret **state, const uint8_t *record, const struct secret *password)
+{
+	uint8_t ke1[OPAQUE_KE1_LEN];
+
+	must_be(opaque_login_start(&s->client, ke1, secret_bytes(password), secret_len(password), NULL), 0,
+		"a login does not start");
+	mark_public(ke1, sizeof(ke1));
+	must_be(opaque_server_ke2(s->keys, ke2, state, record, "alice", 5, ke1, &opaque_ids, NULL), 0,
+		"a login is refused");
+	mark_public(ke2, OPAQUE_KE2_LEN);
+}
+
+CHECK(opaque)
+{
+	_cleanup_(secret_freep) struct secret *password = marked(20), *state = NULL, *export_key = NULL;
+	_cleanup_(secret_freep) struct secret *ours = NULL, *theirs = NULL;
+	uint8_t ke2[OPAQUE_KE2_LEN], ke3[OPAQUE_KE3_LEN];
+	_cleanup_(opaque_sides_done) struct opaque_sides s;
+
+	opaque_register(&s, password);
+	opaque_to_ke2(&s, ke2, &state, s.record, password);
+	must_be(opaque_login_finish(s.client, ke3, &ours, &export_key, ke2, &opaque_ids, &no_stretching), 0,
+		"a login does not finish");
+	mark_public(ke3, sizeof(ke3));
+	must_be(opaque_server_finish(&theirs, secret_bytes(state), ke3), 0, "a login is not believed");
+	must_be(secret_equal(ours, secret_bytes(theirs), OPAQUE_SESSION_KEY_LEN), true, "the keys differ");
+	ke3[0] ^= 1;
+	must_be(opaque_server_finish(&theirs, secret_bytes(state), ke3), OPAQUE_E_WRONG,
+		"a wrong proof is believed");
+}
+
+CHECK(opaque_with_another_password)
+{
+	_cleanup_(secret_freep) struct secret *password = marked(20), *other = marked(20);
+	_cleanup_(secret_freep) struct secret *state = NULL, *key = NULL;
+	uint8_t ke2[OPAQUE_KE2_LEN], ke3[OPAQUE_KE3_LEN];
+	_cleanup_(opaque_sides_done) struct opaque_sides s;
+
+	opaque_register(&s, password);
+	opaque_to_ke2(&s, ke2, &state, s.record, other);
+	must_be(opaque_login_finish(s.client, ke3, &key, NULL, ke2, &opaque_ids, &no_stretching),
+		OPAQUE_E_WRONG, "another password is taken");
+}
+
+CHECK(opaque_of_an_unknown_user)
+{
+	_cleanup_(secret_freep) struct secret *password = marked(20), *state = NULL, *key = NULL;
+	uint8_t ke2[OPAQUE_KE2_LEN], ke3[OPAQUE_KE3_LEN];
+	_cleanup_(opaque_sides_done) struct opaque_sides s;
+
+	opaque_register(&s, password);
+	opaque_to_ke2(&s, ke2, &state, NULL, password);
+	must_be(opaque_login_finish(s.client, ke3, &key, NULL, ke2, &opaque_ids, &no_stretching),
+		OPAQUE_E_WRONG, "an unknown user logs in");
+}
+
+CHECK(opaque_keys_kept)
+{
+	_cleanup_(opaque_keys_freep) struct opaque_keys *keys = NULL, *again = NULL;
+	_cleanup_(secret_freep) struct secret *bytes = NULL;
+
+	must_be(opaque_keys_generate(&keys), 0, "no keys");
+	must_be(opaque_keys_export(&bytes, keys), 0, "no memory");
+	must_be(opaque_keys_import(&again, secret_bytes(bytes)), 0, "keys do not come back");
+}
+
+CHECK(oprf_keys)
+{
+	_cleanup_(secret_freep) struct secret *seed = marked(OPRF_SEED_LEN);
+	uint8_t key[OPRF_SCALAR_LEN];
+
+	must_be(oprf_derive_key(key, secret_bytes(seed), "info", 4), 0, "no key");
+}
+
+CHECK(proof_of_possession)
+{
+	static const struct pop_request request = { "https", "example.org", "GET", "/" };
+	_cleanup_(secret_freep) struct secret *session_key = marked(64), *key = NULL, *other = NULL;
+	static const uint8_t sum[POP_DIGEST_LEN], nonce[POP_NONCE_BYTES];
+	struct pop_signed sent;
+	struct pop_proof proof;
+	struct pop_fields f;
+
+	must_be(pop_key(&key, session_key), 0, "no memory");
+	must_be(pop_key(&other, key), 0, "no memory");
+	must_be(pop_sign(&sent, &request, NULL, 1785000000, sum, nonce, key), 0, "a request is not signed");
+	mark_public(&sent, sizeof(sent));
+	f = (struct pop_fields){ "Bearer x", sent.ts, NULL, sent.nonce, sent.content_digest, sent.mac };
+	must_be(pop_parse(&proof, &f), 0, "a proof is refused");
+	must_be(pop_check(&proof, &request, key), 0, "a proof does not hold");
+	must_be(pop_check(&proof, &request, other), POP_E_WRONG, "another key's proof holds");
 }

@@ -9,6 +9,7 @@
 #include <sodium.h>
 
 #include "crypto/aead.h"
+#include "crypto/group.h"
 #include "crypto/keyfile_io.h"
 #include "crypto/seal.h"
 #include "crypto/sign.h"
@@ -235,6 +236,50 @@ int __wrap_spake2_new_seeded(struct spake2 **out, enum spake2_side side, const u
 			     size_t id_b_len, const uint8_t *seed)
 {
 	int r = __real_spake2_new_seeded(out, side, password, password_len, id_a, id_a_len, id_b, id_b_len, seed);
+
+	mark_public(&r, sizeof(r));
+	return r;
+}
+
+/*
+ * Whether a scalar or an element is one. Peers' are refused in public; our own are
+ * refused for one random choice in 2^252.
+ */
+int __real_group_check_scalar(const uint8_t *scalar);
+int __wrap_group_check_scalar(const uint8_t *scalar);
+int __wrap_group_check_scalar(const uint8_t *scalar)
+{
+	int r = __real_group_check_scalar(scalar);
+
+	mark_public(&r, sizeof(r));
+	return r;
+}
+
+int __real_group_multiply(uint8_t *out, const uint8_t *scalar, const uint8_t *element);
+int __wrap_group_multiply(uint8_t *out, const uint8_t *scalar, const uint8_t *element);
+int __wrap_group_multiply(uint8_t *out, const uint8_t *scalar, const uint8_t *element)
+{
+	int r = __real_group_multiply(out, scalar, element);
+
+	mark_public(&r, sizeof(r));
+	return r;
+}
+
+int __real_group_invert(uint8_t *out, const uint8_t *scalar);
+int __wrap_group_invert(uint8_t *out, const uint8_t *scalar);
+int __wrap_group_invert(uint8_t *out, const uint8_t *scalar)
+{
+	int r = __real_group_invert(out, scalar);
+
+	mark_public(&r, sizeof(r));
+	return r;
+}
+
+int __real_group_public_key(uint8_t *out, const uint8_t *scalar);
+int __wrap_group_public_key(uint8_t *out, const uint8_t *scalar);
+int __wrap_group_public_key(uint8_t *out, const uint8_t *scalar)
+{
+	int r = __real_group_public_key(out, scalar);
 
 	mark_public(&r, sizeof(r));
 	return r;

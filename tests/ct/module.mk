@@ -5,7 +5,8 @@ CT_AREAS := $(patsubst tests/ct/%.c,%,$(filter-out tests/ct/ct.c,$(wildcard test
 CT_PROGRAMS := $(CT_AREAS:%=$(BUILD)/tests/ct/%)
 
 CT_WRAP_answers := bytes_equal sodium_is_zero aead_open bulk_open seal_open seal_blob_open \
-	pskh_is_authentic x25519 spake2_new_seeded spake2_finish
+	pskh_is_authentic x25519 spake2_new_seeded spake2_finish \
+	group_check_scalar group_multiply group_invert group_public_key
 CT_WRAP_public := sign_key_public pskh_encode psk2_header_encode crypto_hash_sha256_final \
 	keys_hint sas_format transcript_add
 CT_WRAP_secret := random_bytes file_pread_all
