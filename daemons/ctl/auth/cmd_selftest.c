@@ -215,11 +215,12 @@ static int replay(struct selftest *t, const char *name, const struct shot *s, st
 	return EXIT_DONE;
 }
 
-/* Signed anew and right, but for a nonce that was used. */
+/* Another request, signed and right, but for a nonce that was used. */
 static int old_nonce(struct selftest *t, const char *name, struct failure *f)
 {
 	uint8_t nonce[POP_NONCE_BYTES];
 	const struct shot s = { WHOAMI, .nonce = nonce };
+	const struct shot other = { .sent_method = "GET", .sent_path = "/api/transfers", .nonce = nonce };
 	unsigned int right = 0, first = 0, again = 0;
 	struct lines l;
 	int r = shoot_right(t, &s, &l, &right, f);
@@ -228,10 +229,10 @@ static int old_nonce(struct selftest *t, const char *name, struct failure *f)
 	if (!r)
 		r = shoot(t, &s, &l, &first, f);
 	if (!r)
-		r = shoot(t, &s, &l, &again, f);
+		r = shoot(t, &other, &l, &again, f);
 	if (r)
 		return r;
-	tell(t, is_taken(first) && is_refused(again), name, "first: %u, again: %u", first, again);
+	tell(t, is_taken(first) && is_refused(again), name, "first: %u, another request with it: %u", first, again);
 	return EXIT_DONE;
 }
 

@@ -36,6 +36,20 @@ static void login_id(char out[static ID_LEN + 1], const struct auth_session *s)
 	hex_format(out, hash, ID_BYTES);
 }
 
+/*
+ * What names its key in the keyring: of the session, so that logins of two folders, or one after the other, never
+ * share one.
+ */
+static void key_name(char out[static 64], const struct auth_session *s)
+{
+	uint8_t hash[SHA256_LEN];
+	char hex[ID_LEN + 1];
+
+	sha256(hash, s->id, strlen(s->id));
+	hex_format(hex, hash, ID_BYTES);
+	snprintf(out, 64, "handfast:login:%s", hex);
+}
+
 /* The folder; the caller frees it. NULL with *f filled. */
 static char *logins_folder(struct failure *f)
 {
@@ -67,31 +81,26 @@ static char *login_path(const char *dir, const char *id, const char *ending)
 
 typedef int key_serial;
 
-static void key_name(char out[static 64], const char *id)
-{
-	snprintf(out, 64, "handfast:login:%s", id);
-}
-
 /* The key's number, or -1. */
-static key_serial keyring_find(const char *id)
+static key_serial keyring_find(const struct auth_session *s)
 {
 	char name[64];
 
-	key_name(name, id);
+	key_name(name, s);
 	return (key_serial)syscall(SYS_keyctl, KEYCTL_SEARCH, KEY_SPEC_USER_KEYRING, "user", name, 0);
 }
 
-static void keyring_forget(const char *id)
+static void keyring_forget(const struct auth_session *s)
 {
-	key_serial k = keyring_find(id);
+	key_serial k = keyring_find(s);
 
 	if (k >= 0)
 		syscall(SYS_keyctl, KEYCTL_UNLINK, k, KEY_SPEC_USER_KEYRING);
 }
 
-static struct secret *keyring_load(const char *id)
+static struct secret *keyring_load(const struct auth_session *s)
 {
-	key_serial k = keyring_find(id);
+	key_serial k = keyring_find(s);
 	uint8_t raw[POP_KEY_LEN];
 	struct secret *key = NULL;
 
@@ -102,7 +111,7 @@ static struct secret *keyring_load(const char *id)
 }
 
 /* False where there is no keyring, or none that gives a key back. */
-static bool keyring_save(const char *id, const struct auth_session *s)
+static bool keyring_save(const struct auth_session *s)
 {
 	/* What this user may do to the key, from whichever session: cron jobs have another. */
 	const unsigned int permissions = 0x3f3f0000;
@@ -111,14 +120,14 @@ static bool keyring_save(const char *id, const struct auth_session *s)
 	char name[64];
 	key_serial k;
 
-	key_name(name, id);
+	key_name(name, s);
 	k = (key_serial)syscall(SYS_add_key, "user", name, secret_bytes(s->key), secret_len(s->key),
 				KEY_SPEC_USER_KEYRING);
 	if (k < 0)
 		return false;
 	syscall(SYS_keyctl, KEYCTL_SETPERM, k, permissions);
 	syscall(SYS_keyctl, KEYCTL_SET_TIMEOUT, k, (unsigned int)(left_s > 0 ? left_s : 1));
-	back = keyring_load(id);
+	back = keyring_load(s);
 	return back && secret_equal(back, secret_bytes(s->key), secret_len(s->key));
 }
 
@@ -155,11 +164,15 @@ static struct auth_session *load_session(const char *dir, const char *id)
 	return strcmp(own, id) == 0 ? steal(&s) : NULL;
 }
 
-static struct secret *load_key(const char *dir, const char *id, enum login_key *where)
+static struct secret *load_key(const char *dir, const struct auth_session *s, enum login_key *where)
 {
-	_cleanup_free_ char *path = login_path(dir, id, ".key"), *raw = NULL;
-	struct secret *key = keyring_load(id);
+	_cleanup_free_ char *path = NULL, *raw = NULL;
+	struct secret *key = keyring_load(s);
+	char id[ID_LEN + 1];
 	size_t len;
+
+	login_id(id, s);
+	path = login_path(dir, id, ".key");
 
 	*where = LOGIN_KEY_KEYRING;
 	if (key || !path || read_own(&raw, &len, path))
@@ -188,6 +201,7 @@ int logins_save(const struct auth_session *s, enum login_key where, struct failu
 {
 	_cleanup_free_ char *dir = logins_folder(f), *path = NULL, *key_path = NULL, *text = NULL;
 	_cleanup_json_ json_t *o = auth_session_to_json(s);
+	_cleanup_(auth_session_freep) struct auth_session *earlier = NULL;
 	char id[ID_LEN + 1];
 	int r;
 
@@ -202,13 +216,15 @@ int logins_save(const struct auth_session *s, enum login_key where, struct failu
 	r = file_mkdirs(dir, 0700);
 	if (r)
 		return cannot_keep(dir, r, f);
-	if (where != LOGIN_KEY_FILE && keyring_save(id, s)) {
+	earlier = load_session(dir, id);
+	if (earlier)
+		keyring_forget(earlier);
+	if (where != LOGIN_KEY_FILE && keyring_save(s)) {
 		unlink(key_path);
 	} else if (where == LOGIN_KEY_KEYRING) {
 		return failure_set(f, EXIT_FAILED, ERROR_FILE, "Without --key-store the key is kept in a file there.",
 				   "the kernel gives no keyring to this user");
 	} else {
-		keyring_forget(id);
 		r = file_write_atomic(key_path, secret_bytes(s->key), secret_len(s->key), 0600);
 	}
 	if (!r)
@@ -223,7 +239,7 @@ void logins_forget(const struct auth_session *s)
 	char id[ID_LEN + 1];
 
 	login_id(id, s);
-	keyring_forget(id);
+	keyring_forget(s);
 	if (!dir)
 		return;
 	remove_file(dir, id, ".key");
@@ -290,11 +306,8 @@ int logins_each(void (*fn)(const struct auth_session *s, enum login_key where, b
 	read_all(all, dir);
 	for (size_t i = 0; i < all->n; i++) {
 		enum login_key where;
-		struct secret *key;
-		char id[ID_LEN + 1];
+		struct secret *key = load_key(dir, all->v[i], &where);
 
-		login_id(id, all->v[i]);
-		key = load_key(dir, id, &where);
 		fn(all->v[i], where, key != NULL, arg);
 		secret_free(key);
 	}
@@ -323,7 +336,7 @@ int logins_find(struct auth_session **out, const struct auth_url *url, const cha
 	_cleanup_free_ char *dir = logins_folder(f);
 	_cleanup_free_ struct found *all = calloc(1, sizeof(*all));
 	struct auth_session *one = NULL;
-	char id[ID_LEN + 1], hint[640];
+	char hint[640];
 	enum login_key where;
 	size_t n = 0;
 
@@ -347,8 +360,7 @@ int logins_find(struct auth_session **out, const struct auth_url *url, const cha
 	}
 	if (!one)
 		return none_found(url, user, f);
-	login_id(id, one);
-	one->key = load_key(dir, id, &where);
+	one->key = load_key(dir, one, &where);
 	if (!one->key) {
 		snprintf(hint, sizeof(hint), "Log in again: “handfast auth login %s://%s%s %s”.", one->url.scheme,
 			 one->url.authority, one->url.prefix, one->user);
