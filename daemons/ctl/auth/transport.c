@@ -1,7 +1,6 @@
 /* libcurl behind one function. */
 #include "ctl/auth/transport.h"
 
-#include <ctype.h>
 #include <curl/curl.h>
 #include <dlfcn.h>
 #include <errno.h>
@@ -236,7 +235,7 @@ bool transport_field_is_right(const char *line)
 
 	if (n == 0 || line[n] != ':')
 		return false;
-	for (const char *p = line + n + 1; *p; p++)
+	for (const unsigned char *p = (const unsigned char *)line + n + 1; *p; p++)
 		if ((*p < ' ' && *p != '\t') || *p == 127)
 			return false;
 	return true;

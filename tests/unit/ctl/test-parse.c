@@ -70,6 +70,42 @@ TEST(the_first_mistake_is_the_one_told)
 	CHECK(strstr(f.message, "--first"));
 }
 
+TEST(repeated_options_keep_each_value_in_order)
+{
+	struct failure f = { 0 };
+	struct parsed p;
+	size_t at = 0;
+
+	CHECK_EQ(PARSE(&p, &f, "auth", "request", "-H", "A: 1", "https://x", "--header=B: 2", "-H", "A: 3"), EXIT_DONE);
+	CHECK_STR(parsed_option_next(&p, "header", &at), "A: 1");
+	CHECK_STR(parsed_option_next(&p, "header", &at), "B: 2");
+	CHECK_STR(parsed_option_next(&p, "header", &at), "A: 3");
+	CHECK(!parsed_option_next(&p, "header", &at));
+	at = 0;
+	CHECK(!parsed_option_next(&p, "data", &at));
+	/* Others are still said once. */
+	CHECK_EQ(PARSE(&p, &f, "auth", "request", "-d", "1", "https://x", "-d", "2"), EXIT_USAGE);
+	CHECK(strstr(f.message, "twice"));
+}
+
+TEST(repeated_options_have_an_end)
+{
+	const char *argv[2 * VALUES_MAX + 8] = { "handfast", "auth", "request", "https://x" };
+	struct failure f = { 0 };
+	struct parsed p;
+	int argc = 4;
+
+	for (int i = 0; i < VALUES_MAX; i++) {
+		argv[argc++] = "-H";
+		argv[argc++] = "A: 1";
+	}
+	CHECK_EQ(parse_command_line(&p, argc, (char **)(uintptr_t)argv, &f), EXIT_DONE);
+	argv[argc++] = "-H";
+	argv[argc++] = "A: 1";
+	CHECK_EQ(parse_command_line(&p, argc, (char **)(uintptr_t)argv, &f), EXIT_USAGE);
+	CHECK(strstr(f.message, "more than"));
+}
+
 TEST(help_asks_for_no_arguments)
 {
 	struct failure f = { 0 };
