@@ -137,9 +137,9 @@ static int open_state(struct service *svc, struct daemon *d)
 	if (credential_state_key(&d->seal, "authd", why, sizeof(why)))
 		return service_fail_config(svc, why);
 	r = state_open(&d->state, service_state_dir(svc), d->seal, why, sizeof(why));
-	if (r)
-		return r > 0 ? service_fail_config(svc, why) : service_fail_text(svc, why);
-	return 0;
+	if (!r)
+		return 0;
+	return r > 0 && r != STATE_E_LOCKED ? service_fail_config(svc, why) : service_fail_text(svc, why);
 }
 
 static int open_keys(struct service *svc, struct daemon *d)

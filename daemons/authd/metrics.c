@@ -6,23 +6,28 @@
 #include "authd/keys.h"
 #include "authd/server.h"
 #include "authd/sessions.h"
+#include "authd/state.h"
 #include "authd/users.h"
 #include "http/http_server.h"
 #include "service/metrics.h"
 #include "service/operations.h"
 
-static void operations(const struct authd *a, struct operation out[static N_MEASURED])
+enum { N_OPERATIONS = N_MEASURED + 2 };
+
+static void operations(const struct authd *a, struct operation out[static N_OPERATIONS])
 {
 	for (enum measured i = 0; i < N_MEASURED; i++)
 		out[i] = (struct operation){ authd_measure_name(i), &a->measured[i] };
+	out[N_MEASURED] = (struct operation){ "state_seal", state_sealing(a->state) };
+	out[N_MEASURED + 1] = (struct operation){ "state_open", state_opening(a->state) };
 }
 
 struct json_t *authd_operations(struct authd *a)
 {
-	struct operation ops[N_MEASURED];
+	struct operation ops[N_OPERATIONS];
 
 	operations(a, ops);
-	return operations_json(ops, N_MEASURED);
+	return operations_json(ops, N_OPERATIONS);
 }
 
 static void gauge(struct metrics *m, const char *name, const char *help, double v)
@@ -33,12 +38,12 @@ static void gauge(struct metrics *m, const char *name, const char *help, double 
 void authd_metrics(struct metrics *m, void *arg)
 {
 	struct authd *a = arg;
-	struct operation ops[N_MEASURED];
+	struct operation ops[N_OPERATIONS];
 	struct http_counters http;
 	int64_t n;
 
 	if (users_count(a->state, &n) == 0)
-		gauge(m, "handfast_authd_users", "Users.", (double)n);
+		gauge(m, "handfast_authd_users", "Users who are registered.", (double)n);
 	if (sessions_count(a->state, &n) == 0)
 		gauge(m, "handfast_authd_sessions", "Sessions that are not over.", (double)n);
 	gauge(m, "handfast_authd_generations", "Generations of server keys that are in use.", (double)keys_count(a->keys));
@@ -63,5 +68,5 @@ void authd_metrics(struct metrics *m, void *arg)
 	metrics_count(m, "handfast_authd_events_total", "What happened, by what it was.", http.timeouts,
 		      METRIC_LABELS({ "event", "timeouts" }));
 	operations(a, ops);
-	operations_add(m, "authd", ops, N_MEASURED);
+	operations_add(m, "authd", ops, N_OPERATIONS);
 }

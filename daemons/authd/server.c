@@ -63,7 +63,7 @@ static const char *const measure_names[N_MEASURED] = {
 	[OP_REGISTER_FINISH] = "register_finish",
 	[OP_LOGIN_START] = "login_start",
 	[OP_LOGIN_FINISH] = "login_finish",
-	[OP_PROOF] = "proof",
+	[OP_PROOF] = "pop_verify",
 };
 
 const char *authd_count_name(enum counted what)

@@ -40,7 +40,7 @@ static int seal_key_of(struct seal_key **out, const uint8_t *id)
 	return seal_key_new(out, master, KEY_CONTEXT);
 }
 
-static int seal_session(const struct state *s, uint8_t *out, size_t *len, const struct secret *key, const uint8_t *id)
+static int seal_session(struct state *s, uint8_t *out, size_t *len, const struct secret *key, const uint8_t *id)
 {
 	_cleanup_(seal_key_freep) struct seal_key *k = NULL;
 	uint8_t inner[INNER_LEN];
@@ -53,7 +53,7 @@ static int seal_session(const struct state *s, uint8_t *out, size_t *len, const 
 	return 0;
 }
 
-static int unseal_session(const struct state *s, struct secret **out, const void *blob, size_t len, const uint8_t *id)
+static int unseal_session(struct state *s, struct secret **out, const void *blob, size_t len, const uint8_t *id)
 {
 	_cleanup_(seal_key_freep) struct seal_key *k = NULL;
 	_cleanup_(secret_freep) struct secret *inner = NULL, *key = NULL;

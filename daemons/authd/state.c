@@ -12,6 +12,7 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/file.h"
+#include "base/opstat.h"
 #include "base/text.h"
 #include "crypto/seal.h"
 #include "crypto/secret.h"
@@ -22,6 +23,7 @@ struct state {
 	int64_t marked; /* as stored */
 	int64_t seen;	/* as stored, */
 	uint64_t seen_ms; /* and when, on the clock that never jumps */
+	struct opstat sealing, opening;
 };
 
 static const struct store_migration migrations[] = {
@@ -140,34 +142,55 @@ bool state_is_sealed(const struct state *s)
 	return s->key != NULL;
 }
 
-void state_seal(const struct state *s, uint8_t *out, size_t *out_len, const uint8_t *in, size_t len, const char *context)
+const struct opstat *state_sealing(const struct state *s)
 {
-	if (s->key)
-		seal_blob(out, in, len, context, strlen(context), s->key);
-	else
-		memcpy(out, in, len);
-	*out_len = s->key ? len + SEAL_BLOB_EXTRA : len;
+	return &s->sealing;
 }
 
-int state_unseal(const struct state *s, struct secret **out, const void *in, size_t in_len, size_t len, const char *context)
+const struct opstat *state_opening(const struct state *s)
+{
+	return &s->opening;
+}
+
+void state_seal(struct state *s, uint8_t *out, size_t *out_len, const uint8_t *in, size_t len, const char *context)
+{
+	uint64_t begun = opstat_begin();
+
+	*out_len = s->key ? len + SEAL_BLOB_EXTRA : len;
+	if (s->key) {
+		seal_blob(out, in, len, context, strlen(context), s->key);
+		opstat_end(&s->sealing, begun, len, true);
+	} else {
+		memcpy(out, in, len);
+	}
+}
+
+static int open_sealed(struct state *s, struct secret **out, const void *in, size_t in_len, size_t len, const char *context)
 {
 	_cleanup_(secret_freep) struct secret *opened = NULL;
-	uint8_t *bytes;
-	int r;
+	uint64_t begun = opstat_begin();
+	int r = seal_blob_open(&opened, in, in_len, context, strlen(context), s->key);
 
-	if (in_len == len) {
-		r = secret_new(out, len, &bytes);
-		if (!r)
-			memcpy(bytes, in, len);
-		return r;
-	}
-	r = seal_blob_open(&opened, in, in_len, context, strlen(context), s->key);
+	opstat_end(&s->opening, begun, len, r == 0);
 	if (r < 0)
 		return r;
 	if (r || secret_len(opened) != len)
 		return -EBADMSG;
 	*out = steal(&opened);
 	return 0;
+}
+
+int state_unseal(struct state *s, struct secret **out, const void *in, size_t in_len, size_t len, const char *context)
+{
+	uint8_t *bytes;
+	int r;
+
+	if (in_len != len)
+		return open_sealed(s, out, in, in_len, len, context);
+	r = secret_new(out, len, &bytes);
+	if (!r)
+		memcpy(bytes, in, len);
+	return r;
 }
 
 /* Which state key the secrets here are sealed under; written when there is one for the first time. */
@@ -296,7 +319,7 @@ static int explain(char *why, size_t cap, int r, const char *path)
 	case STATE_E_CORRUPT:
 		return text_explain(why, cap, r, "%s is damaged: restore it from a backup (handfast-backup(5))", path);
 	case STATE_E_LOCKED:
-		return text_explain(why, cap, r, "another authd has %s open", path);
+		return text_explain(why, cap, r, "another authd is running, and has %s open", path);
 	case STATE_E_SEALED:
 		return text_explain(why, cap, r, "%s is sealed under the credential handfast.state-key, which is missing: "
 			       "put it back (handfast-security(7)); nothing was changed", path);

@@ -12,6 +12,7 @@
 #include "base/cleanup.h"
 #include "store/store.h"
 
+struct opstat;
 struct seal_key;
 struct secret;
 struct state;
@@ -48,9 +49,13 @@ int state_run(struct state *s, const char *sql, const int64_t *a, const int64_t 
 /* Room for a secret of len bytes at rest. */
 #define STATE_SEALED_SPACE(len) ((len) + 52)
 /* The form in which a secret is stored: sealed where there is a state key, else as it is. context says what it is. */
-void state_seal(const struct state *s, uint8_t *out, size_t *out_len, const uint8_t *in, size_t len, const char *context);
+void state_seal(struct state *s, uint8_t *out, size_t *out_len, const uint8_t *in, size_t len, const char *context);
 /* And back. 0, -EBADMSG or -ENOMEM. */
-int state_unseal(const struct state *s, struct secret **out, const void *in, size_t in_len, size_t len, const char *context);
+int state_unseal(struct state *s, struct secret **out, const void *in, size_t in_len, size_t len, const char *context);
+
+/* How often, and how long it took; whole sessions are sealed and opened in two layers, of which this is the outer. */
+const struct opstat *state_sealing(const struct state *s);
+const struct opstat *state_opening(const struct state *s);
 
 /* Whether there is a state key. */
 bool state_is_sealed(const struct state *s);

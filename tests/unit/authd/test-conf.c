@@ -1,4 +1,4 @@
-/* conf/authd.yaml and authd(8) against the table of authd's options. */
+/* conf/authd.yaml and authd.yaml(5) against the table of authd's options. */
 #include "unit/lib/test.h"
 
 #include "config/config.h"
@@ -10,7 +10,7 @@ TEST(authd_yaml_shows_every_option_at_its_default)
 	test_conf_shows_the_defaults(&authd_config_schema, "conf/authd.yaml");
 }
 
-TEST(authd_8_tells_every_option)
+TEST(authd_yaml_5_tells_every_option)
 {
-	test_manual_tells_every_option(&authd_config_schema, "man/authd.8");
+	test_manual_tells_every_option(&authd_config_schema, "man/authd.yaml.5");
 }
