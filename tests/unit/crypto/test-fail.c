@@ -9,6 +9,7 @@
 
 #include "crypto/kdf.h"
 #include "crypto/keyfile_io.h"
+#include "crypto/opaque.h"
 #include "crypto/seal.h"
 #include "crypto/sign.h"
 #include "crypto/spake2.h"
@@ -59,6 +60,43 @@ TEST(i6_without_memory_there_is_no_spake2_key)
 			r = spake2_finish(b, &key_b, msg_a, sizeof(msg_a));
 		CHECK_EQ(r, fail_end() ? -ENOMEM : 0);
 		CHECK(r || secret_equal(key_a, secret_bytes(key_b), 32));
+	}
+}
+
+TEST(without_memory_nobody_registers_or_logs_in)
+{
+	static const struct opaque_ksf ksf = { OPAQUE_KSF_ARGON2ID, 8, 1 };
+	static const struct opaque_ids ids = { "alice", 5, "https://example.org", 19, NULL, 0 };
+	const uint8_t *pw = (const uint8_t *)"secret";
+
+	CHECK_EQ(crypto_init(), 0);
+	FAIL_EACH(FAIL_MEMORY) {
+		_cleanup_(opaque_keys_freep) struct opaque_keys *keys = NULL;
+		_cleanup_(opaque_client_freep) struct opaque_client *a = NULL, *b = NULL;
+		_cleanup_(secret_freep) struct secret *export_key = NULL, *again = NULL, *state = NULL;
+		_cleanup_(secret_freep) struct secret *ours = NULL, *theirs = NULL;
+		uint8_t record[OPAQUE_RECORD_LEN], ke1[OPAQUE_KE1_LEN], ke2[OPAQUE_KE2_LEN];
+		uint8_t request[OPAQUE_REQUEST_LEN], response[OPAQUE_RESPONSE_LEN], ke3[OPAQUE_KE3_LEN];
+		int r = opaque_keys_generate(&keys);
+
+		if (!r)
+			r = opaque_register_start(&a, request, pw, 6, NULL);
+		if (!r)
+			r = opaque_server_register(keys, response, request, "alice", 5);
+		if (!r)
+			r = opaque_register_finish(a, record, &export_key, response, &ids, &ksf);
+		CHECK(!a || (export_key != NULL) == (r == 0));
+		if (!r)
+			r = opaque_login_start(&b, ke1, pw, 6, NULL);
+		if (!r)
+			r = opaque_server_ke2(keys, ke2, &state, record, "alice", 5, ke1, &ids, NULL);
+		if (!r)
+			r = opaque_login_finish(b, ke3, &ours, &again, ke2, &ids, &ksf);
+		CHECK((ours != NULL) == (again != NULL));
+		if (!r)
+			r = opaque_server_finish(&theirs, secret_bytes(state), ke3);
+		CHECK_EQ(r, fail_end() ? -ENOMEM : 0);
+		CHECK(r || secret_equal(ours, secret_bytes(theirs), OPAQUE_SESSION_KEY_LEN));
 	}
 }
 
