@@ -2,6 +2,7 @@
 #include "crypto/opaque.h"
 
 #include <errno.h>
+#include <pthread.h>
 #include <stdlib.h>
 
 #include "crypto/group.h"
@@ -877,4 +878,147 @@ TEST(opaque_refuses_keys_whose_private_key_is_none)
 	memset(bytes + 64, 0xff, 32);
 	CHECK_EQ(opaque_keys_import(&k, bytes), OPAQUE_E_BAD_KEYS);
 	CHECK(!k);
+}
+/* ---- what is left behind ---- */
+
+/*
+ * Each step runs on a stack of its own, which is then searched for every value that
+ * RFC 9807's vectors call intermediate.
+ */
+struct steps {
+	struct opaque_case c;
+	struct opaque_ids ids;
+	struct opaque_keys *keys;
+	struct opaque_client *registering, *client;
+	struct opaque_server_random answer;
+	uint8_t ke1[OPAQUE_KE1_LEN], ke2[OPAQUE_KE2_LEN], ke3[OPAQUE_KE3_LEN];
+	uint8_t record[OPAQUE_RECORD_LEN];
+	struct secret *state, *ours, *theirs, *export_key;
+	struct opaque_client_random login;
+	struct opaque_client *again;
+	int step, r;
+};
+
+static int take_step(struct steps *s)
+{
+	switch (s->step) {
+	case 0:
+		return opaque_register_finish(s->registering, s->record, NULL, s->c.response.p, &s->ids,
+					      &s->c.ksf);
+	case 1:
+		return opaque_server_ke2(s->keys, s->ke2, &s->state, s->c.record.p, s->c.credential_id.p,
+					 s->c.credential_id.len, s->ke1, &s->ids, &s->answer);
+	case 2:
+		return opaque_login_finish(s->client, s->ke3, &s->ours, &s->export_key, s->ke2, &s->ids,
+					   &s->c.ksf);
+	case 3:
+		return opaque_server_finish(&s->theirs, secret_bytes(s->state), s->ke3);
+	}
+	return opaque_login_start(&s->again, s->ke1, s->c.password.p, s->c.password.len, &s->login);
+}
+
+static void *thread_of_a_step(void *arg)
+{
+	struct steps *s = arg;
+
+	s->r = take_step(s);
+	return NULL;
+}
+
+static void steps_init(struct steps *s, const json_t *test)
+{
+	struct opaque_client_random registration = { 0 };
+	uint8_t request[OPAQUE_REQUEST_LEN];
+
+	memset(s, 0, sizeof(*s));
+	case_from_json(&s->c, test);
+	s->ids = case_ids(&s->c);
+	case_keys(&s->keys, &s->c);
+	case_server_random(&s->answer, &s->c);
+	copy32(registration.blind, &s->c.blind_registration);
+	copy32(registration.envelope_nonce, &s->c.envelope_nonce);
+	copy32(s->login.blind, &s->c.blind_login);
+	copy32(s->login.client_nonce, &s->c.client_nonce);
+	copy32(s->login.keyshare_seed, &s->c.client_keyshare_seed);
+	CHECK_EQ(opaque_register_start(&s->registering, request, s->c.password.p, s->c.password.len,
+				       &registration),
+		 0);
+	CHECK_EQ(opaque_login_start(&s->client, s->ke1, s->c.password.p, s->c.password.len, &s->login), 0);
+}
+
+static void steps_done(struct steps *s)
+{
+	opaque_client_free(s->registering);
+	opaque_client_free(s->client);
+	opaque_client_free(s->again);
+	opaque_keys_free(s->keys);
+	secret_free(s->state);
+	secret_free(s->ours);
+	secret_free(s->theirs);
+	secret_free(s->export_key);
+	opaque_case_done(&s->c);
+}
+
+static void run_on_stack(void *stack, size_t len, struct steps *s)
+{
+	pthread_attr_t attr;
+	pthread_t thread;
+
+	CHECK_EQ(pthread_attr_init(&attr), 0);
+	CHECK_EQ(pthread_attr_setstack(&attr, stack, len), 0);
+	CHECK_EQ(pthread_create(&thread, &attr, thread_of_a_step, s), 0);
+	CHECK_EQ(pthread_join(thread, NULL), 0);
+	pthread_attr_destroy(&attr);
+	CHECK_EQ(s->r, 0);
+}
+
+/* Of a long secret each half is one. */
+static void look_for(const uint8_t *stack, size_t len, const char *name, const struct octets *secret)
+{
+	for (size_t at = 0; at + 16 <= secret->len; at += 16)
+		if (memmem(stack, len, secret->p + at, 16))
+			test_fail(__FILE__, __LINE__, "%s from byte %zu is on the stack", name, at);
+}
+
+static void look_for_all(const uint8_t *stack, size_t len, const json_t *test, const struct opaque_case *c)
+{
+	static const char *const public[] = { "client_public_key", "envelope" };
+	const char *name;
+	json_t *value;
+
+	json_object_foreach(json_object_get(test, "intermediates"), name, value) {
+		_cleanup_octets_ struct octets secret = octets_of_hex(json_string_value(value));
+
+		if (strcmp(name, public[0]) != 0 && strcmp(name, public[1]) != 0)
+			look_for(stack, len, name, &secret);
+	}
+	look_for(stack, len, "session_key", &c->session_key);
+	look_for(stack, len, "export_key", &c->export_key);
+	look_for(stack, len, "password", &c->password);
+	look_for(stack, len, "server_private_key", &c->server_private_key);
+	look_for(stack, len, "oprf_seed", &c->oprf_seed);
+	look_for(stack, len, "blind_login", &c->blind_login);
+	look_for(stack, len, "blind_registration", &c->blind_registration);
+	look_for(stack, len, "client_keyshare_seed", &c->client_keyshare_seed);
+	look_for(stack, len, "server_keyshare_seed", &c->server_keyshare_seed);
+}
+
+TEST(i5_opaque_leaves_no_secret_on_the_stack)
+{
+	enum { STACK_LEN = 256 * 1024 };
+	_cleanup_(steps_done) struct steps s;
+	json_t *root = vectors_load("opaque/vectors.json"), *test = json_array_get(root, 0);
+	_cleanup_free_ uint8_t *stack = aligned_alloc(4096, STACK_LEN);
+
+	CHECK(stack);
+	steps_init(&s, test);
+	for (; s.step < 5; s.step++) {
+		memset(stack, 0, STACK_LEN);
+		run_on_stack(stack, STACK_LEN, &s);
+		/* What is public was there. */
+		if (s.step == 1)
+			CHECK(memmem(stack, STACK_LEN, s.ke2, sizeof(s.ke2)));
+		look_for_all(stack, STACK_LEN, test, &s.c);
+	}
+	json_decref(root);
 }
