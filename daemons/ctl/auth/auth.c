@@ -232,13 +232,13 @@ int auth_ask(const struct auth_target *t, struct auth_session *s, const char *me
 {
 	static const struct json_limits limits = { .max_bytes = AUTH_ANSWER_MAX, .max_depth = 8, .max_keys = 1000 };
 	_cleanup_json_ json_t *owned = body;
-	_cleanup_free_ char *text = body ? json_text(body) : NULL;
+	_cleanup_free_ char *text = owned ? json_text(owned) : NULL;
 	struct transport_answer a = { 0 };
 	char target[sizeof(t->url.prefix) + 256];
 	struct auth_call call = { .method = method, .target = target, .body = text, .is_signed = true };
 	int r;
 
-	if (body && !text)
+	if (owned && !text)
 		return failure_set(f, EXIT_FAILED, ERROR_INTERNAL, NULL, "no memory");
 	call.body_len = text ? strlen(text) : 0;
 	snprintf(target, sizeof(target), "%s%s", t->url.prefix, path);

@@ -75,6 +75,7 @@ static void serve_body(const char *path, const json_t *o)
 		answer_text("");
 	} else if (strcmp(path, "/login/start") == 0) {
 		from_base64(in, OPAQUE_KE1_LEN, o, "ke1");
+		server.login_state = secret_free(server.login_state);
 		CHECK(opaque_server_ke2(server.keys, out, &server.login_state, server.has_record ? server.record : NULL,
 					"anna", 4, in, &ids, NULL) == 0);
 		answer_bytes("{\"login_id\":\"some-id\",\"ke2\":\"", out, OPAQUE_KE2_LEN, "\"}");
@@ -82,6 +83,7 @@ static void serve_body(const char *path, const json_t *o)
 		CHECK_STR(path, "/login/finish");
 		CHECK_STR(json_get_str(o, "login_id"), "some-id");
 		from_base64(in, OPAQUE_KE3_LEN, o, "ke3");
+		server.session_key = secret_free(server.session_key);
 		CHECK(opaque_server_finish(&server.session_key, secret_bytes(server.login_state), in) == 0);
 		answer_text("{\"session_id\":\"abc.DEF-123_~+/=\",\"expires_in_s\":3600}");
 	}
@@ -214,6 +216,7 @@ TEST(record_is_useless_for_another_server)
 	server_start();
 	CHECK_EQ(register_anna("correct horse"), 0);
 	/* Same record, other keys. */
+	opaque_keys_free(server.keys);
 	CHECK(opaque_keys_generate(&server.keys) == 0);
 	CHECK_EQ(login_as("anna", "correct horse", NULL), AUTH_E_WRONG);
 }
