@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/timex.h>
+#include <unistd.h>
 
 #include "authd/config.h"
 #include "authd/replay.h"
@@ -33,15 +34,20 @@ struct fresh {
 
 const char fresh_just_started[] = "authd has just been started";
 
-static bool kernel_is_synchronised(void)
+/*
+ * The kernel knows, and ProtectClock= of our unit forbids to ask it, since who may ask may, for all that the
+ * filter sees, set. systemd-timesyncd leaves a file. Where neither tells, nobody keeps the clock.
+ */
+static bool is_kept_right(void)
 {
 	struct timex t = { .modes = 0 };
 
-	/* Where we may not ask, nobody says so. */
-	return adjtimex(&t) >= 0 && !(t.status & STA_UNSYNC);
+	if (adjtimex(&t) >= 0)
+		return !(t.status & STA_UNSYNC);
+	return access("/run/systemd/timesync/synchronized", F_OK) == 0;
 }
 
-const struct fresh_clocks fresh_real_clocks = { clock_wall_s, kernel_is_synchronised };
+const struct fresh_clocks fresh_real_clocks = { clock_wall_s, is_kept_right };
 
 static int64_t window_s(const struct fresh *f)
 {
