@@ -137,3 +137,37 @@ TEST(i4_nonsense_gains_nothing)
 		check_client("127.0.0.1", behind, "::ffff:10.0.0.1");
 	}
 }
+
+TEST(a_unix_socket_is_a_proxys_when_it_is_listed)
+{
+	static const char *const with[] = { "unix", "10.0.0.0/8" };
+	const struct sockaddr local = { .sa_family = AF_UNIX };
+	struct sockaddr_storage client;
+	struct sockaddr_in6 *six = (void *)&client;
+	char text[INET6_ADDRSTRLEN];
+
+	for (size_t n = 1; n <= ARRAY_SIZE(with); n++) {
+		_cleanup_(http_proxies_freep) struct http_proxies *p = NULL;
+
+		CHECK(!http_proxies_check("unix"));
+		CHECK_EQ(http_proxies_new(&p, with, n), 0);
+		CHECK(http_proxies_has(p, &local));
+		CHECK(!http_proxies_has(p, &(struct sockaddr){ .sa_family = AF_INET }));
+		http_proxies_client(p, &local, "198.51.100.7, 10.0.0.1", &client);
+		CHECK_EQ(client.ss_family, AF_INET6);
+		CHECK_STR(inet_ntop(AF_INET6, &six->sin6_addr, text, sizeof(text)), n == 1 ? "::ffff:10.0.0.1" : "::ffff:198.51.100.7");
+		/* Nonsense, or nothing: nobody's address is known. */
+		http_proxies_client(p, &local, "", &client);
+		CHECK_EQ(client.ss_family, AF_UNIX);
+		http_proxies_client(p, &local, "x", &client);
+		CHECK_EQ(client.ss_family, AF_UNIX);
+	}
+	{
+		_cleanup_(http_proxies_freep) struct http_proxies *p = NULL;
+
+		CHECK_EQ(http_proxies_new(&p, with + 1, 1), 0);
+		CHECK(!http_proxies_has(p, &local));
+		http_proxies_client(p, &local, "198.51.100.7", &client);
+		CHECK_EQ(client.ss_family, AF_UNIX);
+	}
+}
