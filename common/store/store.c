@@ -26,6 +26,7 @@ enum { BUSY_TIMEOUT_MS = 250 };
 struct store_stmt {
 	struct list node;
 	sqlite3_stmt *st;
+	int error; /* of binding, told by the next step */
 	bool in_use;
 };
 
@@ -374,22 +375,25 @@ static void *copy_wipeable(const void *v, size_t len)
 	return whole + 1;
 }
 
-/* A wrong index, or a bind in the middle of stepping, is a mistake of ours. */
-static void bound(int rc)
+/*
+ * A wrong index, or a bind in the middle of stepping, is a mistake of ours. What found no memory stays
+ * unbound, which SQLite would take for NULL: the statement must not run.
+ */
+static void bound(struct store_stmt *st, int rc)
 {
 	assert(rc == SQLITE_OK || rc == SQLITE_NOMEM || rc == SQLITE_TOOBIG);
-	(void)rc;
+	if (rc && !st->error)
+		st->error = outcome(rc);
 }
 
 void store_bind_text(struct store_stmt *st, int i, const char *v)
 {
 	char *copy = v ? copy_wipeable(v, strlen(v)) : NULL;
 
-	/* Without memory NULL is bound; a NOT NULL column then refuses the row. */
 	if (copy)
-		bound(sqlite3_bind_text(st->st, i, copy, -1, free_wiped));
+		bound(st, sqlite3_bind_text(st->st, i, copy, -1, free_wiped));
 	else
-		bound(sqlite3_bind_null(st->st, i));
+		bound(st, v ? SQLITE_NOMEM : sqlite3_bind_null(st->st, i));
 }
 
 void store_bind_blob(struct store_stmt *st, int i, const void *v, size_t len)
@@ -397,19 +401,19 @@ void store_bind_blob(struct store_stmt *st, int i, const void *v, size_t len)
 	void *copy = v ? copy_wipeable(v, len) : NULL;
 
 	if (copy)
-		bound(sqlite3_bind_blob64(st->st, i, copy, len, free_wiped));
+		bound(st, sqlite3_bind_blob64(st->st, i, copy, len, free_wiped));
 	else
-		bound(sqlite3_bind_null(st->st, i));
+		bound(st, v ? SQLITE_NOMEM : sqlite3_bind_null(st->st, i));
 }
 
 void store_bind_int(struct store_stmt *st, int i, int64_t v)
 {
-	bound(sqlite3_bind_int64(st->st, i, v));
+	bound(st, sqlite3_bind_int64(st->st, i, v));
 }
 
 int store_step(struct store_stmt *st)
 {
-	return outcome(sqlite3_step(st->st));
+	return st->error ? st->error : outcome(sqlite3_step(st->st));
 }
 
 const char *store_text(struct store_stmt *st, int col)
@@ -434,6 +438,7 @@ void store_done(struct store_stmt *st)
 {
 	sqlite3_reset(st->st);
 	sqlite3_clear_bindings(st->st);
+	st->error = 0;
 	st->in_use = false;
 }
 

@@ -41,7 +41,10 @@ void store_rollback(struct store *s);
 /* Move everything into the database and truncate the WAL, so that deleted secrets are gone from it. */
 int store_scrub(struct store *s);
 
-/* Statements are cached; bind, step, read, reset (store_done). Strings and blobs are copied at bind. */
+/*
+ * Statements are cached; bind, step, read, reset (store_done). Strings and blobs are copied at bind; one
+ * for which there is no memory makes the step fail.
+ */
 int store_prepare(struct store_stmt **out, struct store *s, const char *sql);
 void store_bind_text(struct store_stmt *st, int i, const char *v); /* NULL binds NULL */
 void store_bind_blob(struct store_stmt *st, int i, const void *v, size_t len);
