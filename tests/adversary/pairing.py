@@ -387,15 +387,15 @@ def of_row(row, group, **kw):
 
 
 def every_message(full, rng):
-    """Each message with each attack. Without full, each message of one side (in turns) with each of ANY, and with two
-    of each way to miscode it; the first two rounds, which cost little, with all."""
+    """Each message with each attack. Without full, each message of one side (in turns) with each of ANY, and with one
+    of each way to miscode it; the first round, which costs little, with all."""
     out, turn = [], rng.randrange(2)
     for seq in range(1, 10):
         for table in (attacks.ANY, attacks.JSON, attacks.FRAMES, attacks.ABORTS, attacks.OFFERS, attacks.FIELD_OPS,
                       {**attacks.SEALED, "forge choose": None}):
             names = [n for n in table if attacks.fits(n, seq)]
             whole = full or table is attacks.ANY or (seq == 1 and table is not attacks.ABORTS)
-            for name in names if whole else rng.sample(names, min(len(names), 2)):
+            for name in names if whole else rng.sample(names, min(len(names), 1)):
                 turn += 1
                 roles = relay.ROLES if full or table is attacks.OFFERS else (relay.ROLES[turn % 2],)
                 out += [of_row([(name, r, seq)], group_of(name)) for r in roles]
@@ -535,15 +535,11 @@ def binaries():
     return [(one, one), (two, two), (one, two), (two, one)]
 
 
-async def work(lane, queue, verdict, seed, until, only):
+async def work(lane, take, verdict, seed, until):
+    """take(): the next (number, attack), or None."""
     loop = asyncio.get_running_loop()
-    while True:
-        try:
-            n, attack = next(queue)
-        except StopIteration:
-            return
-        if only is not None and n != only:
-            continue
+    while chosen := take():
+        n, attack = chosen
         if time.monotonic() > until:
             return
         lane.fired, lane.expired = 0, False
@@ -573,7 +569,7 @@ def plan(seed, full):
     rng = random.Random(f"{seed} fixed")
     fixed = scenarios() + every_message(full, rng)
     rng.shuffle(fixed)
-    # First what waits for deadlines, and what nothing else shows.
+    # At one end what waits for deadlines, and what nothing else shows.
     fixed.sort(key=lambda a: a.group not in SLOW)
     return fixed
 
@@ -608,18 +604,21 @@ async def conduct(net, seconds, seed, full, lanes, only, verdict, fixed_limit):
         # By one lane of each kind, since who met it was chance.
         one = fixed[only] if only < len(fixed) else random_attack(random.Random(f"{seed}:{only} row"))
         print(f"# {only}: {one.name}")
-        await asyncio.gather(*(work(x, iter([(only, one)]), verdict, seed, begun + 600, only) for x in made))
+        await asyncio.gather(*(work(x, [None, (only, one)].pop, verdict, seed, begun + 600) for x in made))
     else:
-        queue = iter(list(enumerate(fixed)))
-        await asyncio.gather(*(work(x, queue, verdict, seed, begun + fixed_limit, None) for x in made))
+        # From both ends, so that some wait while others work.
+        queue = collections.deque(enumerate(fixed))
+        takes = [lambda: queue.popleft() if queue else None, lambda: queue.pop() if queue else None]
+        await asyncio.gather(*(work(x, takes[i % 2], verdict, seed, begun + fixed_limit) for i, x in enumerate(made)))
         late, verdict.late = verdict.late, []
-        again = iter(late)
-        await asyncio.gather(*(work(x, again, verdict, seed, begun + fixed_limit, None) for x in made[:6]))
+        again = collections.deque(late)
+        await asyncio.gather(*(work(x, lambda: again.popleft() if again else None, verdict, seed, begun + fixed_limit)
+                               for x in made[:6]))
         if late:
             print(f"# {len(late)} attacks once more, with fewer at once: a deadline had come before them", flush=True)
         verdict.fixed, verdict.fixed_s = (verdict.counts["attacks"] + len(verdict.unreached), len(fixed)), time.monotonic() - begun
-        queue, begun = endless(), time.monotonic()
-        await asyncio.gather(*(work(x, queue, verdict, seed, begun + seconds, None) for x in made))
+        rows, begun = endless(), time.monotonic()
+        await asyncio.gather(*(work(x, lambda: next(rows), verdict, seed, begun + seconds) for x in made))
     for x in made:
         await x.finish()
 

@@ -92,7 +92,8 @@ def answered(pair):
 
 
 def junk(pair, count, rate=200_000):
-    """count packets of each bad kind at the responder. Rows (name, sent, counted, overrun) and what is wrong."""
+    """count packets of each bad kind at the responder. Rows (name, sent, counted, overrun), its KiB resident before and
+    after, and what is wrong."""
     kept = material(pair)
     kinds = bad_kinds(pair, kept)
     wire, rows, wrong = pair.wire, [], []
@@ -106,22 +107,22 @@ def junk(pair, count, rate=200_000):
         def counted_now():
             return sum(pair.show(1)["drops"].values()) - sum(drops.values()) + answered(pair) - told
 
-        lab.wait_for(lambda: counted_now() + overrun(pair.b) - lost >= sent * 0.99, 10, 0.1)
+        lab.wait_for(lambda: counted_now() + overrun(pair.b) - lost >= sent * 0.99, 60, 0.1)
         now, counted = pair.show(1)["drops"], counted_now()
         rows.append((name, sent, counted, overrun(pair.b) - lost))
         if now.get(cause, 0) - drops.get(cause, 0) < max(1, count // 50):
             wrong.append(f"{name}: {cause} counted {now.get(cause, 0) - drops.get(cause, 0)} of {sent}: {now}")
         if counted + overrun(pair.b) - lost < sent * 0.99:
             wrong.append(f"{name}: {sent} sent, {counted} counted, {overrun(pair.b) - lost} overrun")
-    grown = pair.rss_kb(1) - before
-    if grown >= 1024 and not is_sanitized():
-        wrong.append(f"memory grew by {grown} KiB")
+    after = pair.rss_kb(1)
+    if after - before >= 1024 and not is_sanitized():
+        wrong.append(f"memory grew from {before} to {after} KiB")
     if not pair.recovers(30) or sessions(pair) != session:
         wrong.append(f"session {session} became {sessions(pair)}")
     forged = pair.forged()
     if forged:
         wrong.append(forged)
-    return rows, grown, wrong
+    return rows, (before, after), wrong
 
 
 def hellos_while_traffic_flows(pair, count=150_000, rate=60_000):
