@@ -153,7 +153,7 @@ def jumps(actor):
     return wrong
 
 
-def numbers(actor, values=(254, 255, 256, 257, 511, 512, (1 << 32) - 1, 0, 1, 2)):
+def numbers(actor, values=(254, 255, 256, 512, 257, 511, (1 << 32) - 1, 0, 1, 2, 258)):
     """Session numbers whose low byte comes again, and the ends of numbers: each session carries, the one before dies."""
     wrong, p, before = [], actor.peer, None
     for n in values:
