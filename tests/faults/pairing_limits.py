@@ -9,7 +9,7 @@ import time
 
 import lab
 from pairing_cell import Cell, Pairing
-from pairing_points import Control, Disk, Tally, conclude, each, is_sanitized, limit_of, revive
+from pairing_points import AT_A_TIME, Control, Disk, Tally, conclude, each, is_sanitized, limit_of, revive
 from pairing_wire import ROUNDS
 
 
@@ -223,7 +223,7 @@ def stopped(net, seed, seconds=60, rounds=None):
     points = [(victim, n, step, for_s) for victim in ("pairingd-a", "pairingd-b", "relayd")
               for step, for_s in ((20, seconds), (60, 5)) for n in (rounds or [rng.choice((3, 4, 5, 6, 8, 9))])]
     tally = Tally("i9_a_daemon_stopped_for_a_minute_in_a_pairing_ends_it_or_goes_on")
-    each([(f"s{i}", point) for i, point in enumerate(points)], lambda j: stop_at(net, *j), tally, len(points))
+    each([(f"s{i}", point) for i, point in enumerate(points)], lambda j: stop_at(net, *j), tally, 2 * AT_A_TIME)
     tally.done()
 
 
