@@ -130,11 +130,14 @@ static int user_version(struct store *s, int64_t *v)
 	return r;
 }
 
-/* Damage is told at the start, not in the middle of what somebody asked for. */
+/*
+ * Damage is told at the start, not in the middle of what somebody asked for. Indexes, too: a row that is not
+ * found by its index is a row that is not there.
+ */
 static int check_integrity(struct store *s)
 {
 	struct store_stmt *st;
-	int r = store_prepare(&st, s, "PRAGMA quick_check(1)");
+	int r = store_prepare(&st, s, "PRAGMA integrity_check(1)");
 
 	if (r)
 		return r;

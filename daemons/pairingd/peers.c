@@ -963,7 +963,9 @@ static int seal_one(struct peers *p)
 	if (r)
 		return r;
 	bind_root(p, update, 3, id, tunnel_id, root);
-	return run(update);
+	r = run(update);
+	/* Where a damaged index does not lead to the row, it would be the next one again. */
+	return !r && store_changes(p->store) != 1 ? PEERS_E_CORRUPT : r;
 }
 
 /* All of them, and whose key it was, in one transaction. */

@@ -14,6 +14,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <sqlite3.h>
+
 #include "base/cleanup.h"
 #include "base/file.h"
 #include "store/store.h"
@@ -373,6 +375,31 @@ TEST(damage_inside_is_found_when_opening)
 		write_file(page * PAGE, junk, sizeof(junk));
 		CHECK_EQ(store_open(&s, db(), steps, 2), STORE_E_CORRUPT);
 	}
+}
+
+TEST(an_index_that_lacks_a_row_is_found_when_opening)
+{
+	_cleanup_(store_closep) struct store *s = NULL;
+	sqlite3 *raw;
+
+	CHECK_EQ(store_open(&s, db(), steps, 2), 0);
+	CHECK_EQ(add(s, "pi", "root", 4), 0);
+	s = store_close(s);
+	/* Out of the schema, so that it does not hear of the change, and in again. */
+	CHECK_EQ(sqlite3_open(db(), &raw), SQLITE_OK);
+	CHECK_EQ(sqlite3_exec(raw,
+			      "CREATE INDEX an_index ON peer (name);"
+			      "PRAGMA writable_schema=ON;"
+			      "CREATE TEMP TABLE kept AS SELECT * FROM sqlite_schema WHERE name = 'an_index';"
+			      "DELETE FROM sqlite_schema WHERE name = 'an_index';"
+			      "PRAGMA writable_schema=RESET;"
+			      "UPDATE peer SET name = 'another';"
+			      "PRAGMA writable_schema=ON;"
+			      "INSERT INTO sqlite_schema SELECT * FROM kept;",
+			      NULL, NULL, NULL),
+		 SQLITE_OK);
+	sqlite3_close(raw);
+	CHECK_EQ(store_open(&s, db(), steps, 2), STORE_E_CORRUPT);
 }
 
 TEST(a_cut_file_is_corrupt)
