@@ -13,9 +13,9 @@ from pairing_store import Device, judge
 from pairing_wire import Line
 
 # Deadlines are upper bounds: what goes well takes half a second.
-DEADLINES = "deadlines:\n  secret: 10s\n  relay: 10s\n  join: 30s\n  step: {step}\n  compare: {step}\n"
+DEADLINES = "deadlines:\n  secret: 20s\n  relay: 20s\n  join: 60s\n  step: {step}\n  compare: {step}\n"
 LIMITS = "limits:\n  sessions_per_minute: 1000\n  session_burst: 1000\n"
-PATIENCE = 120  # for a command to end; the deadlines above are far shorter
+PATIENCE = 240  # for a command to end; the deadlines above are far shorter
 
 _ports_lock = threading.Lock()
 _ports = set()
@@ -174,7 +174,7 @@ class Pairing:
 
 
 class Cell:
-    def __init__(self, net, name, step="20s", env=None, relay_env=None):
+    def __init__(self, net, name, step="40s", env=None, relay_env=None):
         """env: {"a": {...}, "b": {...}} of the pairing daemons, relay_env of the relay, until it is started again."""
         self.net, self.name, self.step = net, name, step
         with _ports_lock:

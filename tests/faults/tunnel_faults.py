@@ -519,8 +519,9 @@ def restored(net, kind, seed, n):
 def restored_prototype_control(net, seed):
     """What the documentation excepts, and the recorder's living proof: this does repeat, and it sees it."""
     pair = Pair(net, "prototype", seed)
-    copy = copy_state(pair.a, 0)
-    time.sleep(1.5)
+    copy, mark = copy_state(pair.a, 0), pair.ledger(pair.a).mark
+    # It has sent what the copy did not know of.
+    lab.wait_for(lambda: pair.recorder.highest("a") > mark, 60, 0.02)
     pair.kill(pair.a)
     put_back(pair.a, copy)
     pair.start(pair.a)
