@@ -75,7 +75,7 @@ def turns_in_circles(cell, victim, daemon):
 def exhaust_at(net, name, point):
     """A limit falls on one daemon at a message; it lives, and works again when the limit is gone."""
     victim, what, spare, n = point
-    cell = Cell(net, name, step="20s")
+    cell = Cell(net, name, step="30s")
     wrong = []
     try:
         earlier, wrong = cell.pair()
@@ -121,7 +121,7 @@ def exhaust_points(everything=False):
 
 def exhausted(net, points):
     tally = Tally("i4_without_descriptors_or_memory_a_pairing_fails_clearly_and_the_next_works")
-    each([(f"e{i}", point) for i, point in enumerate(points)], lambda j: exhaust_at(net, *j), tally, 4)
+    each([(f"e{i}", point) for i, point in enumerate(points)], lambda j: exhaust_at(net, *j), tally)
     tally.done()
 
 
@@ -129,7 +129,7 @@ def starve_at(net, name, point):
     """One allocation in so many fails, in one daemon, for one pairing."""
     victim, one_in, seed = point
     control = Control(net, name, f"malloc:1/{one_in}:ENOMEM,mmap:1/{one_in}:ENOMEM", seed)
-    cell = Cell(net, name, step="20s", env={victim[-1]: control.env} if victim != "relayd" else None,
+    cell = Cell(net, name, step="30s", env={victim[-1]: control.env} if victim != "relayd" else None,
                 relay_env=control.env if victim == "relayd" else None)
     wrong = []
     try:

@@ -11,7 +11,7 @@ import traceback
 import lab
 from pairing_cell import Pairing
 
-AT_A_TIME = 6
+AT_A_TIME = 5
 
 
 class Tally:
