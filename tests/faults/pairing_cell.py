@@ -95,6 +95,13 @@ class Command:
             self.kill()
             return False
 
+    def close(self):
+        for f in (self.proc.stdin, self.proc.stdout, self.proc.stderr):
+            try:
+                f.close()
+            except OSError:
+                pass
+
     @property
     def last(self):
         with self.cond:
@@ -169,6 +176,9 @@ class Pairing:
         return {n: c.acknowledged() for n, c in (("a", self.a), ("b", self.b)) if c}
 
     def close(self):
+        for c in self.commands():
+            if c.proc.poll() is not None:
+                c.close()
         for line in self.lines.values():
             line.close()
 

@@ -100,6 +100,7 @@ def second_guess(cell, pairing, wrong):
     for x in "ab":
         if pairing.lines[x].guesses() > 1 or (before[x] and pairing.lines[x].guesses() > before[x]):
             wrong.append(f"I3 {x} made a second guess with one PIN")
+    again.close()
 
 
 def confirm(cell, a, b, earlier, wrong):
