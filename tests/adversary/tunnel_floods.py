@@ -136,7 +136,7 @@ def hellos_while_traffic_flows(pair, count=150_000, rate=60_000):
     thread.start()
     stalls = 0
     while thread.is_alive():
-        stalls += not stream.moves(20, 8192)
+        stalls += not stream.moves(60, 8192)
     whole = stream.finish()
     wrong = [f"the stream stood still {stalls} times"] if stalls else []
     if not whole:
