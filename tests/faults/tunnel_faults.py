@@ -184,40 +184,44 @@ class Tally:
             lab.check(f"{claim}_{self.suffix}_{n}_times", not bad, f"{len(bad)} of {n}: {bad[:2]}")
 
 
-# ---- the process ends ---------------------------------------------------------------------------
+# ---- the process ends, the power ends -----------------------------------------------------------
 
-def kills(net, kind, seed, n):
-    """kill -9 at random times, every fourth time of both sides at once."""
-    pair, tally = Pair(net, kind, seed), Tally(f"kill_9_{kind}")
-    promises, both = Promises(pair), 0
+def end_lives(pair, claim, n, pause, hit, after=lambda pair: None):
+    """hit(pair, victims) ends processes n times at random moments, every fourth time of both sides at once, after a
+    change or in the middle of one."""
+    tally, promises, both = Tally(claim), Promises(pair), 0
     for h in pair.hosts:
         promises.change(h)
     for turn in range(n):
         victims = sides(pair, turn)
         both += len(victims) == 2
-        time.sleep(pair.random.uniform(0.02, 0.4))
+        time.sleep(pair.random.uniform(0.02, pause))
         change_or_begin(promises, victims, turn)
-        pair.kill(*victims)
+        hit(pair, victims)
         promises.end()
         for h in victims:
             why = pair.mark_holds(h)
             tally.note("i1_mark_covers_what_was_sent", not why, why)
             pair.start(h)
+        after(pair)
         if not tally.note("tcp_recovers", pair.recovers(), "") and turn < n - 1:
             tally.bad["tcp_recovers"].append(pair.shows())
             break
         for h in victims:
             why = promises.broken(h)
             tally.note("i9_acknowledged_is_there", not why, why)
-    print(f"# seed {seed}: {n} kills, {both} of both sides, {promises.count} changes acknowledged")
+    print(f"# {claim}: seed {pair.seed}, {n} times, {both} of both sides, {promises.count} changes acknowledged")
     tally.report()
-    promises.report(f"kill_9_{kind}", n)
-    pair.verdict(f"kill_9_{kind}")
+    promises.report(claim, n)
+    pair.verdict(claim)
 
 
-# ---- the power ends -----------------------------------------------------------------------------
+def kills(net, kind, seed, n):
+    """kill -9 at random times."""
+    end_lives(Pair(net, kind, seed), f"kill_9_{kind}", n, 0.4, lambda pair, victims: pair.kill(*victims))
 
-def cut(pair, victims, frozen=None):
+
+def cut(pair, victims):
     """Power cut: the copy of each disk holds what was on it when the last instruction was done."""
     pair.began = time.monotonic()
     for h in victims:
@@ -240,32 +244,8 @@ def flood(pair):
 
 
 def power_cuts(net, kind, seed, n):
-    pair, tally = Pair(net, kind, seed, disk_of), Tally(f"power_cut_{kind}")
-    promises = Promises(pair)
-    for h in pair.hosts:
-        promises.change(h)
-    for turn in range(n):
-        victims = sides(pair, turn)
-        time.sleep(pair.random.uniform(0.02, 0.5))
-        change_or_begin(promises, victims, turn)
-        cut(pair, victims)
-        promises.end()
-        for h in victims:
-            why = pair.mark_holds(h)
-            tally.note("i1_mark_covers_what_was_sent", not why, why)
-            pair.start(h)
-        if kind == "prototype":
-            flood(pair)
-        if not tally.note("tcp_recovers", pair.recovers(), "") and turn < n - 1:
-            tally.bad["tcp_recovers"].append(pair.shows())
-            break
-        for h in victims:
-            why = promises.broken(h)
-            tally.note("i9_acknowledged_is_there", not why, why)
-    print(f"# seed {seed}: {n} power cuts, {promises.count} changes acknowledged")
-    tally.report()
-    promises.report(f"power_cut_{kind}", n)
-    pair.verdict(f"power_cut_{kind}")
+    end_lives(Pair(net, kind, seed, disk_of), f"power_cut_{kind}", n, 0.5, cut,
+              flood if kind == "prototype" else lambda pair: None)
 
 
 CONTROL_TRIES = 20  # a sync of the whole system, by anybody, saves a disk from its power cut: then once more
