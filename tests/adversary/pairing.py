@@ -3,10 +3,8 @@ devices ended with and hold. Everything but the devices' own randomness comes fr
 import asyncio
 import base64
 import collections
-import json
 import os
 import random
-import struct
 import sys
 import time
 import traceback
@@ -24,6 +22,7 @@ STEP_MIN, STEP_MAX = 4, 40  # seconds; in between, by what an honest pairing tak
 COUNTS = ("attacks", "wrong successes", "downgrades", "second guesses", "hangs", "crashes")
 LANES = 20  # most of their attacks end by a deadline; 128 MiB each while both ends stretch a secret
 OLD, NEW = b"v40-spake2-x25519", b"v50-spake2-x25519"
+FLOOR = 0.6  # of the fixed attacks, on however slow a machine
 GROWTH_MAX = 24 * 1024  # KiB that a daemon may have gained over a campaign
 
 
@@ -535,12 +534,12 @@ def binaries():
     return [(one, one), (two, two), (one, two), (two, one)]
 
 
-async def work(lane, take, verdict, seed, until):
-    """take(): the next (number, attack), or None."""
+async def work(lane, take, verdict, seed, over):
+    """take(): the next (number, attack), or None; over(): whether there is no time for it."""
     loop = asyncio.get_running_loop()
     while chosen := take():
         n, attack = chosen
-        if time.monotonic() > until:
+        if over():
             return
         lane.fired, lane.expired = 0, False
         before = len(verdict.findings)
@@ -595,6 +594,11 @@ async def conduct(net, seconds, seed, full, lanes, only, verdict, fixed_limit):
     print(f"# an honest pairing takes {max(x.took for x in made):.1f} s; a step may take {step} s", flush=True)
     begun = time.monotonic()
 
+    def late_for_fixed():
+        """Past the limit; twice that where it was too little to show anything."""
+        few = verdict.counts["attacks"] < FLOOR * len(fixed)
+        return time.monotonic() > begun + fixed_limit * (1 + few)
+
     def endless():
         n = len(fixed)
         while True:
@@ -604,21 +608,21 @@ async def conduct(net, seconds, seed, full, lanes, only, verdict, fixed_limit):
         # By one lane of each kind, since who met it was chance.
         one = fixed[only] if only < len(fixed) else random_attack(random.Random(f"{seed}:{only} row"))
         print(f"# {only}: {one.name}")
-        await asyncio.gather(*(work(x, [None, (only, one)].pop, verdict, seed, begun + 600) for x in made))
+        await asyncio.gather(*(work(x, [None, (only, one)].pop, verdict, seed, lambda: False) for x in made))
     else:
         # From both ends, so that some wait while others work.
         queue = collections.deque(enumerate(fixed))
         takes = [lambda: queue.popleft() if queue else None, lambda: queue.pop() if queue else None]
-        await asyncio.gather(*(work(x, takes[i % 2], verdict, seed, begun + fixed_limit) for i, x in enumerate(made)))
+        await asyncio.gather(*(work(x, takes[i % 2], verdict, seed, late_for_fixed) for i, x in enumerate(made)))
         late, verdict.late = verdict.late, []
         again = collections.deque(late)
-        await asyncio.gather(*(work(x, lambda: again.popleft() if again else None, verdict, seed, begun + fixed_limit)
+        await asyncio.gather(*(work(x, lambda: again.popleft() if again else None, verdict, seed, late_for_fixed)
                                for x in made[:6]))
         if late:
             print(f"# {len(late)} attacks once more, with fewer at once: a deadline had come before them", flush=True)
         verdict.fixed, verdict.fixed_s = (verdict.counts["attacks"] + len(verdict.unreached), len(fixed)), time.monotonic() - begun
-        rows, begun = endless(), time.monotonic()
-        await asyncio.gather(*(work(x, lambda: next(rows), verdict, seed, begun + seconds) for x in made))
+        rows, end = endless(), time.monotonic() + seconds
+        await asyncio.gather(*(work(x, lambda: next(rows), verdict, seed, lambda: time.monotonic() > end) for x in made))
     for x in made:
         await x.finish()
 
