@@ -52,11 +52,13 @@ struct loop_io *loop_io_free(struct loop_io *io)
 	return NULL;
 }
 
-/* As libevent reads epoll's answer. */
+/* As libevent reads epoll's answer, and loop.c that. */
 static unsigned int io_ready(const struct pollfd *p, unsigned int wanted)
 {
 	unsigned int ready = 0;
 
+	if (wanted == LOOP_HANGUP)
+		return p->revents & (POLLERR | POLLHUP | POLLRDHUP) ? LOOP_HANGUP : 0;
 	if (p->revents & POLLERR || (p->revents & POLLHUP && !(p->revents & POLLRDHUP)))
 		ready = LOOP_READ | LOOP_WRITE;
 	else
