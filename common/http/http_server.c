@@ -823,7 +823,7 @@ int http_listen_tcp(const char *address, uint16_t *port)
 {
 	_cleanup_close_ int fd = -1;
 	struct addrinfo *ai = NULL;
-	struct sockaddr_storage bound;
+	struct sockaddr_storage bound = { 0 };
 	socklen_t len = sizeof(bound);
 	const int on = 1, off = 0;
 	bool any = address[0] == '*';

@@ -119,7 +119,7 @@ static int check_ca(const struct pairingd_config *c, struct config_error *err)
 /* One line; those that are empty or begin with # do not count. */
 static int read_token(struct pairingd_config *c, const char *path, struct config_error *err)
 {
-	char *text, *rest, *line;
+	char *text = NULL, *rest, *line;
 	char url[300];
 	size_t len;
 	int r;
