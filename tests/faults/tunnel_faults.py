@@ -248,7 +248,7 @@ def power_cuts(net, kind, seed, n):
               flood if kind == "prototype" else lambda pair: None)
 
 
-CONTROL_TRIES = 20  # a sync of the whole system, by anybody, saves a disk from its power cut: then once more
+CONTROL_TRIES = 8  # a sync of the whole system, by anybody, saves a disk from its power cut: then once more
 
 
 def power_cut_control(net, seed):
