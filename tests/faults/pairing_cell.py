@@ -9,7 +9,6 @@ import subprocess
 import threading
 import time
 
-import lab
 from pairing_store import Device, judge
 from pairing_wire import Line
 
