@@ -1,6 +1,7 @@
 /* The one table of pairingd.yaml's options. */
 #include "pairingd/config.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -133,6 +134,7 @@ static int read_token(struct pairingd_config *c, const char *path, struct config
 		(void)refuse(err, "%s: %s", c->relay_token_file, strerror(-r));
 		return r;
 	}
+	assert(text);
 	rest = text;
 	while ((line = strsep(&rest, "\n"))) {
 		size_t n = strlen(line);
