@@ -42,7 +42,7 @@ DEPS_BUILD := gcc make pkgconf libc6-dev libevent-dev libsodium-dev libmicrohttp
 DEPS_TEST := python3 python3-cryptography python3-spake2 python3-websockets python3-yaml \
 	clang libclang-rt-dev llvm clang-tidy cppcheck gcovr valgrind iproute2 iputils-ping procps \
 	nftables ethtool curl openssl strace binutils util-linux mandoc bash zsh fish \
-	mmdebstrap systemd systemd-container e2fsprogs mount dpkg-dev git lintian qemu-user-static spin
+	mmdebstrap systemd systemd-container e2fsprogs mount dpkg-dev git lintian qemu-user-static spin tcc
 DEPS_BENCH := iperf3 wireguard-go wireguard-tools python3-fastapi python3-uvicorn
 DEPS_DEB := build-essential debhelper dpkg-dev git
 DEPS_CROSS := dpkg-dev git mmdebstrap util-linux
