@@ -25,6 +25,7 @@ enum { BUSY_TIMEOUT_MS = 250 };
 
 struct store_stmt {
 	struct list node;
+	struct store *store;
 	sqlite3_stmt *st;
 	int error; /* of binding, told by the next step */
 	bool in_use;
@@ -33,7 +34,9 @@ struct store_stmt {
 struct store {
 	sqlite3 *db;
 	struct list stmts;
-	bool look; /* one transaction from beginning to end, which is never committed */
+	size_t version;
+	bool look;    /* one transaction from beginning to end, which is never committed */
+	bool refused; /* a commit met an I/O error, and its frames may lie in the WAL */
 };
 
 /*
@@ -180,6 +183,7 @@ static int migrate(struct store *s, const struct store_migration *m, size_t n, i
 			return r;
 		}
 	}
+	s->version = n;
 	return 0;
 }
 
@@ -294,6 +298,21 @@ struct store *store_close(struct store *s)
 	return NULL;
 }
 
+/*
+ * A commit that could not be synced was taken back in memory, while the WAL has all of it: a next life would find
+ * there what this one told as failed. What is committed next is written over it; here, nothing but the version.
+ * A disk that still refuses is asked again at the next use.
+ */
+static void overwrite_refused(struct store *s)
+{
+	if (!s->refused || s->look || !sqlite3_get_autocommit(s->db))
+		return;
+	if (!run(s, "BEGIN IMMEDIATE") && !set_user_version(s, s->version) && !run(s, "COMMIT"))
+		s->refused = false;
+	if (!sqlite3_get_autocommit(s->db))
+		run(s, "ROLLBACK");
+}
+
 int store_begin(struct store *s)
 {
 	return run(s, "BEGIN IMMEDIATE");
@@ -301,13 +320,20 @@ int store_begin(struct store *s)
 
 int store_commit(struct store *s)
 {
-	return run(s, "COMMIT");
+	int r = run(s, "COMMIT");
+
+	if (!r)
+		s->refused = false;
+	else if (r == -EIO)
+		s->refused = true;
+	return r;
 }
 
 void store_rollback(struct store *s)
 {
 	if (!sqlite3_get_autocommit(s->db))
 		run(s, "ROLLBACK");
+	overwrite_refused(s);
 }
 
 /* The buffer in which SQLite builds rows keeps the last ones for as long as the file is open. */
@@ -335,6 +361,7 @@ int store_prepare(struct store_stmt **out, struct store *s, const char *sql)
 	struct store_stmt *st;
 	int r;
 
+	overwrite_refused(s);
 	list_for_each(it, &s->stmts) {
 		st = container_of(it, struct store_stmt, node);
 		if (!st->in_use && strcmp(sqlite3_sql(st->st), sql) == 0) {
@@ -351,6 +378,7 @@ int store_prepare(struct store_stmt **out, struct store *s, const char *sql)
 		free(st);
 		return r;
 	}
+	st->store = s;
 	st->in_use = true;
 	list_append(&s->stmts, &st->node);
 	*out = st;
@@ -416,7 +444,12 @@ void store_bind_int(struct store_stmt *st, int i, int64_t v)
 
 int store_step(struct store_stmt *st)
 {
-	return st->error ? st->error : outcome(sqlite3_step(st->st));
+	int r = st->error ? st->error : outcome(sqlite3_step(st->st));
+
+	/* It may have been a transaction of its own. */
+	if (r == -EIO)
+		st->store->refused = true;
+	return r;
 }
 
 const char *store_text(struct store_stmt *st, int col)

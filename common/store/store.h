@@ -35,7 +35,11 @@ struct store *store_close(struct store *s);
 DEFINE_CLEANUP(struct store *, store_close);
 
 int store_begin(struct store *s);
-int store_commit(struct store *s); /* durable when 0 */
+/*
+ * Durable when 0. After an error nothing of it is seen here, and once the disk takes writes again no later
+ * opening sees it either; a power cut before that may leave all of it or nothing.
+ */
+int store_commit(struct store *s);
 void store_rollback(struct store *s);
 
 /* Move everything into the database and truncate the WAL, so that deleted secrets are gone from it. */

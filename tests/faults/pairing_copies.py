@@ -207,7 +207,7 @@ def replaced_at(net, name, point):
         if b.hello(t) is None or a.hello(t) != b.hello(t):
             wrong.append("b has lost the root of what it acknowledged")
         for x, d in (("a", a), ("b", b)):
-            shown_as_stored(cell, x, d, wrong)
+            shown_as_stored(cell.peers(x), x, d, wrong)
         confirm(cell, a, b, earlier, wrong)
         move_roots(cell, wrong)
         t2, more = cell.pair()

@@ -56,10 +56,9 @@ def each(points, run, tally, at_a_time=AT_A_TIME):
 
 # ---- after the fault ----
 
-def shown_as_stored(cell, x, d, wrong):
-    """What people are told is what is stored."""
+def shown_as_stored(shown, x, d, wrong):
+    """What people were told is what is stored."""
     rows = {r["tunnel_id"]: r for r in d.pairings}
-    shown = cell.peers(x)
     if shown is None or len(shown) != (1 if rows else 0):
         wrong.append(f"{x} shows {shown}")
     elif shown:
@@ -70,6 +69,7 @@ def shown_as_stored(cell, x, d, wrong):
 
 def settle(cell, earlier, pairing, wrong):
     """The verdict on two devices that run again, and that they recover."""
+    shown = {x: cell.peers(x) for x in "ab"}
     a, b = cell.read("a"), cell.read("b")
     verdict, more = cell.judge(earlier, pairing.acknowledged())
     wrong += more
@@ -79,7 +79,7 @@ def settle(cell, earlier, pairing, wrong):
             wrong.append(f"I3 {x} guessed {pairing.lines[x].guesses()} times with one PIN")
         if pairing.lines[x].guesses() and pairing.code and not d.is_spent(pairing.code):
             wrong.append(f"I3 {x} guessed and the PIN is not spent")
-        shown_as_stored(cell, x, d, wrong)
+        shown_as_stored(shown[x], x, d, wrong)
     return verdict, a, b
 
 
