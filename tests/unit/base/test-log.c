@@ -114,6 +114,7 @@ TEST(a_long_line_is_cut_between_characters)
 {
 	char text[1024], pad[4] = "";
 	struct log_field f[16];
+	const char *all;
 
 	capture();
 	for (size_t i = 0; i < sizeof(text) - 1; i++)
@@ -126,8 +127,9 @@ TEST(a_long_line_is_cut_between_characters)
 		pad[i] = 'x';
 	}
 	CHECK_EQ(lines(), 3);
-	CHECK(text_is_utf8(seen(), strlen(seen())));
-	for (const char *s = seen(); *s; s = strchr(s, '\n') + 1)
+	all = seen();
+	CHECK(text_is_utf8(all, strlen(all)));
+	for (const char *s = all; *s; s = strchr(s, '\n') + 1)
 		CHECK(strchr(s, '\n') - s < 4096);
 }
 
