@@ -132,6 +132,7 @@ def jumps(actor):
         wrong.append("a small jump of what it sends was refused")
     p.tx_next += percent - 1000
     p.send(b"")
+    lab.wait_for(lambda: marks()[1] >= (p.tx_next - 1) // 1000, 20, 0.02)  # pskd has read it
     base = marks()
     for name, over in (("sends", {"tx_next": p.tx_next + 2 * percent}), ("received", {"rx_next": p.rx_next + 2 * percent}),
                        ("sends, all", {"tx_next": total}), ("received, all", {"rx_next": total}),
