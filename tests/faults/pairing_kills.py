@@ -1,11 +1,10 @@
 """Daemons, commands and lines that die: between messages, and at each change of what they store."""
 import os
-import random
 import signal
 
 import lab
 from pairing_cell import Cell, Pairing
-from pairing_points import Disk, Tally, conclude, each, move_roots, revive, strike, wait_for_death
+from pairing_points import Disk, Tally, conclude, each, move_roots, revive, strike, sweep, wait_for_death
 from pairing_wire import ROUNDS
 
 
@@ -59,12 +58,8 @@ def kill_at(net, name, point, with_earlier):
 
 
 def kill_between_messages(net, seed, points):
-    rng = random.Random(seed)
-    jobs = [(f"k{i}", point, rng.random() < 0.35) for i, point in enumerate(points)]
-    tally = Tally("i9_killed_between_messages_both_agree_or_say_unconfirmed_and_recover",
-                  "i3_killed_between_messages_a_pin_is_spent_before_it_is_used_and_guessed_once")
-    each(jobs, lambda j: kill_at(net, *j), tally)
-    tally.done()
+    sweep(net, seed, points, kill_at, "k", "i9_killed_between_messages_both_agree_or_say_unconfirmed_and_recover",
+          "i3_killed_between_messages_a_pin_is_spent_before_it_is_used_and_guessed_once")
 
 
 # ---- at a change of what is stored ----
@@ -130,12 +125,8 @@ def crash_at(net, name, point, with_earlier):
 
 
 def crash_in_store(net, seed, points):
-    rng = random.Random(seed)
-    jobs = [(f"c{i}", point, rng.random() < 0.35) for i, point in enumerate(points)]
-    tally = Tally("i9_killed_at_each_change_of_the_store_what_was_acknowledged_is_there",
-                  "i3_with_the_power_cut_a_pin_is_spent_before_it_is_used_and_guessed_once")
-    each(jobs, lambda j: crash_at(net, *j), tally)
-    tally.done()
+    sweep(net, seed, points, crash_at, "c", "i9_killed_at_each_change_of_the_store_what_was_acknowledged_is_there",
+          "i3_with_the_power_cut_a_pin_is_spent_before_it_is_used_and_guessed_once")
 
 
 def crash_at_first_start(net, name, at, how, seed):

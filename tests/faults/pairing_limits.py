@@ -9,7 +9,7 @@ import time
 
 import lab
 from pairing_cell import Cell, Pairing
-from pairing_points import AT_A_TIME, Control, Disk, Tally, conclude, each, is_sanitized, limit_of, revive
+from pairing_points import AT_A_TIME, Control, Disk, Tally, conclude, each, is_sanitized, limit_of, revive, sweep
 from pairing_wire import ROUNDS
 
 
@@ -40,11 +40,7 @@ def refuse_at(net, name, point, with_earlier):
 
 
 def refusing_disk(net, seed, points, name):
-    rng = random.Random(seed)
-    jobs = [(f"{name[:2]}{i}", point, rng.random() < 0.35) for i, point in enumerate(points)]
-    tally = Tally(f"i4_{name}_at_any_change_of_the_store_is_told_and_survived")
-    each(jobs, lambda j: refuse_at(net, *j), tally)
-    tally.done()
+    sweep(net, seed, points, refuse_at, name[:2], f"i4_{name}_at_any_change_of_the_store_is_told_and_survived")
 
 
 # ---- nothing left: descriptors, memory ----

@@ -3,6 +3,7 @@ or the disk below it."""
 import collections
 import concurrent.futures
 import os
+import random
 import resource
 import struct
 import time
@@ -52,6 +53,15 @@ def each(points, run, tally, at_a_time=AT_A_TIME):
     with concurrent.futures.ThreadPoolExecutor(at_a_time) as pool:
         for point, verdict, wrong in pool.map(one, points):
             tally.add(verdict, wrong, point)
+
+
+def sweep(net, seed, points, run, prefix, *claims):
+    """run(net, name, point, with_earlier) at every point; a third of them have an earlier pairing."""
+    rng = random.Random(seed)
+    jobs = [(f"{prefix}{i}", point, rng.random() < 0.35) for i, point in enumerate(points)]
+    tally = Tally(*claims)
+    each(jobs, lambda j: run(net, *j), tally)
+    tally.done()
 
 
 # ---- after the fault ----
