@@ -298,6 +298,12 @@ struct store *store_close(struct store *s)
 	return NULL;
 }
 
+static void take_back(struct store *s)
+{
+	if (!sqlite3_get_autocommit(s->db))
+		run(s, "ROLLBACK");
+}
+
 /*
  * A commit that could not be synced was taken back in memory, while the WAL has all of it: a next life would find
  * there what this one told as failed. What is committed next is written over it; here, nothing but the version.
@@ -309,8 +315,7 @@ static void overwrite_refused(struct store *s)
 		return;
 	if (!run(s, "BEGIN IMMEDIATE") && !set_user_version(s, s->version) && !run(s, "COMMIT"))
 		s->refused = false;
-	if (!sqlite3_get_autocommit(s->db))
-		run(s, "ROLLBACK");
+	take_back(s);
 }
 
 int store_begin(struct store *s)
@@ -331,8 +336,7 @@ int store_commit(struct store *s)
 
 void store_rollback(struct store *s)
 {
-	if (!sqlite3_get_autocommit(s->db))
-		run(s, "ROLLBACK");
+	take_back(s);
 	overwrite_refused(s);
 }
 
