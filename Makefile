@@ -42,7 +42,7 @@ DEPS_BUILD := gcc make pkgconf libc6-dev libevent-dev libsodium-dev libmicrohttp
 DEPS_TEST := python3 python3-cryptography python3-spake2 python3-websockets python3-yaml \
 	clang libclang-rt-dev llvm clang-tidy cppcheck gcovr valgrind iproute2 iputils-ping procps \
 	nftables ethtool curl openssl nginx strace binutils util-linux mandoc bash zsh fish \
-	mmdebstrap systemd systemd-container e2fsprogs mount dpkg-dev git lintian qemu-user-static spin \
+	mmdebstrap systemd systemd-container e2fsprogs mount dpkg-dev git lintian qemu-user-static spin tcc \
 	nodejs
 DEPS_BENCH := iperf3 wireguard-go wireguard-tools python3-fastapi python3-uvicorn
 DEPS_DEB := build-essential debhelper dpkg-dev git
@@ -110,8 +110,8 @@ apt = packages="$$(for p in $(1); do dpkg-query -W -f='$${Status}' $$p 2>/dev/nu
 	if [ -n "$$packages" ]; then \
 		echo "installing with apt-get:" $$packages; \
 		if [ "$$(id -u)" != 0 ]; then echo "this needs root: apt-get install" $$packages >&2; exit 1; fi; \
-		{ apt-get -o DPkg::Lock::Timeout=500 -qq update && \
-		DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=500 -qq install -y --no-install-recommends $$packages; } >/dev/null; fi
+		{ apt-get -o DPkg::Lock::Timeout=500 -o Acquire::Retries=5 -qq update && \
+		DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=500 -o Acquire::Retries=5 -qq install -y --no-install-recommends $$packages; } >/dev/null; fi
 
 deps:
 	@$(call apt,$(DEPS_BUILD))
@@ -149,9 +149,11 @@ ct: deps-test
 TSAN_TESTS := crypto/test-secret event/test-loop event/test-varlink http/test-http-server pairingd/test-peers \
 	pskd/test-hello pskd/test-keyfile pskd/test-keys pskd/test-ledger pskd/test-path pskd/test-resolve pskd/test-seal
 SHORT :=
-tsan: deps-test
+tsan-programs:
 	@$(MAKE) --no-print-directory CC=clang BUILD=$(BUILD)/tsan CFLAGS="-O1 -g" SANITIZE=thread WERROR=1 all \
 		$(if $(SHORT),$(TSAN_TESTS:%=$(BUILD)/tsan/tests/unit/%),unit-tests)
+tsan: deps-test
+	@$(MAKE) --no-print-directory tsan-programs
 	@tests/checkers/tsan $(BUILD)/tsan $(if $(SHORT),$(TSAN_TESTS))
 
 # Line and branch coverage, in build/cov/coverage.
@@ -169,7 +171,7 @@ leaks: deps-test
 FAST :=
 analyze: deps-test $(GENERATED)
 	@tests/checkers/analyze $(BUILD) $(if $(FAST),--fast)
-.PHONY: tsan coverage leaks analyze
+.PHONY: tsan tsan-programs coverage leaks analyze
 
 demo: deps-demo
 	@$(MAKE) --no-print-directory all

@@ -251,8 +251,12 @@ static int write_stderr(const struct event *e)
 	}
 	if (e->id)
 		line_add(&l, "]");
-	if (l.len >= STDERR_MAX)
+	if (l.len >= STDERR_MAX) {
 		l.len = STDERR_MAX - 1;
+		/* Between characters: a reader takes half of one for binary data. */
+		while ((l.b[l.len] & 0xc0) == 0x80)
+			l.len--;
+	}
 	l.b[l.len++] = '\n';
 	if (poll(&p, 1, 0) == 0)
 		return -EAGAIN;

@@ -13,6 +13,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <poll.h>
 #include <signal.h>
 #include <sys/timerfd.h>
 
@@ -70,6 +71,7 @@ struct loop_io {
 	struct loop *loop;
 	struct event *ev;
 	int fd;
+	unsigned int events; /* that are watched */
 	loop_io_fn fn;
 	void *arg;
 };
@@ -382,6 +384,14 @@ struct worker_pool **loop_worker_pool(struct loop *l)
 
 /* ---- descriptors --------------------------------------------------------------------------- */
 
+/* Closed, half closed or broken. */
+static bool has_ended(int fd)
+{
+	struct pollfd p = { .fd = fd, .events = POLLRDHUP };
+
+	return poll(&p, 1, 0) > 0;
+}
+
 static void on_io(evutil_socket_t fd, short what, void *arg)
 {
 	struct loop_io *io = arg;
@@ -393,6 +403,11 @@ static void on_io(evutil_socket_t fd, short what, void *arg)
 		events |= LOOP_WRITE;
 	if (what & EV_CLOSED)
 		events |= LOOP_HANGUP;
+	if (io->events == LOOP_HANGUP) {
+		if (!(events & LOOP_HANGUP) && !has_ended((int)fd))
+			return;
+		events = LOOP_HANGUP;
+	}
 	io->fn((int)fd, events, io->arg); /* may free io */
 }
 
@@ -406,10 +421,18 @@ static int io_assign(struct loop_io *io, unsigned int events)
 		what |= EV_WRITE;
 	if (events & LOOP_HANGUP)
 		what |= EV_CLOSED;
+	/*
+	 * Of an end with an error, as when the peer did not read all, libevent tells only those who
+	 * read or write. Who does neither hears of each arrival, once, and looks whether it was the end.
+	 */
+	if (events == LOOP_HANGUP)
+		what |= EV_READ | EV_ET;
+	io->events = 0;
 	if (event_assign(io->ev, io->loop->base, io->fd, what, on_io, io) < 0)
 		return -EINVAL;
 	if (events && event_add(io->ev, NULL) < 0)
 		return errno ? -errno : -EIO;
+	io->events = events;
 	return 0;
 }
 
@@ -438,16 +461,7 @@ int loop_io_new(struct loop_io **out, struct loop *l, int fd, unsigned int event
 
 int loop_io_set(struct loop_io *io, unsigned int events)
 {
-	unsigned int now = 0;
-	short what = event_get_events(io->ev);
-
-	if (what & EV_READ)
-		now |= LOOP_READ;
-	if (what & EV_WRITE)
-		now |= LOOP_WRITE;
-	if (what & EV_CLOSED)
-		now |= LOOP_HANGUP;
-	if (now == events)
+	if (io->events == events)
 		return 0;
 	if (event_del(io->ev) < 0)
 		return -EIO;

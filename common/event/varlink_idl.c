@@ -7,6 +7,7 @@
  */
 #include "event/varlink_idl.h"
 
+#include <assert.h>
 #include <ctype.h>
 #include <errno.h>
 #include <stdarg.h>
@@ -198,6 +199,7 @@ static int parse_field(struct parser *s, struct type *t, struct field ***tail)
 	r = field_name(s, &f->name);
 	if (r)
 		return r;
+	assert(f->name);
 	for (const struct field *other = t->fields; other != f; other = other->next)
 		if (strcmp(other->name, f->name) == 0)
 			return wrong(s, "\"%s\" is there twice", f->name);
@@ -331,6 +333,7 @@ static int parse_member(struct parser *s, struct member *m)
 	r = type_name(s, &m->name);
 	if (r)
 		return r;
+	assert(m->name);
 	for (const struct member *other = s->idl->members; other != m; other = other->next)
 		if (strcmp(other->name, m->name) == 0)
 			return wrong(s, "\"%s\" is there twice", m->name);

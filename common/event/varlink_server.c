@@ -166,6 +166,8 @@ static void conn_close(struct conn *c)
 	struct varlink_server *s = c->server;
 	struct varlink_call *call = c->call;
 
+	/* Once. */
+	assert(s);
 	c->server = NULL;
 	list_remove(&c->node);
 	s->n_conns--;

@@ -51,7 +51,11 @@ static void finish(struct http_fetch *f, int outcome, const char *detail)
 
 static void on_deadline(void *arg)
 {
-	finish(arg, WEBSOCKET_E_TIMEOUT, "no whole answer in time");
+	struct http_fetch *f = arg;
+
+	/* Its own deadline may be due in the same millisecond. */
+	f->client = http_client_free(f->client);
+	finish(f, WEBSOCKET_E_TIMEOUT, "no whole answer in time");
 }
 
 /* RFC 9112 section 7.1: what can be taken of the chunks. 1: all is here; -EBADMSG. */

@@ -823,7 +823,7 @@ int http_listen_tcp(const char *address, uint16_t *port)
 {
 	_cleanup_close_ int fd = -1;
 	struct addrinfo *ai = NULL;
-	struct sockaddr_storage bound;
+	struct sockaddr_in6 bound = { 0 }; /* IPv4 has its port in the same place. */
 	socklen_t len = sizeof(bound);
 	const int on = 1, off = 0;
 	bool any = address[0] == '*';
@@ -850,9 +850,7 @@ int http_listen_tcp(const char *address, uint16_t *port)
 		   getsockname(fd, (struct sockaddr *)&bound, &len) < 0) {
 		r = -errno;
 	} else if (port) {
-		*port = ntohs(bound.ss_family == AF_INET6 ?
-				      ((struct sockaddr_in6 *)(void *)&bound)->sin6_port :
-				      ((struct sockaddr_in *)(void *)&bound)->sin_port);
+		*port = ntohs(bound.sin6_port);
 	}
 	freeaddrinfo(ai);
 	return r ? r : steal_fd(&fd);

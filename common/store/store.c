@@ -25,14 +25,18 @@ enum { BUSY_TIMEOUT_MS = 250 };
 
 struct store_stmt {
 	struct list node;
+	struct store *store;
 	sqlite3_stmt *st;
+	int error; /* of binding, told by the next step */
 	bool in_use;
 };
 
 struct store {
 	sqlite3 *db;
 	struct list stmts;
-	bool look; /* one transaction from beginning to end, which is never committed */
+	size_t version;
+	bool look;    /* one transaction from beginning to end, which is never committed */
+	bool refused; /* a commit met an I/O error, and its frames may lie in the WAL */
 };
 
 /*
@@ -129,11 +133,14 @@ static int user_version(struct store *s, int64_t *v)
 	return r;
 }
 
-/* Damage is told at the start, not in the middle of what somebody asked for. */
+/*
+ * Damage is told at the start, not in the middle of what somebody asked for. Indexes, too: a row that is not
+ * found by its index is a row that is not there.
+ */
 static int check_integrity(struct store *s)
 {
 	struct store_stmt *st;
-	int r = store_prepare(&st, s, "PRAGMA quick_check(1)");
+	int r = store_prepare(&st, s, "PRAGMA integrity_check(1)");
 
 	if (r)
 		return r;
@@ -176,6 +183,7 @@ static int migrate(struct store *s, const struct store_migration *m, size_t n, i
 			return r;
 		}
 	}
+	s->version = n;
 	return 0;
 }
 
@@ -290,6 +298,26 @@ struct store *store_close(struct store *s)
 	return NULL;
 }
 
+static void take_back(struct store *s)
+{
+	if (!sqlite3_get_autocommit(s->db))
+		run(s, "ROLLBACK");
+}
+
+/*
+ * A commit that could not be synced was taken back in memory, while the WAL has all of it: a next life would find
+ * there what this one told as failed. What is committed next is written over it; here, nothing but the version.
+ * A disk that still refuses is asked again at the next use.
+ */
+static void overwrite_refused(struct store *s)
+{
+	if (!s->refused || s->look || !sqlite3_get_autocommit(s->db))
+		return;
+	if (!run(s, "BEGIN IMMEDIATE") && !set_user_version(s, s->version) && !run(s, "COMMIT"))
+		s->refused = false;
+	take_back(s);
+}
+
 int store_begin(struct store *s)
 {
 	return run(s, "BEGIN IMMEDIATE");
@@ -297,13 +325,19 @@ int store_begin(struct store *s)
 
 int store_commit(struct store *s)
 {
-	return run(s, "COMMIT");
+	int r = run(s, "COMMIT");
+
+	if (!r)
+		s->refused = false;
+	else if (r == -EIO)
+		s->refused = true;
+	return r;
 }
 
 void store_rollback(struct store *s)
 {
-	if (!sqlite3_get_autocommit(s->db))
-		run(s, "ROLLBACK");
+	take_back(s);
+	overwrite_refused(s);
 }
 
 /* The buffer in which SQLite builds rows keeps the last ones for as long as the file is open. */
@@ -331,6 +365,7 @@ int store_prepare(struct store_stmt **out, struct store *s, const char *sql)
 	struct store_stmt *st;
 	int r;
 
+	overwrite_refused(s);
 	list_for_each(it, &s->stmts) {
 		st = container_of(it, struct store_stmt, node);
 		if (!st->in_use && strcmp(sqlite3_sql(st->st), sql) == 0) {
@@ -347,6 +382,7 @@ int store_prepare(struct store_stmt **out, struct store *s, const char *sql)
 		free(st);
 		return r;
 	}
+	st->store = s;
 	st->in_use = true;
 	list_append(&s->stmts, &st->node);
 	*out = st;
@@ -374,22 +410,25 @@ static void *copy_wipeable(const void *v, size_t len)
 	return whole + 1;
 }
 
-/* A wrong index, or a bind in the middle of stepping, is a mistake of ours. */
-static void bound(int rc)
+/*
+ * A wrong index, or a bind in the middle of stepping, is a mistake of ours. What found no memory stays
+ * unbound, which SQLite would take for NULL: the statement must not run.
+ */
+static void bound(struct store_stmt *st, int rc)
 {
 	assert(rc == SQLITE_OK || rc == SQLITE_NOMEM || rc == SQLITE_TOOBIG);
-	(void)rc;
+	if (rc && !st->error)
+		st->error = outcome(rc);
 }
 
 void store_bind_text(struct store_stmt *st, int i, const char *v)
 {
 	char *copy = v ? copy_wipeable(v, strlen(v)) : NULL;
 
-	/* Without memory NULL is bound; a NOT NULL column then refuses the row. */
 	if (copy)
-		bound(sqlite3_bind_text(st->st, i, copy, -1, free_wiped));
+		bound(st, sqlite3_bind_text(st->st, i, copy, -1, free_wiped));
 	else
-		bound(sqlite3_bind_null(st->st, i));
+		bound(st, v ? SQLITE_NOMEM : sqlite3_bind_null(st->st, i));
 }
 
 void store_bind_blob(struct store_stmt *st, int i, const void *v, size_t len)
@@ -397,19 +436,24 @@ void store_bind_blob(struct store_stmt *st, int i, const void *v, size_t len)
 	void *copy = v ? copy_wipeable(v, len) : NULL;
 
 	if (copy)
-		bound(sqlite3_bind_blob64(st->st, i, copy, len, free_wiped));
+		bound(st, sqlite3_bind_blob64(st->st, i, copy, len, free_wiped));
 	else
-		bound(sqlite3_bind_null(st->st, i));
+		bound(st, v ? SQLITE_NOMEM : sqlite3_bind_null(st->st, i));
 }
 
 void store_bind_int(struct store_stmt *st, int i, int64_t v)
 {
-	bound(sqlite3_bind_int64(st->st, i, v));
+	bound(st, sqlite3_bind_int64(st->st, i, v));
 }
 
 int store_step(struct store_stmt *st)
 {
-	return outcome(sqlite3_step(st->st));
+	int r = st->error ? st->error : outcome(sqlite3_step(st->st));
+
+	/* It may have been a transaction of its own. */
+	if (r == -EIO)
+		st->store->refused = true;
+	return r;
 }
 
 const char *store_text(struct store_stmt *st, int col)
@@ -434,6 +478,7 @@ void store_done(struct store_stmt *st)
 {
 	sqlite3_reset(st->st);
 	sqlite3_clear_bindings(st->st);
+	st->error = 0;
 	st->in_use = false;
 }
 

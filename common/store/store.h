@@ -35,13 +35,20 @@ struct store *store_close(struct store *s);
 DEFINE_CLEANUP(struct store *, store_close);
 
 int store_begin(struct store *s);
-int store_commit(struct store *s); /* durable when 0 */
+/*
+ * Durable when 0. After an error nothing of it is seen here, and once the disk takes writes again no later
+ * opening sees it either; a power cut before that may leave all of it or nothing.
+ */
+int store_commit(struct store *s);
 void store_rollback(struct store *s);
 
 /* Move everything into the database and truncate the WAL, so that deleted secrets are gone from it. */
 int store_scrub(struct store *s);
 
-/* Statements are cached; bind, step, read, reset (store_done). Strings and blobs are copied at bind. */
+/*
+ * Statements are cached; bind, step, read, reset (store_done). Strings and blobs are copied at bind; one
+ * for which there is no memory makes the step fail.
+ */
 int store_prepare(struct store_stmt **out, struct store *s, const char *sql);
 void store_bind_text(struct store_stmt *st, int i, const char *v); /* NULL binds NULL */
 void store_bind_blob(struct store_stmt *st, int i, const void *v, size_t len);

@@ -52,7 +52,8 @@ int backup_read(const char *path, struct pages *out, struct failure *f)
 	uint8_t *chunk;
 
 	if (strcmp(path, "-") != 0) {
-		fd = opened = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
+		opened = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
+		fd = opened;
 		if (fd < 0)
 			return failure_set(f, errno == EACCES ? EXIT_PERMISSION : EXIT_NO_SUCH,
 					   errno == EACCES ? ERROR_FILE : ERROR_NO_SUCH_FILE, NULL,

@@ -68,11 +68,15 @@ static void ask_v6(const struct asker *a, const struct link_state *l, const uint
 static void ask_v4(const struct asker *a, const uint8_t to[static 4])
 {
 	struct sockaddr_in where = { .sin_family = AF_INET };
-	struct icmphdr echo = { .type = ICMP_ECHO, .un.echo.id = htons((uint16_t)getpid()) };
+	/* RFC 792: type, code, checksum, identifier, sequence number. */
+	uint8_t echo[8] = { ICMP_ECHO };
+	uint16_t id = htons((uint16_t)getpid()), sum;
 
 	memcpy(&where.sin_addr, to, 4);
-	echo.checksum = checksum((const uint8_t *)&echo, sizeof(echo));
-	sendto(a->fd, &echo, sizeof(echo), 0, (struct sockaddr *)&where, sizeof(where));
+	memcpy(echo + 4, &id, sizeof(id));
+	sum = checksum(echo, sizeof(echo));
+	memcpy(echo + 2, &sum, sizeof(sum));
+	sendto(a->fd, echo, sizeof(echo), 0, (struct sockaddr *)&where, sizeof(where));
 }
 
 static bool is_own(const struct link_state *l, int family, const void *address)
@@ -108,7 +112,7 @@ static void hear(struct link_answers *out, const struct asker *a, const struct l
 		struct sockaddr any;
 		struct sockaddr_in v4;
 		struct sockaddr_in6 v6;
-	} from;
+	} from = { 0 };
 	socklen_t from_len = sizeof(from);
 	char text[INET6_ADDRSTRLEN], full[LINK_ANSWER_TEXT];
 	uint8_t packet[256];

@@ -1,6 +1,7 @@
 /* Text for people. Relies on text_clean() for whatever came from elsewhere. */
 #include "ctl/output_text.h"
 
+#include <assert.h>
 #include <jansson.h>
 #include <langinfo.h>
 #include <stdarg.h>
@@ -234,6 +235,7 @@ void table_print(struct table *t, FILE *f, const struct style *s)
 
 	if (!t)
 		return;
+	assert(t->columns > 0);
 	for (size_t i = 0; i < t->columns; i++) {
 		widths[i] = text_columns(t->headings[i]);
 		head[i].text = (char *)(uintptr_t)t->headings[i];

@@ -1,6 +1,7 @@
 /* The one table of pairingd.yaml's options. */
 #include "pairingd/config.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -119,7 +120,7 @@ static int check_ca(const struct pairingd_config *c, struct config_error *err)
 /* One line; those that are empty or begin with # do not count. */
 static int read_token(struct pairingd_config *c, const char *path, struct config_error *err)
 {
-	char *text, *rest, *line;
+	char *text = NULL, *rest, *line;
 	char url[300];
 	size_t len;
 	int r;
@@ -133,6 +134,7 @@ static int read_token(struct pairingd_config *c, const char *path, struct config
 		(void)refuse(err, "%s: %s", c->relay_token_file, strerror(-r));
 		return r;
 	}
+	assert(text);
 	rest = text;
 	while ((line = strsep(&rest, "\n"))) {
 		size_t n = strlen(line);

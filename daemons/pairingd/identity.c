@@ -89,16 +89,17 @@ int identity_sweep(const char *dir)
 {
 	DIR *d = opendir(dir);
 	const struct dirent *e;
-	int r = d ? 0 : -errno;
+	int r = 0;
 
+	if (!d)
+		return -errno;
 	while (!r && (e = readdir(d))) {
 		_cleanup_free_ char *path = is_leftover(e->d_name) ? path_join(dir, e->d_name) : NULL;
 
 		if (path)
 			r = identity_remove(path);
 	}
-	if (d)
-		closedir(d);
+	closedir(d);
 	return r;
 }
 

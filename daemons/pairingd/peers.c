@@ -229,8 +229,9 @@ static int load_failures(struct peers *p)
 	r = store_prepare(&st, p->store, "SELECT failures FROM guard");
 	if (r)
 		return err_fold(r);
-	if (store_step(st) != STORE_E_ROW)
-		return PEERS_E_CORRUPT;
+	r = store_step(st);
+	if (r != STORE_E_ROW)
+		return r ? err_fold(r) : PEERS_E_CORRUPT;
 	p->failures = (unsigned int)store_int(st, 0);
 	return 0;
 }
@@ -483,7 +484,10 @@ static int find_by_hex(struct peers *p, const char *hex, struct peer *out)
 	r = read_one(out, st);
 	if (r)
 		return r;
-	return read_one(&more, st) == PEERS_E_NO_SUCH ? 0 : PEERS_E_NO_SUCH;
+	r = read_one(&more, st);
+	if (r == PEERS_E_NO_SUCH)
+		return 0;
+	return r ? r : PEERS_E_NO_SUCH;
 }
 
 int peers_find(struct peers *p, const char *name, struct peer *out)
@@ -967,7 +971,9 @@ static int seal_one(struct peers *p)
 	if (r)
 		return r;
 	bind_root(p, update, 3, id, tunnel_id, root);
-	return run(update);
+	r = run(update);
+	/* Where a damaged index does not lead to the row, it would be the next one again. */
+	return !r && store_changes(p->store) != 1 ? PEERS_E_CORRUPT : r;
 }
 
 /* All of them, and whose key it was, in one transaction. */

@@ -586,11 +586,13 @@ uint64_t keys_tx_next(const struct keys *k)
 /* Traffic: what silence would have lowered stays up. */
 static void want_tx(struct keys *k)
 {
+	bool underway = k->tx_wanted && (k->job || ledger_is_busy(k->ledger));
+
 	k->settle = k->tidy = false;
-	if (k->tx_wanted)
-		return;
 	k->tx_wanted = true;
-	kick(k);
+	/* What was wanted before may have been had since, by a record that was written by hand. */
+	if (!underway)
+		kick(k);
 }
 
 int keys_tx_take(struct keys *k, unsigned int n, uint64_t *first, const struct slot_key **slot)

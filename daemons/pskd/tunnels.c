@@ -46,14 +46,10 @@ struct tunnels {
 	void *arg;
 };
 
-static void succeed(struct tunnels *s, struct tunnel *t);
-
 static void on_tunnel_event(struct tunnel *t, const char *event, const struct tunnel_error *e, void *arg)
 {
 	struct tunnels *s = arg;
 
-	if (strcmp(event, "up") == 0 && tunnel_spec(t)->successor)
-		succeed(s, t);
 	if (s->on_event)
 		s->on_event(t, event, e, s->arg);
 }
@@ -238,9 +234,11 @@ static void set_names(struct tunnels *s, struct tunnel *t, const char *name, con
 }
 
 /*
- * The peer was seen in t, so it has the new pairing: the earlier tunnel goes,
- * and t takes its name. Who waits for the earlier one waits for t now. Other
- * successors stay: pairingd lists those that are newer, and the rest goes then.
+ * The peer was seen in t, so it has the new pairing, and pairingd has made that
+ * active: the earlier tunnel goes, and t takes its name. Who waits for the
+ * earlier one waits for t now. Other successors stay: pairingd lists those that
+ * are newer, and the rest goes then. Only pairingd knows which is newer: when the
+ * peer is seen in two at once, the older one must not take the newer one away.
  */
 static void succeed(struct tunnels *s, struct tunnel *t)
 {
@@ -260,6 +258,8 @@ static void succeed(struct tunnels *s, struct tunnel *t)
 	}
 	spec->successor = false;
 	set_names(s, t, name, peer_name);
+	if (tunnel_is_up(t) && s->on_event)
+		s->on_event(t, "up", NULL, s->arg);
 }
 
 /*
@@ -393,8 +393,11 @@ static void on_seen(const uint8_t tunnel_id[static IDENTITY_TUNNEL_ID_LEN], void
 {
 	struct tunnel *t = find_pairing(arg, tunnel_id);
 
-	if (t)
-		tunnel_on_seen(t);
+	if (!t)
+		return;
+	tunnel_on_seen(t);
+	if (tunnel_spec(t)->successor)
+		succeed(arg, t);
 }
 
 static void on_connected(void *arg)

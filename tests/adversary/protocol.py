@@ -3,6 +3,7 @@ import asyncio
 import base64
 import ctypes
 import ctypes.util
+import functools
 import hashlib
 import hmac
 import json
@@ -95,6 +96,7 @@ def argon2id(password, salt):
     return out.raw
 
 
+@functools.lru_cache(64)
 def stretch(profile, session, cls, value):
     return argon2id(lv(profile) + lv(session) + lv(cls) + lv(value),
                     sha256(lv(b"handfast pairing salt") + lv(session))[:16])

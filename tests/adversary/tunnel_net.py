@@ -171,7 +171,7 @@ class Wire:
         lines = [self.frame_bytes(side, Frame(family, source or (STRANGER[family] if sources else self.address(1 - side, family)),
                                               other, self.address(side, family), own, d)).hex() for d in datagrams]
         r = self.host.run(f"{lab.BUILD}/tests/tools/udp-storm", ("wa", "wb")[side], str(count), str(rate),
-                          *([str(sources)] if sources else []), input="\n".join(lines), timeout=count / rate * 5 + 60)
+                          *([str(sources)] if sources else []), input="\n".join(lines), timeout=count / rate * 30 + 120)
         return int(r.out)
 
     def _due(self):

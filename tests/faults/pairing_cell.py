@@ -2,32 +2,44 @@
 import base64
 import json
 import os
+import random
 import socket
 import struct
 import subprocess
 import threading
 import time
 
-import lab
 from pairing_store import Device, judge
 from pairing_wire import Line
 
 # Deadlines are upper bounds: what goes well takes half a second.
-DEADLINES = "deadlines:\n  secret: 10s\n  relay: 10s\n  join: 30s\n  step: {step}\n  compare: {step}\n"
+DEADLINES = "deadlines:\n  secret: 20s\n  relay: 20s\n  join: 60s\n  step: {step}\n  compare: {step}\n"
 LIMITS = "limits:\n  sessions_per_minute: 1000\n  session_burst: 1000\n"
-PATIENCE = 120  # for a command to end; the deadlines above are far shorter
+PATIENCE = 240  # for a command to end; the deadlines above are far shorter
 
 _ports_lock = threading.Lock()
 _ports = set()
 
 
 def own_port():
-    """A port that no other cell of this process was given."""
+    """A port that no other cell of this process was given, and no outgoing connection gets while the relay is dead."""
+    with open("/proc/sys/net/ipv4/ip_local_port_range") as f:
+        first = int(f.read().split()[0])
     with _ports_lock:
-        while (p := lab.free_port()) in _ports:
-            pass
-        _ports.add(p)
-        return p
+        while True:
+            p = random.randrange(min(10000, first // 2), first)
+            if p not in _ports and _is_free(p):
+                _ports.add(p)
+                return p
+
+
+def _is_free(port):
+    with socket.socket() as s:
+        try:
+            s.bind(("127.0.0.1", port))
+            return True
+        except OSError:
+            return False
 
 
 class Command:
@@ -94,6 +106,13 @@ class Command:
         except subprocess.TimeoutExpired:
             self.kill()
             return False
+
+    def close(self):
+        for f in (self.proc.stdin, self.proc.stdout, self.proc.stderr):
+            try:
+                f.close()
+            except OSError:
+                pass
 
     @property
     def last(self):
@@ -169,12 +188,15 @@ class Pairing:
         return {n: c.acknowledged() for n, c in (("a", self.a), ("b", self.b)) if c}
 
     def close(self):
+        for c in self.commands():
+            if c.proc.poll() is not None:
+                c.close()
         for line in self.lines.values():
             line.close()
 
 
 class Cell:
-    def __init__(self, net, name, step="20s", env=None, relay_env=None):
+    def __init__(self, net, name, step="40s", env=None, relay_env=None):
         """env: {"a": {...}, "b": {...}} of the pairing daemons, relay_env of the relay, until it is started again."""
         self.net, self.name, self.step = net, name, step
         with _ports_lock:

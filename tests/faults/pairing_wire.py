@@ -27,10 +27,11 @@ class Line:
         while True:
             try:
                 client, _ = self.listener.accept()
+            except OSError:
+                return
+            try:
                 server = socket.create_connection(self.target)
             except OSError:
-                if self.listener.fileno() < 0:
-                    return
                 client.close()
                 continue
             self.sockets += [client, server]
@@ -116,6 +117,7 @@ class Line:
 
     def close(self):
         self.drop()
+        _shut(self.listener)  # wakes who waits there
         self.listener.close()
 
 

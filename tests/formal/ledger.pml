@@ -211,7 +211,9 @@ active proctype sender()
 #define SEQS 3
 #define LIVES 2
 #endif
+#ifndef SESSIONS
 #define SESSIONS 3
+#endif
 #ifndef STARTS
 #define STARTS 1		/* copies that are made or come back */
 #endif

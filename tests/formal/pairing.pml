@@ -17,8 +17,8 @@
  *     silence until the deadline): pairing_on_packet() ends the pairing then, see finish().
  *
  * The bounds: RUNS of each device; -DUNTIL_PROVEN: three in all, which end with the tags of round
- * 4, and hellos pass as they are; -DFROM_CHANNEL: they begin with the open channel, whose two ends
- * the whole model finds to be each other; -DLONG: all wishes, and all that a relay can say.
+ * 4, and hellos pass as they are; -DLONG: all wishes, and all that a relay can say. What several
+ * pairings of the same two devices leave behind, and what recovers them, is storing.pml.
  *
  * -DM_NAME breaks the protocol on purpose; -DP_NAME leaves only that property in.
  */
@@ -92,11 +92,7 @@ byte base[2], succ[2];		/* tunnels.c: the peer's tunnel, and its unproven succes
 
 /* Roots: of alice's run i and bob's run j; of the earlier pairing; of a run with the relay. */
 #define EARLIER 1
-#ifdef FROM_CHANNEL
-#define ROOT(i, j) (2 + (i))
-#else
 #define ROOT(i, j) (2 + (i) * RUNS + ((j) - RUNS))
-#endif
 #define RELAYS(x) (20 + (x))
 
 /* ghosts: nobody's memory, only the properties' */
@@ -172,9 +168,6 @@ inline finish(x, say)
 	if
 	:: sent[x] == 9 ->
 		st[x] = UNCONFIRMED;
-#ifdef M_TAKE_BACK
-		remove_prepared(DEV(x));
-#endif
 	:: else ->
 		st[x] = OVER;
 		if
@@ -243,17 +236,10 @@ inline store(x)			/* ask_store() and peers_store() */
 	assert(compared[x] || !(class == PIN || cmp[0] || cmp[1]));
 #endif
 	/* What was prepared may be active at the peer: it stands behind the new one. */
-#ifdef M_REPLACED_LOST
-	if
-	:: rowP[d] != 0 && rowP[d] < 8 -> has[d * 8 + rowP[d]] = 0
-	:: else
-	fi;
-#else
 	if
 	:: rowP[d] != 0 -> rowO[d] = rowP[d]; mvO[d] = mvP[d]
 	:: else
 	fi;
-#endif
 	if
 	:: !relayid[x] && src[x] > RUNS && src[x] <= N -> rowP[d] = ROOT(x, src[x] - 1)
 	:: !relayid[x] && src[x] >= 1 && src[x] <= RUNS -> rowP[d] = ROOT(src[x] - 1, x)
@@ -275,11 +261,7 @@ inline take(d, r)
 	:: else ->
 		if
 		:: base[d] == 0 -> base[d] = r
-#ifdef M_EARLIER_DROPPED
-		:: else -> base[d] = r
-#else
 		:: else -> succ[d] = r
-#endif
 		fi
 	fi;
 	looks_fine()
@@ -412,9 +394,6 @@ inline deliver(x, y)
 	/* anything else: pairing_end() or pairing_end_early() */
 	:: finish(x, 0)
 	:: CHANNEL(x) && sent[x] < 9 && !stored[x] -> finish(x, 1)
-#ifdef M_ABORT_IN_CLEAR
-	:: sent[x] == 9 -> remove_prepared(DEV(x)); st[x] = OVER
-#endif
 	fi;
 	if
 	:: st[x] == RUNNING && got[x] == 3 && sent[x] == 3 -> check_pake(x)
@@ -430,9 +409,6 @@ inline deliver(x, y)
  */
 inline choose_wishes()
 {
-#ifdef FROM_CHANNEL
-	class = SEC
-#else
 	offer[0] = 3; lowest[0] = 1; offer[1] = 3; lowest[1] = 1;
 	if
 	:: class = PIN
@@ -459,7 +435,6 @@ inline choose_wishes()
 #endif
 	fi
 #endif
-#endif
 }
 
 #ifdef UNTIL_PROVEN
@@ -471,16 +446,8 @@ inline choose_wishes()
 #define RUNS_ON(d) (cur[d] != 255 && st[cur[d]] == RUNNING)
 /* Between two steps of one event nothing but a crash can come. */
 #define BUSY(x) (stored[x] && (sent[x] == 8 || got[x] == 9))
-#ifdef M_PREPARED_EARLY
-#define MAY_SEND_PREPARED(x) (got[x] >= 8 && sent[x] == 8)
-#else
 #define MAY_SEND_PREPARED(x) (stored[x] && sent[x] == 8)
-#endif
-#ifdef M_ACTIVE_EARLY
-#define MAY_ACTIVATE(x) (stored[x] && sent[x] == 9)
-#else
 #define MAY_ACTIVATE(x) (stored[x] && sent[x] == 9 && got[x] == 9)
-#endif
 #ifdef LONG
 #define WATCHES(d) 1
 #else
@@ -491,12 +458,8 @@ inline choose_wishes()
 #define HAS_TUNNEL(d, r) (base[d] == (r) || succ[d] == (r))
 #define SHARED(r) ((r) != 0 && (r) < 8 && HAS_TUNNEL(0, r) && HAS_TUNNEL(1, r))
 #define COMMON (SHARED(base[0]) || SHARED(succ[0]))
-#ifdef M_NO_RECOVERY
-#define NEWS(r) (SHARED(r) && worked != (r))
-#else
 #define NEWS(r) (SHARED(r) && (succ[0] == (r) || succ[1] == (r) || rowP[0] == (r) || rowP[1] == (r) || \
 			       rowO[0] == (r) || rowO[1] == (r) || worked != (r)))
-#endif
 
 inline looks_fine()
 {
@@ -515,12 +478,6 @@ inline begin_run(d, p, s)
 	cur[d] = x;
 	st[x] = RUNNING; sent[x] = 1; pin[x] = p; sid[x] = s;
 	runs[d]++
-}
-
-/* With a secret that needs no comparing. */
-inline open_channel(a, b)
-{
-	src[a] = 1 + (b); eph[a] = THEIRS; ephof[a] = b; sent[a] = 7; got[a] = 6
 }
 
 /* What a device does by itself, one durable step at a time. */
@@ -582,9 +539,7 @@ inline prove_at(d, r)		/* pskd succeed(), pairingd peer_seen() */
 	:: succ[d] == r -> base[d] = r; succ[d] = 0
 	:: else
 	fi;
-#ifndef M_NO_RECOVERY
 	activate(d, r)
-#endif
 }
 
 /* An authenticated message passes each way in the tunnel of r. */
@@ -610,7 +565,7 @@ active proctype world()
 		choose_wishes();
 		if
 		:: true
-#if defined(FROM_CHANNEL) || defined(LONG)
+#ifdef LONG
 		:: has[EARLIER] = 1; has[8 + EARLIER] = 1; rowA[0] = EARLIER; rowA[1] = EARLIER;
 			mvA[0] = 1; mvA[1] = 1; base[0] = EARLIER; base[1] = EARLIER; worked = EARLIER
 #endif
@@ -618,16 +573,6 @@ active proctype world()
 	}
 
 	do
-#ifdef FROM_CHANNEL
-	/* two people begin, and all goes well until the channel is open */
-	:: atomic { CAN_BEGIN(0) && CAN_BEGIN(1) ->
-		y = RUNS + runs[1];
-		begin_run(0, 0, 0);
-		open_channel(x, y);
-		begin_run(1, 0, 0);
-		open_channel(y, y - RUNS);
-		x = 0; y = 0 }
-#else
 	/* people begin: alice with a PIN made just now, bob with any that he was shown */
 	:: atomic { CAN_BEGIN(0) ->
 #ifdef M_PIN_REUSED
@@ -655,7 +600,6 @@ active proctype world()
 		fi;
 		x = 0; y = 0 }
 
-#endif
 	/* the relay delivers */
 	:: atomic { RUNS_ON(0) && !BUSY(cur[0]) ->
 		x = cur[0];

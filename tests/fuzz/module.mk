@@ -21,8 +21,12 @@ FUZZ_COV = BUILD=$(BUILD)/fuzz-cov CC=clang CFLAGS="-O1 -g -fsanitize=fuzzer-no-
 RUNS :=
 TARGETS :=
 
-fuzz:
-	@$(MAKE) --no-print-directory $(FUZZ_ASAN) fuzzers
+# FUZZ_ALSO: what else to build with the sanitizers there.
+FUZZ_ALSO :=
+fuzz-programs:
+	@$(MAKE) --no-print-directory $(FUZZ_ASAN) fuzzers $(FUZZ_ALSO)
+
+fuzz: fuzz-programs
 ifeq ($(filter-out 0,$(RUNS)),)
 	@tests/fuzz/run $(BUILD)/fuzz/tests/fuzz $(or $(RUNS),$(SECONDS)) $(TARGETS)
 else
@@ -33,4 +37,4 @@ endif
 fuzz-coverage:
 	@$(MAKE) --no-print-directory $(FUZZ_COV) fuzzers
 	@tests/fuzz/coverage $(BUILD) $(TARGETS)
-.PHONY: fuzzers fuzz-coverage
+.PHONY: fuzzers fuzz-programs fuzz-coverage

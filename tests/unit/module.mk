@@ -16,7 +16,7 @@ $(UNIT_TESTS): $(BUILD)/tests/unit/%: $(BUILD)/obj/tests/unit/%.o $$(UNIT_COMMON
 # Those named test-fail see calls of the C library fail: tests/unit/fail/fail.h.
 UNIT_FAIL := $(filter %/test-fail,$(UNIT_TESTS))
 UNIT_WRAP := malloc calloc realloc strdup strndup write pwrite fsync fdatasync rename link linkat mkdir fallocate mkostemp \
-	read pread fstat opendir open
+	read pread fstat opendir open sqlite3_prepare_v3 sqlite3_step sqlite3_exec sqlite3_wal_checkpoint_v2
 $(UNIT_FAIL): $(BUILD)/obj/tests/unit/fail/fail.o
 $(UNIT_FAIL): UNIT_LDFLAGS := $(foreach f,$(UNIT_WRAP),-Wl,--wrap=$(f))
 

@@ -5,6 +5,8 @@
  * What must hold: every call is answered once and in its connection's order, whoever hung up is told
  * of once, and nothing of a connection is left when it is closed.
  */
+#include "fuzz/lib/pairs.h"
+
 #include <assert.h>
 #include <errno.h>
 #include <jansson.h>
@@ -18,6 +20,7 @@
 #include "event/loop.h"
 #include "event/unixsock.h"
 #include "event/varlink.h"
+#include "fuzz/lib/quick_loop.h"
 #include "fuzz/lib/sequence.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -177,7 +180,7 @@ static void happen(const struct happening *h)
 	case 4:
 		if (*fd >= 0)
 			close(*fd);
-		*fd = h->what & 8 ? -1 : unix_connect(path, SOCK_STREAM, true);
+		*fd = h->what & 8 ? -1 : pairs_connect(SOCK_STREAM);
 		break;
 	case 5:
 		read_all(*fd);
@@ -187,7 +190,10 @@ static void happen(const struct happening *h)
 			shutdown(*fd, h->what & 8 ? SHUT_WR : SHUT_RD);
 		break;
 	default:
-		put(*fd, "", 1, false);
+		if (h->what & 32)
+			timers_pass(happening_number(h, 0, 2));
+		else
+			put(*fd, "", 1, false);
 	}
 	if (!(h->what & 16))
 		loop_step(loop, 0);
@@ -200,7 +206,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 	if (!loop)
 		set_up();
-	callers[0] = unix_connect(path, SOCK_STREAM, true);
+	timers_begin(1000000);
+	callers[0] = pairs_connect(SOCK_STREAM);
 	assert(callers[0] >= 0);
 	for (size_t i = 1; i < CALLERS; i++)
 		callers[i] = -1;
@@ -221,6 +228,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 			break;
 		assert(i < 39);
 	}
-	loop_step(loop, 0);
+	/* Nothing of them is left, at the latest when they have taken nothing for a while. */
+	for (int i = 0; i < 16 && n_timers > 0; i++) {
+		loop_step(loop, 0);
+		timers_pass(i > 3 ? 5000 : 0);
+	}
+	assert(n_timers == 0 && n_ios == 0);
 	return 0;
 }

@@ -29,6 +29,13 @@ static inline void quick_sum(uint8_t out[static 32], const void *data, size_t le
 		state[0] = (state[0] ^ v) * UINT64_C(0x100000001b3);
 		state[1] = state[1] * 31 + state[0];
 	}
+	if (len > 0) {
+		uint64_t v = 0;
+
+		memcpy(&v, p, len);
+		state[0] = (state[0] ^ v) * UINT64_C(0x100000001b3);
+		state[1] = state[1] * 31 + state[0];
+	}
 	quick_mix(state, 0);
 	memcpy(out, state, sizeof(state));
 }

@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "crypto/secret.h"
+#include "fuzz/lib/quick_group.h"
 #include "fuzz/lib/sequence.h"
 #include "fuzz/lib/timers.h"
 #include "pskd/hello_internal.h"

@@ -3,12 +3,13 @@ knows within the mount namespace of one command only.
 
     import arm64
     arm64.need("71-example")                     # says skip and leaves where this cannot work
-    deb = arm64.make_deb()                       # a lab.Result; also makes arm64.CROSS
+    deb = arm64.make_deb()                       # a lab.Result: its last line is the path; also makes arm64.CROSS
     r = arm64.run(arm64.CROSS, "sh", "-c", "…")  # in a root
 """
 import os
 import re
 import shutil
+import subprocess
 import sys
 
 import lab
@@ -71,8 +72,37 @@ def run(root, *argv, timeout=300):
 
 
 def make_deb():
-    return lab._run("make", "-C", TREE, "--no-print-directory", f"BUILD={lab.BUILD}", "ARCH=arm64", "deb",
-                    timeout=560, check=False, env=dict(os.environ, MAKEFLAGS=""))
+    """make deb for arm64, once for the same sources."""
+    with machine._Lock("arm64-deb") as lock:
+        sources = machine.sources_digest()
+        made = lock.read().split("\n")
+        if made[0] == sources and os.path.isfile(made[1]) and os.path.isdir(CROSS):
+            return lab.Result(0, made[1], "")
+        r = lab._run("make", "-C", TREE, "--no-print-directory", f"BUILD={lab.BUILD}", "ARCH=arm64", "deb",
+                     timeout=1500, check=False, env=dict(os.environ, MAKEFLAGS=""))
+        lock.write(f"{sources}\n{r.out.strip().splitlines()[-1]}" if r.code == 0 else "")
+        return r
+
+
+def make_unit_tests():
+    """Build the unit tests at /unit/build in CROSS; a lab.Result. What was built is gone on from, and what did
+    not change keeps its time."""
+    with machine._Lock("arm64-unit"):
+        if not os.path.isdir(CROSS):
+            made = make_deb()
+            if not os.path.isdir(CROSS):
+                return made
+        source = f"{CROSS}/unit/source"
+        listed = subprocess.run(["git", "-c", f"safe.directory={TREE}", "ls-files", "-coz", "--exclude-standard"],
+                                cwd=TREE, stdout=subprocess.PIPE, check=True).stdout.decode().split("\0")
+        lab._run("rm", "-rf", source)
+        for p in filter(None, listed):
+            if os.path.lexists(os.path.join(TREE, p)):
+                os.makedirs(os.path.dirname(os.path.join(source, p)), exist_ok=True)
+                shutil.copy2(os.path.join(TREE, p), os.path.join(source, p), follow_symlinks=False)
+        return run(CROSS, "make", "-C", "/unit/source", "-s", f"-j{os.cpu_count()}", "BUILD=/unit/build",
+                   "CC=aarch64-linux-gnu-gcc", "PKG_CONFIG=aarch64-linux-gnu-pkg-config", "CFLAGS=-O1", "unit-tests",
+                   timeout=1500)
 
 
 def tree():
@@ -80,19 +110,22 @@ def tree():
     packages = ",".join(sorted(PACKAGES.split() + machine.LIBRARIES[RELEASE]))
     path = os.path.join(lab.BUILD, "rootfs", f"{RELEASE}-arm64")
     stamp = f"{path}.packages"
-    if os.path.exists(stamp):
-        with open(stamp) as f:
-            if f.read() == packages and os.path.isdir(path):
-                return path
-        os.unlink(stamp)
-    os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
-    for p in (path, f"{path}.part"):
-        lab._run("rm", "-rf", "--one-file-system", p)
-    r = _emulated('exec mmdebstrap -q --variant=essential --architectures=arm64 "$@"',
-                  f"--include={packages}", RELEASE, f"{path}.part", machine._mirror(), timeout=560)
-    if r.code != 0:
-        raise machine.Unable(f"mmdebstrap for arm64: {' '.join(r.err.split())[-300:]}")
-    os.rename(f"{path}.part", path)
-    with open(stamp, "w") as f:
-        f.write(packages)
+    with machine._Lock("arm64"):
+        if os.path.exists(stamp):
+            with open(stamp) as f:
+                if f.read() == packages and os.path.isdir(path):
+                    return path
+            os.unlink(stamp)
+        for attempt in (1, 2):
+            for p in (path, f"{path}.part"):
+                lab._run("rm", "-rf", "--one-file-system", p)
+            r = _emulated('exec mmdebstrap -q --variant=essential --architectures=arm64 "$@"', f"--include={packages}",
+                          *machine.MMDEBSTRAP, RELEASE, f"{path}.part", machine._mirror(), timeout=1500)
+            if r.code == 0:
+                break
+        else:
+            raise machine.Unable(f"mmdebstrap for arm64: {' '.join(r.err.split())[-300:]}")
+        os.rename(f"{path}.part", path)
+        with open(stamp, "w") as f:
+            f.write(packages)
     return path

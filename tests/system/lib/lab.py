@@ -115,8 +115,10 @@ class Daemon:
         self._notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._notify.bind(notify_path)
         os.chmod(notify_path, 0o666)
-        self._notify.settimeout(0.05)
-        self.told = []
+        self.told, self._heard = [], threading.Condition()
+        # One that nobody reads would block the daemon after a dozen STATUS lines.
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
         env = dict(env, NOTIFY_SOCKET=notify_path)
         env.pop("JOURNAL_STREAM", None)
         with open(self.log_path, "ab") as log:
@@ -126,28 +128,30 @@ class Daemon:
         end = time.monotonic() + timeout
         while not self.has_told("READY=1"):
             if self.proc.poll() is not None:
+                self._hang_up()
                 raise RuntimeError(f"{name} ended with {self.proc.returncode}: {self.log()[-800:]}")
             if time.monotonic() > end:
                 self.kill()
                 raise RuntimeError(f"{name} not ready after {timeout} s: {self.log()[-800:]}")
         # nsenter and setpriv exec the program, so this pid is the daemon itself.
-        threading.Thread(target=self._drain, daemon=True).start()
 
-    def _drain(self):
-        """A notify socket that nobody reads would block the daemon after a dozen STATUS lines."""
-        while self._notify.fileno() >= 0:
-            self.has_told("")
+    def _read(self):
+        while text := self._notify.recv(4096):
+            with self._heard:
+                self.told += text.decode(errors="replace").split("\n")
+                self._heard.notify_all()
+
+    def _hang_up(self):
+        """What was told so far is read."""
+        if self._notify.fileno() >= 0:
+            self._notify.shutdown(socket.SHUT_RDWR)
+            self._reader.join()
+            self._notify.close()
 
     def has_told(self, line):
-        """Whether sd_notify brought this line, now or earlier."""
-        try:
-            while True:
-                self.told += self._notify.recv(4096).decode(errors="replace").split("\n")
-        except (TimeoutError, socket.timeout, BlockingIOError):
-            pass
-        except OSError:
-            pass
-        return line in self.told
+        """Whether sd_notify brought this line, earlier or in a moment."""
+        with self._heard:
+            return self._heard.wait_for(lambda: line in self.told, 0.05)
 
     def log(self):
         with open(self.log_path, errors="replace") as f:
@@ -169,14 +173,14 @@ class Daemon:
             self.kill()
             return None
         finally:
-            self._notify.close()
+            self._hang_up()
 
     def kill(self):
         """kill -9, and wait for it to be gone."""
         if self.alive():
             self.proc.kill()
         self.proc.wait()
-        self._notify.close()
+        self._hang_up()
 
 
 class Host:

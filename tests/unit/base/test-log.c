@@ -21,6 +21,7 @@
 #include "base/clock.h"
 #include "base/file.h"
 #include "base/log.h"
+#include "base/text.h"
 
 static char *captured;
 
@@ -106,6 +107,30 @@ TEST(long_values_and_many_fields_are_cut)
 	log_event(LOG_INFO, &MSG_DAEMON_READY, (struct log_fields){ f, 40 }, "%s", big);
 	CHECK_EQ(lines(), 1);
 	CHECK(strlen(seen()) < 8193);
+}
+
+/* Three bytes each, and a line's end falls on each of them once. */
+TEST(a_long_line_is_cut_between_characters)
+{
+	char text[1024], pad[4] = "";
+	struct log_field f[16];
+	const char *all;
+
+	capture();
+	for (size_t i = 0; i < sizeof(text) - 1; i++)
+		text[i] = "\xe2\x82\xac"[i % 3];
+	text[sizeof(text) - 1] = '\0';
+	for (int i = 0; i < 16; i++)
+		f[i] = (struct log_field){ FIELD_PEER, text };
+	for (int i = 0; i < 3; i++) {
+		log_event(LOG_INFO, &MSG_DAEMON_READY, (struct log_fields){ f, 16 }, "%s%s", pad, text);
+		pad[i] = 'x';
+	}
+	CHECK_EQ(lines(), 3);
+	all = seen();
+	CHECK(text_is_utf8(all, strlen(all)));
+	for (const char *s = all; *s; s = strchr(s, '\n') + 1)
+		CHECK(strchr(s, '\n') - s < 4096);
 }
 
 static bool timer_runs(int fd)

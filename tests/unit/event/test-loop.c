@@ -299,6 +299,48 @@ TEST(a_hangup_is_seen_without_reading)
 	close(fds[0]);
 }
 
+/* Which the kernel tells as an error, and libevent to readers and writers alone. */
+TEST(i4_a_hangup_that_left_answers_unread_is_seen)
+{
+	_cleanup_(loop_freep) struct loop *l = new_loop();
+	struct pipe_test p = { 0 };
+	int fds[2];
+
+	CHECK_EQ(socketpair(AF_UNIX, SOCK_STREAM, 0, fds), 0);
+	CHECK_EQ(loop_io_new(&p.io, l, fds[0], LOOP_HANGUP, on_pipe, &p), 0);
+	for (int i = 0; i < 3; i++) {
+		CHECK_EQ(write(fds[0], "x", 1), 1);
+		CHECK_EQ(write(fds[1], "x", 1), 1);
+		loop_step(l, 0);
+		loop_step(l, 0);
+		CHECK_EQ(p.n, 0);
+	}
+	close(fds[1]);
+	for (int i = 0; i < 10 && p.n == 0; i++)
+		loop_step(l, 100);
+	CHECK_EQ(p.n, 1);
+	CHECK_EQ(p.events, LOOP_HANGUP);
+	close(fds[0]);
+}
+
+TEST(what_came_while_only_a_hangup_was_waited_for_can_be_read)
+{
+	_cleanup_(loop_freep) struct loop *l = new_loop();
+	struct pipe_test p = { 0 };
+	int fds[2];
+
+	CHECK_EQ(socketpair(AF_UNIX, SOCK_STREAM, 0, fds), 0);
+	CHECK_EQ(loop_io_new(&p.io, l, fds[0], LOOP_HANGUP, on_pipe, &p), 0);
+	CHECK_EQ(write(fds[1], "x", 1), 1);
+	loop_step(l, 0);
+	CHECK_EQ(p.n, 0);
+	CHECK_EQ(loop_io_set(p.io, LOOP_READ | LOOP_HANGUP), 0);
+	loop_step(l, 1000);
+	CHECK_EQ(p.events, LOOP_READ);
+	close(fds[0]);
+	close(fds[1]);
+}
+
 static void on_usr1(int signo, void *arg)
 {
 	*(int *)arg = signo;

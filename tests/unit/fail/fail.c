@@ -5,6 +5,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <sys/types.h>
 #include <dirent.h>
@@ -81,6 +82,24 @@ WRAP(ssize_t, read, -1, FAIL_READ, EIO, (int fd, void *p, size_t n), (fd, p, sho
 WRAP(ssize_t, pread, -1, FAIL_READ, EIO, (int fd, void *p, size_t n, off_t at), (fd, p, shorten(n), at))
 WRAP(int, fstat, -1, FAIL_READ, EIO, (int fd, struct stat *st), (fd, st))
 WRAP(DIR *, opendir, NULL, FAIL_READ, EIO, (const char *p), (p))
+
+#define IO_ERROR 10 /* SQLITE_IOERR */
+
+WRAP(int, sqlite3_prepare_v3, IO_ERROR, FAIL_STORE, EIO,
+     (void *db, const char *sql, int n, unsigned int flags, void **st, const char **tail), (db, sql, n, flags, st, tail))
+WRAP(int, sqlite3_step, IO_ERROR, FAIL_STORE, EIO, (void *st), (st))
+WRAP(int, sqlite3_wal_checkpoint_v2, IO_ERROR, FAIL_STORE, EIO, (void *db, const char *name, int mode, int *log, int *done),
+     (db, name, mode, log, done))
+
+int __real_sqlite3_exec(void *db, const char *sql, void *fn, void *arg, char **why);
+int __wrap_sqlite3_exec(void *db, const char *sql, void *fn, void *arg, char **why);
+/* A rollback has nothing to write that could fail. */
+int __wrap_sqlite3_exec(void *db, const char *sql, void *fn, void *arg, char **why)
+{
+	if (strcmp(sql, "ROLLBACK") != 0 && is_due(FAIL_STORE, EIO))
+		return IO_ERROR;
+	return __real_sqlite3_exec(db, sql, fn, arg, why);
+}
 
 int __real_open(const char *path, int flags, ...);
 int __wrap_open(const char *path, int flags, ...);

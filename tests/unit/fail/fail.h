@@ -14,6 +14,7 @@ enum fail_kind {
 	FAIL_WRITE,  /* write, pwrite, fsync, fdatasync, rename, link, mkdir, fallocate, creating a file: ENOSPC */
 	FAIL_READ,   /* read, pread, fstat, opendir, opening for reading: EIO */
 	FAIL_SHORT,  /* every read and write: one byte at most; never a failure */
+	FAIL_STORE,  /* a statement of SQLite's is prepared, run or committed, or its log emptied: I/O error */
 };
 
 void fail_begin(enum fail_kind kind, unsigned int nth);

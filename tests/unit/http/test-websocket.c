@@ -800,6 +800,47 @@ TEST(fetch_gets_status_and_body)
 	stop(&f);
 }
 
+static void on_fetched_and_kept(unsigned int status, const char *body, size_t len, int outcome,
+				const char *detail, void *arg)
+{
+	struct fetched *g = arg;
+
+	(void)status;
+	(void)body;
+	(void)len;
+	(void)detail;
+	g->done++;
+	g->outcome = outcome;
+}
+
+/* Both deadlines, the client's and that of the body, are due at once. */
+TEST(fetch_tells_of_its_deadline_once)
+{
+	struct fetched g = { 0 };
+	struct fixture f;
+	char url[64];
+	uint16_t port;
+	int listener;
+
+	start(&f);
+	listener = http_listen_tcp("127.0.0.1:0", &port);
+	snprintf(url, sizeof(url), "http://127.0.0.1:%u/x", port);
+	clock_fake_ms(1000000);
+	CHECK_EQ(http_fetch_start(&g.fetch, f.loop, "GET", url, NULL, NULL, 3000, on_fetched_and_kept, &g), 0);
+	for (int i = 0; i < 5; i++)
+		loop_step(f.loop, 5);
+	CHECK_EQ(g.done, 0);
+	clock_fake_ms(1003000);
+	for (int i = 0; i < 5; i++)
+		loop_step(f.loop, 5);
+	CHECK_EQ(g.done, 1);
+	CHECK_EQ(g.outcome, WEBSOCKET_E_TIMEOUT);
+	g.fetch = http_fetch_free(g.fetch);
+	clock_fake_ms(UINT64_MAX);
+	close(listener);
+	stop(&f);
+}
+
 /* What fetch makes of a server's answer. */
 static void check_fetch(const char *answer, int outcome, const char *body)
 {

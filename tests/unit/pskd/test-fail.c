@@ -4,6 +4,7 @@
  */
 #include "unit/fail/fail.h"
 #include "unit/lib/test.h"
+#include "unit/pskd/hands.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -214,4 +215,62 @@ TEST(without_memory_there_is_no_session)
 		CHECK_EQ(r, fail_end() ? -ENOMEM : 0);
 		session_free(s);
 	}
+}
+
+/* ---- the handshake ---- */
+
+/* Everything that either says reaches the other, until both are silent. */
+static void talk(struct pair *p)
+{
+	struct side *sides[] = { &p->a, &p->b };
+
+	for (int turn = 0; turn < 8; turn++)
+		for (int i = 0; i < 2; i++) {
+			sign_all(sides[i]);
+			while (sides[i]->n_out > 0) {
+				struct datagram d = take(sides[i]);
+
+				hello_on_message(sides[!i]->hello, d.msg, d.len, &sides[i]->address);
+			}
+		}
+}
+
+static void shake_each(bool pinned)
+{
+	unsigned int told = 0;
+
+	FAIL_EACH(FAIL_MEMORY) {
+		struct pair *p;
+		bool struck;
+
+		fail_end();
+		p = pair_new(pinned);
+		fail_begin(FAIL_MEMORY, fail_n_);
+		hello_start(p->a.hello);
+		talk(p);
+		struck = fail_end();
+		CHECK(struck || (p->a.session && p->b.session));
+		told += struck && p->a.events[HELLO_FAILED] + p->b.events[HELLO_FAILED] +
+					  p->a.events[HELLO_CANNOT_SIGN] + p->b.events[HELLO_CANNOT_SIGN] > 0;
+		/* The next attempt finds nothing half-done in its way. */
+		clock_fake_ms(1100000);
+		hello_stop(p->a.hello);
+		hello_start(p->a.hello);
+		talk(p);
+		CHECK(p->a.session && p->b.session);
+		CHECK_MEM(&p->a.session->id, &p->b.session->id, sizeof(p->a.session->id));
+		pair_free(p);
+		fail_keep(struck);
+	}
+	CHECK(told > 1);
+}
+
+TEST(i4_a_handshake_without_memory_is_told_and_made_by_the_next_attempt)
+{
+	shake_each(false);
+}
+
+TEST(i4_a_signed_handshake_without_memory_is_told_and_made_by_the_next_attempt)
+{
+	shake_each(true);
 }

@@ -1090,6 +1090,25 @@ TEST(i1_a_burn_that_was_told_outlives_the_loss_of_a_record)
 	}
 }
 
+TEST(a_burn_that_was_made_durable_leaves_the_rest_to_be_sent)
+{
+	const struct slot_key *slot;
+	uint64_t first;
+	struct end a;
+
+	end_init(&a, "a", KEYS_INITIATOR);
+	end_create_file(&a, 40);
+	end_open(&a);
+	take_one(&a);
+	settle(&a);
+	CHECK_EQ(keys_tx_forward(a.keys, 30000, true), KEYS_E_NOT_READY);
+	CHECK_EQ(keys_make_durable(a.keys), 0);
+	settle(&a);
+	for (int i = 0; i < 2000; i++)
+		CHECK_EQ(take_wait(&a, 1, &first, &slot), 1);
+	end_done(&a);
+}
+
 TEST(i1_full_disk_stops_sending_before_reuse)
 {
 	const struct slot_key *slot;

@@ -11,8 +11,11 @@
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
+
+#include <sqlite3.h>
 
 #include "base/cleanup.h"
 #include "base/file.h"
@@ -375,6 +378,31 @@ TEST(damage_inside_is_found_when_opening)
 	}
 }
 
+TEST(an_index_that_lacks_a_row_is_found_when_opening)
+{
+	_cleanup_(store_closep) struct store *s = NULL;
+	sqlite3 *raw;
+
+	CHECK_EQ(store_open(&s, db(), steps, 2), 0);
+	CHECK_EQ(add(s, "pi", "root", 4), 0);
+	s = store_close(s);
+	/* Out of the schema, so that it does not hear of the change, and in again. */
+	CHECK_EQ(sqlite3_open(db(), &raw), SQLITE_OK);
+	CHECK_EQ(sqlite3_exec(raw,
+			      "CREATE INDEX an_index ON peer (name);"
+			      "PRAGMA writable_schema=ON;"
+			      "CREATE TEMP TABLE kept AS SELECT * FROM sqlite_schema WHERE name = 'an_index';"
+			      "DELETE FROM sqlite_schema WHERE name = 'an_index';"
+			      "PRAGMA writable_schema=RESET;"
+			      "UPDATE peer SET name = 'another';"
+			      "PRAGMA writable_schema=ON;"
+			      "INSERT INTO sqlite_schema SELECT * FROM kept;",
+			      NULL, NULL, NULL),
+		 SQLITE_OK);
+	sqlite3_close(raw);
+	CHECK_EQ(store_open(&s, db(), steps, 2), STORE_E_CORRUPT);
+}
+
 TEST(a_cut_file_is_corrupt)
 {
 	_cleanup_(store_closep) struct store *s = NULL;
@@ -439,4 +467,55 @@ TEST(i9_a_full_disk_is_told_and_loses_nothing)
 	CHECK_EQ(count(s, N_PEERS), 2);
 	s = store_close(s);
 	CHECK_EQ(umount(test_tmpdir()), 0);
+}
+
+static bool refusing;
+
+/* SQLite's, too. */
+int fdatasync(int fd)
+{
+	if (refusing) {
+		errno = EIO;
+		return -1;
+	}
+	return (int)syscall(SYS_fdatasync, fd);
+}
+
+/* What a process that starts now finds. */
+static int64_t found_by_the_next_life(void)
+{
+	_cleanup_(store_closep) struct store *s = NULL;
+	char command[512], copy[256];
+
+	snprintf(copy, sizeof(copy), "%s/copy", test_tmpdir());
+	snprintf(command, sizeof(command), "cd %s && rm -f copy*; cp state.db copy && cp state.db-wal copy-wal", test_tmpdir());
+	CHECK_EQ(system(command), 0);
+	CHECK_EQ(store_open(&s, copy, steps, 2), 0);
+	return count(s, N_PEERS);
+}
+
+TEST(i9_what_a_disk_refused_does_not_come_back)
+{
+	_cleanup_(store_closep) struct store *s = NULL;
+
+	CHECK_EQ(store_open(&s, db(), steps, 2), 0);
+	CHECK_EQ(add(s, "kept", "root", 4), 0);
+	/* Once in a transaction, once as a statement of its own. */
+	for (int i = 0; i < 2; i++) {
+		refusing = true;
+		if (i == 0) {
+			CHECK_EQ(store_begin(s), 0);
+			CHECK_EQ(add(s, "refused", "root", 4), 0);
+			CHECK_EQ(store_commit(s), -EIO);
+			store_rollback(s);
+		} else {
+			CHECK_EQ(add(s, "refused", "root", 4), -EIO);
+		}
+		CHECK_EQ(count(s, N_PEERS), 1);
+		refusing = false;
+		CHECK_EQ(count(s, N_PEERS), 1);
+		CHECK_EQ(found_by_the_next_life(), 1);
+	}
+	CHECK_EQ(add(s, "later", "root", 4), 0);
+	CHECK_EQ(found_by_the_next_life(), 2);
 }

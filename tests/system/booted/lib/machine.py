@@ -62,6 +62,10 @@ LIBRARIES = {
     "trixie": "libevent-2.1-7t64 libevent-core-2.1-7t64 libevent-openssl-2.1-7t64 "
               "libevent-pthreads-2.1-7t64 libmicrohttpd12t64 libssl3t64".split(),
 }
+# A mirror may be slow or lose a connection. A tree that is not finished is thrown away, so dpkg need not wait for the
+# disk while it is made; in the tree dpkg does.
+MMDEBSTRAP = ("--aptopt=Acquire::Retries \"5\"", "--dpkgopt=force-unsafe-io",
+              '--customize-hook=rm -f "$1/etc/dpkg/dpkg.cfg.d/99mmdebstrap"')
 CLEAN_ENV = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
              "LANG": "C.UTF-8", "LC_ALL": "C.UTF-8", "HOME": "/root", "DEBIAN_FRONTEND": "noninteractive"}
 
@@ -148,6 +152,15 @@ class _Lock:
 
     def __enter__(self):
         fcntl.flock(self.fd, fcntl.LOCK_EX)
+        return self
+
+    def read(self):
+        """What write() left."""
+        return os.pread(self.fd, 65536, 0).decode()
+
+    def write(self, text):
+        os.ftruncate(self.fd, 0)
+        os.pwrite(self.fd, text.encode(), 0)
 
     def __exit__(self, *exc):
         os.close(self.fd)
@@ -177,10 +190,13 @@ def _bootstrap(release, packages, variant):
         if os.path.isdir(path):
             return path
         part = f"{path}.part"
-        shutil.rmtree(part, ignore_errors=True)
-        r = _run("mmdebstrap", "-q", f"--variant={variant}", f"--include={','.join(packages)}",
-                 release, part, _mirror(), check=False, timeout=1200)
-        if r.code != 0:
+        for attempt in (1, 2):
+            shutil.rmtree(part, ignore_errors=True)
+            r = _run("mmdebstrap", "-q", f"--variant={variant}", f"--include={','.join(packages)}", *MMDEBSTRAP,
+                     release, part, _mirror(), check=False, timeout=1200)
+            if r.code == 0:
+                break
+        else:
             shutil.rmtree(part, ignore_errors=True)
             raise Unable(f"mmdebstrap {release}: {' '.join(r.err.split())[-300:]}")
         os.rename(part, path)
@@ -222,6 +238,10 @@ def _sources():
     return paths, h.hexdigest()[:16]
 
 
+def sources_digest():
+    return _sources()[1]
+
+
 def _build_dependencies():
     """The packages that building the .deb needs, as packaging/debian/control says."""
     with open(os.path.join(SOURCE, "packaging/debian/control")) as f:
@@ -236,18 +256,31 @@ def deb_for(release, version=None):
     """The path of the package of these sources, built in a tree of this release; kept until a source
     changes. With version, the same package under that version."""
     paths, digest = _sources()
-    name = f"handfast-{release}-{digest}"
-    path = os.path.join(STORE, f"{name}.deb")
+    path = os.path.join(STORE, f"handfast-{release}-{digest}.deb")
     with _Lock(f"handfast-{release}"):
         if not os.path.exists(path):
-            for old in os.listdir(STORE):
-                if old.startswith(f"handfast-{release}-") and old.endswith(".deb"):
-                    os.unlink(os.path.join(STORE, old))
+            _forget_debs(release)
             _build_deb(release, paths, path)
-    return path if version is None else _as_version(path, version)
+        return path if version is None else _as_version(path, version)
 
 
-def _can_build_here(release):
+def keep_deb(release, deb, digest):
+    """Take a package that was made of the sources of this digest on a host of this release for deb_for()."""
+    path = os.path.join(STORE, f"handfast-{release}-{digest}.deb")
+    with _Lock(f"handfast-{release}"):
+        if not os.path.exists(path) and sources_digest() == digest:
+            _forget_debs(release)
+            shutil.copy(deb, f"{path}.part")
+            os.rename(f"{path}.part", path)
+
+
+def _forget_debs(release):
+    for old in os.listdir(STORE):
+        if old.startswith(f"handfast-{release}-") and old.endswith(".deb"):
+            os.unlink(os.path.join(STORE, old))
+
+
+def builds_here(release):
     """Whether this host is of that release and has what building needs."""
     try:
         with open("/etc/os-release") as f:
@@ -258,9 +291,14 @@ def _can_build_here(release):
     return here and r.code == 0 and set(r.out.split()) == {"installed"}
 
 
+def builder(release):
+    """The path of a tree in which the package is built and looked at by lintian."""
+    return _bootstrap(release, [*_build_dependencies(), "lintian"], "buildd")
+
+
 def _build_deb(release, paths, path):
-    here = _can_build_here(release)
-    tree = None if here else _bootstrap(release, _build_dependencies(), "buildd")
+    here = builds_here(release)
+    tree = None if here else builder(release)
     work = tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-deb-")
     try:
         _private_mounts()

@@ -107,7 +107,7 @@ def cut_while_pairing(pair, victim, step, delay, n):
 def cut_under_load(pair, sniffer, victim, delay, n):
     pair.begin_tcp()
     pair.pi.sh("pgrep -x iperf3 >/dev/null || iperf3 -s -D")
-    lab.wait_for(lambda: ":5201" in pair.pi.exec("ss", "-Hlnt").out, 5)
+    lab.wait_for(lambda: ":5201" in pair.pi.exec("ss", "-Hlnt").out, 20)
     pair.laptop.exec("systemd-run", "--collect", "iperf3", "-c", pair.there[pair.laptop], "-t", "60", "-b", "24M")
     time.sleep(delay)
     before = sniffer.tell()

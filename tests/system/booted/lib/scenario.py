@@ -194,7 +194,7 @@ class Pair:
 
     def begin_load(self, seconds=60):
         self.pi.sh("pgrep -x iperf3 || iperf3 -s -D")
-        lab.wait_for(lambda: ":5201" in self.pi.exec("ss", "-Hlnt").out, 5)
+        lab.wait_for(lambda: ":5201" in self.pi.exec("ss", "-Hlnt").out, 20)
         self.laptop.exec("systemd-run", "--unit=load", "--collect", "iperf3", "-c", self.there[self.laptop],
                          "-t", str(seconds))
 
@@ -295,7 +295,7 @@ def carries(pair):
     r = pair.laptop.exec("ping", "-n", "-c", "3", "-i", "0.2", v6[0] if v6 else "none")
     lab.check("ping_over_ipv6_inside", r.code == 0, r)
     pair.pi.sh("iperf3 -s -D")
-    lab.wait_for(lambda: ":5201" in pair.pi.exec("ss", "-Hlnt").out, 5)
+    lab.wait_for(lambda: ":5201" in pair.pi.exec("ss", "-Hlnt").out, 20)
     rates = []
     for back in ([], ["-R"]):
         r = pair.laptop.exec("iperf3", "-J", "-t", "3", "-c", pair.there[pair.laptop], *back, timeout=30)

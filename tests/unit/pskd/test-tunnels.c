@@ -1,0 +1,320 @@
+/*
+ * The tunnels of a peer with several pairings: which one is left. The set, its state and the ledgers are the daemon's;
+ * tunnels themselves and the connection to pairingd are played here.
+ */
+#include "pskd/tunnels.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/list.h"
+#include "event/loop.h"
+#include "pskd/drops.h"
+#include "pskd/identity_client.h"
+#include "unit/lib/test.h"
+
+/* ---- tunnels, and pairingd ---- */
+
+struct tunnel {
+	struct list node;
+	struct spec *spec;
+	struct tunnel_context ctx;
+	enum tunnel_mark mark;
+	bool up;
+};
+
+static const struct identity_ops *ops;
+static void *ops_arg;
+
+int tunnel_new(struct tunnel **out, const struct tunnel_context *ctx, struct spec **spec)
+{
+	struct tunnel *t = calloc(1, sizeof(*t));
+
+	CHECK(t);
+	list_init(&t->node);
+	t->ctx = *ctx;
+	t->spec = *spec;
+	*spec = NULL;
+	*out = t;
+	return 0;
+}
+
+struct tunnel *tunnel_free(struct tunnel *t)
+{
+	list_remove(&t->node);
+	spec_free(t->spec);
+	free(t);
+	return NULL;
+}
+
+void tunnel_set_identity(struct tunnel *t, struct identity_client *identity)
+{
+	t->ctx.identity = identity;
+}
+
+const struct spec *tunnel_spec(const struct tunnel *t)
+{
+	return t->spec;
+}
+
+struct spec *tunnel_spec_mutable(struct tunnel *t)
+{
+	return t->spec;
+}
+
+const char *tunnel_peer(const struct tunnel *t)
+{
+	return t->spec->peer_name;
+}
+
+void tunnel_untold_drops(const struct tunnel *t, struct drops *out)
+{
+	(void)t;
+	memset(out, 0, sizeof(*out));
+}
+
+void tunnel_told_drops(struct tunnel *t)
+{
+	(void)t;
+}
+
+struct list *tunnel_node(struct tunnel *t)
+{
+	return &t->node;
+}
+
+struct tunnel *tunnel_of_node(struct list *node)
+{
+	return container_of(node, struct tunnel, node);
+}
+
+void tunnel_start(struct tunnel *t)
+{
+	(void)t;
+}
+
+void tunnel_stop(struct tunnel *t)
+{
+	t->up = false;
+}
+
+void tunnel_stop_replaced(struct tunnel *t)
+{
+	t->up = false;
+}
+
+bool tunnel_is_up(const struct tunnel *t)
+{
+	return t->up;
+}
+
+void tunnel_on_identity(struct tunnel *t)
+{
+	(void)t;
+}
+
+void tunnel_on_identity_new(struct tunnel *t)
+{
+	t->mark = TUNNEL_UNLISTED;
+}
+
+void tunnel_on_renamed(struct tunnel *t, const char *before)
+{
+	(void)t;
+	(void)before;
+}
+
+void tunnel_on_network(struct tunnel *t)
+{
+	(void)t;
+}
+
+void tunnel_on_seen(struct tunnel *t)
+{
+	(void)t;
+}
+
+enum tunnel_mark tunnel_mark(const struct tunnel *t)
+{
+	return t->mark;
+}
+
+void tunnel_set_mark(struct tunnel *t, enum tunnel_mark mark)
+{
+	t->mark = mark;
+}
+
+void tunnel_error_set(struct tunnel_error *e, const char *code, const char *hint, const char *fmt, ...)
+{
+	(void)hint;
+	(void)fmt;
+	e->code = code;
+}
+
+int identity_client_new(struct identity_client **out, struct loop *l, const char *path, const struct identity_ops *o,
+			void *arg)
+{
+	(void)l;
+	(void)path;
+	ops = o;
+	ops_arg = arg;
+	*out = NULL;
+	return 0;
+}
+
+struct identity_client *identity_client_free(struct identity_client *c)
+{
+	(void)c;
+	return NULL;
+}
+
+void identity_root_stored(struct identity_client *c, const uint8_t id[static IDENTITY_ID_LEN],
+			  const uint8_t tunnel_id[static IDENTITY_TUNNEL_ID_LEN])
+{
+	(void)c;
+	(void)id;
+	(void)tunnel_id;
+}
+
+/* ---- a peer with three pairings, 1 the earliest ---- */
+
+static struct tunnels *set;
+static struct loop *loop;
+static uint8_t peer_id[IDENTITY_ID_LEN];
+static char heard[200];
+
+static void on_event(struct tunnel *t, const char *event, const struct tunnel_error *e, void *arg)
+{
+	(void)e;
+	(void)arg;
+	snprintf(heard + strlen(heard), sizeof(heard) - strlen(heard), "%s %s; ", tunnel_spec(t)->name, event);
+}
+
+static void on_succeeded(struct tunnel *earlier, struct tunnel *t, void *arg)
+{
+	(void)arg;
+	snprintf(heard + strlen(heard), sizeof(heard) - strlen(heard), "%u before %u; ",
+		 tunnel_spec(earlier)->tunnel_id[0], tunnel_spec(t)->tunnel_id[0]);
+}
+
+static void open_set(void)
+{
+	struct tunnels_options o = { .max_tunnels = 8, .start_paired = true, .tund_socket = "", .identity_socket = "",
+				     .state_dir = test_tmpdir() };
+
+	CHECK_EQ(loop_new(&loop), 0);
+	o.loop = loop;
+	CHECK_EQ(tunnels_new(&set, &o), 0);
+	tunnels_on_event(set, on_event, on_succeeded, NULL);
+}
+
+static void give_root(uint8_t n)
+{
+	struct identity_root root = { .role = IDENTITY_ALICE, .own_port = 4000, .peer_port = 4001 };
+
+	memset(root.own_public.b, 1, sizeof(root.own_public.b));
+	memset(root.peer_public.b, 2, sizeof(root.peer_public.b));
+	identity_id(peer_id, &root.peer_public);
+	memcpy(root.peer_id, peer_id, sizeof(peer_id));
+	snprintf(root.peer_name, sizeof(root.peer_name), "bob");
+	memset(root.tunnel_id, n, sizeof(root.tunnel_id));
+	memset(root.root, 0x40 + n, sizeof(root.root));
+	ops->on_root(&root, ops_arg);
+}
+
+static struct tunnel *tunnel_of(uint8_t n)
+{
+	list_for_each (it, tunnels_list(set))
+		if (tunnel_spec(tunnel_of_node(it))->tunnel_id[0] == n)
+			return tunnel_of_node(it);
+	return NULL;
+}
+
+/* The peer's first packet came there. */
+static void come_up(uint8_t n)
+{
+	struct tunnel *t = tunnel_of(n);
+
+	CHECK(t);
+	t->up = true;
+	t->ctx.on_event(t, "up", NULL, t->ctx.arg);
+}
+
+static void seen(uint8_t n)
+{
+	uint8_t id[IDENTITY_TUNNEL_ID_LEN];
+
+	memset(id, n, sizeof(id));
+	ops->on_seen(id, ops_arg);
+}
+
+static void list_pairing(uint8_t n)
+{
+	uint8_t id[IDENTITY_TUNNEL_ID_LEN];
+
+	memset(id, n, sizeof(id));
+	ops->on_pairing(peer_id, id, "bob", ops_arg);
+}
+
+static void three_pairings(void)
+{
+	open_set();
+	for (uint8_t n = 1; n <= 3; n++)
+		give_root(n);
+	CHECK_EQ(tunnels_count(set), 3);
+	CHECK(!tunnel_spec(tunnel_of(1))->successor);
+	CHECK(tunnel_spec(tunnel_of(2))->successor && tunnel_spec(tunnel_of(3))->successor);
+}
+
+static void close_set(void)
+{
+	set = tunnels_free(set);
+	loop_free(loop);
+}
+
+/* Both come up before pairingd has said anything; it made 3 active, so that 2 is nobody's. */
+TEST(a_newer_pairings_tunnel_stays_when_an_older_one_comes_up_after_it)
+{
+	three_pairings();
+	come_up(3);
+	come_up(2);
+	seen(3);
+	list_pairing(3);
+	ops->on_listed(ops_arg);
+	CHECK(tunnel_of(3) && !tunnel_of(2) && !tunnel_of(1));
+	CHECK_STR(tunnel_spec(tunnel_of(3))->name, "bob");
+	CHECK(!tunnel_spec(tunnel_of(3))->successor);
+	close_set();
+}
+
+TEST(an_older_pairings_tunnel_gives_place_to_the_newer_one)
+{
+	three_pairings();
+	come_up(2);
+	come_up(3);
+	seen(2);
+	list_pairing(2);
+	list_pairing(3);
+	ops->on_listed(ops_arg);
+	CHECK(!tunnel_of(1) && tunnel_of(2) && tunnel_of(3));
+	seen(3);
+	CHECK(!tunnel_of(2) && tunnel_of(3));
+	CHECK_STR(tunnel_spec(tunnel_of(3))->name, "bob");
+	close_set();
+}
+
+/* Who waits for the earlier tunnel waits for the other from then on, and it is up already. */
+TEST(a_successor_is_told_of_as_up_under_its_new_name)
+{
+	three_pairings();
+	come_up(2);
+	CHECK(tunnel_of(1));
+	heard[0] = '\0';
+	seen(2);
+	CHECK_STR(heard, "1 before 2; bob up; ");
+	heard[0] = '\0';
+	seen(2);
+	CHECK_STR(heard, "");
+	close_set();
+}
