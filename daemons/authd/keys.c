@@ -154,6 +154,29 @@ static int insert(struct keys *k, struct generation *g)
 	return 0;
 }
 
+int keys_import(struct state *s, int64_t id, const uint8_t keys[static OPAQUE_KEYS_LEN], const struct generation *g)
+{
+	_cleanup_(store_donep) struct store_stmt *st = NULL;
+	uint8_t blob[STATE_SEALED_SPACE(OPAQUE_KEYS_LEN)];
+	char context[64];
+	size_t len;
+	int r;
+
+	r = store_prepare(&st, state_store(s),
+			  "INSERT INTO generation (id, keys, memory_kib, passes, created_at) VALUES (?, ?, ?, ?, ?)");
+	if (r)
+		return err_fold(r);
+	context_of(context, id);
+	state_seal(s, blob, &len, keys, OPAQUE_KEYS_LEN, context);
+	store_bind_int(st, 1, id);
+	store_bind_blob(st, 2, blob, len);
+	store_bind_int(st, 3, g->memory_kib);
+	store_bind_int(st, 4, g->passes);
+	store_bind_int(st, 5, g->created_at);
+	wipe(blob, sizeof(blob));
+	return err_fold(store_step(st));
+}
+
 int keys_rotate(struct keys *k, uint32_t memory_kib, uint32_t passes)
 {
 	_cleanup_(state_end) struct state_tx tx = { NULL };

@@ -9,10 +9,10 @@
 #include <stdint.h>
 
 #include "base/cleanup.h"
+#include "crypto/opaque.h"
 
 struct json_t;
 struct keys;
-struct opaque_keys;
 struct state;
 
 struct generation {
@@ -54,5 +54,7 @@ int keys_rotate(struct keys *k, uint32_t memory_kib, uint32_t passes);
 int keys_retire(struct keys *k, int64_t id, bool force);
 /* {name, memory_kib, passes, parallelism}: what a client stretches its password by. A new reference, NULL without memory. */
 struct json_t *generation_json(const struct generation *g);
+/* One that another server made, unloaded, with its keys as they are. 0 or a negative errno. */
+int keys_import(struct state *s, int64_t id, const uint8_t keys[static OPAQUE_KEYS_LEN], const struct generation *g);
 /* Users of a generation. */
 int keys_users(struct keys *k, int64_t id, int64_t *out);

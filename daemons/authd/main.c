@@ -16,12 +16,20 @@
 #include "authd/config.h"
 #include "authd/control.h"
 #include "authd/keys.h"
+#include "authd/portable.h"
 #include "authd/server.h"
 #include "authd/state.h"
+
+static const struct service_option own_options[] = {
+	{ "import", NULL, "take state from a backup on standard input, and end" },
+	{ "replace", NULL, "with --import: also in place of existing users" },
+	{ NULL, NULL, NULL },
+};
 
 static const struct service_info info = {
 	.name = "authd",
 	.summary = "password login without passwords on the server",
+	.options = own_options,
 };
 
 struct daemon {
@@ -30,11 +38,13 @@ struct daemon {
 	struct state *state;
 	struct keys *keys;
 	struct authd *authd;
+	struct export_server *export;
 	int lock_fd; /* of the state folder: no import meanwhile */
 };
 
 static void daemon_done(struct daemon *d)
 {
+	export_server_free(d->export);
 	authd_free(d->authd);
 	keys_free(d->keys);
 	state_free(d->state);
@@ -186,6 +196,13 @@ static void raise_descriptors(const struct authd_config *cfg)
 		log_debug("cannot raise the limit of descriptors: %s", strerror(errno));
 }
 
+static int export(struct export *e, void *arg)
+{
+	struct daemon *d = arg;
+
+	return portable_export(e, d->state, d->keys);
+}
+
 static int fail_listen(struct service *svc, int r, const char *address)
 {
 	char text[256];
@@ -209,6 +226,9 @@ static int start(struct service *svc, struct daemon *d)
 	r = control_start(svc, d->authd);
 	if (r)
 		return service_fail(svc, r, "cannot answer control calls");
+	r = export_server_new(&d->export, service_loop(svc), service_runtime_dir(svc), "authd", export, d);
+	if (r)
+		return service_fail(svc, r, "cannot open the socket for backups");
 	r = authd_listen(d->authd, service_fds(svc), &address);
 	return r ? fail_listen(svc, r, address) : 0;
 }
@@ -234,6 +254,8 @@ static int run(struct service *svc)
 	size_t n;
 	int r;
 
+	if (service_option(svc, "import"))
+		return portable_import(svc);
 	r = authd_config_load(&d.cfg, service_config_path(svc), service_config_is_default(svc), &err);
 	if (r)
 		return service_fail_config(svc, err.text);

@@ -193,11 +193,21 @@ int state_unseal(struct state *s, struct secret **out, const void *in, size_t in
 	return r;
 }
 
+static int write_key(struct state *s)
+{
+	_cleanup_(store_donep) struct store_stmt *st = NULL;
+	int r = store_prepare(&st, s->store, "INSERT INTO sealed VALUES (1, ?)");
+
+	if (r)
+		return err_fold(r);
+	store_bind_blob(st, 1, seal_key_id(s->key), SEAL_ID_LEN);
+	return err_fold(store_step(st));
+}
+
 /* Which state key the secrets here are sealed under; written when there is one for the first time. */
 static int check_key(struct state *s)
 {
 	_cleanup_(store_donep) struct store_stmt *st = NULL;
-	_cleanup_(store_donep) struct store_stmt *put = NULL;
 	const void *id;
 	size_t len;
 	int r;
@@ -212,13 +222,7 @@ static int check_key(struct state *s)
 			return STATE_E_SEALED;
 		return id && len == SEAL_ID_LEN && memcmp(id, seal_key_id(s->key), len) == 0 ? 0 : STATE_E_OTHER_KEY;
 	}
-	if (r || !s->key)
-		return err_fold(r);
-	r = store_prepare(&put, s->store, "INSERT INTO sealed VALUES (1, ?)");
-	if (r)
-		return err_fold(r);
-	store_bind_blob(put, 1, seal_key_id(s->key), SEAL_ID_LEN);
-	return err_fold(store_step(put));
+	return r || !s->key ? err_fold(r) : write_key(s);
 }
 
 /* ---- the clock ---- */
@@ -266,11 +270,12 @@ static int load_clock(struct state *s)
 
 /* ---- the origin ---- */
 
-static int read_origin(struct state *s, char *out, size_t cap)
+int state_origin(struct state *s, char *out, size_t cap)
 {
 	_cleanup_(store_donep) struct store_stmt *st = NULL;
 	int r = store_prepare(&st, s->store, "SELECT origin FROM served");
 
+	*out = '\0';
 	if (r)
 		return err_fold(r);
 	r = store_step(st);
@@ -295,7 +300,7 @@ int state_take_origin(struct state *s, const char *origin, char *before, size_t 
 {
 	char noted[512] = "";
 	int64_t users;
-	int r = read_origin(s, noted, sizeof(noted));
+	int r = state_origin(s, noted, sizeof(noted));
 
 	if (r || strcmp(noted, origin) == 0)
 		return r;
@@ -307,6 +312,25 @@ int state_take_origin(struct state *s, const char *origin, char *before, size_t 
 		return 0;
 	}
 	return write_origin(s, origin);
+}
+
+/* ---- another one's ---- */
+
+int64_t state_seen(const struct state *s)
+{
+	return s->seen;
+}
+
+int state_import(struct state *s, const char *origin, int64_t mark, int64_t seen)
+{
+	int r;
+
+	r = state_run(s, "UPDATE clock SET mark = max(mark, ?1), seen = max(seen, ?2)", &mark, &seen);
+	if (!r)
+		r = state_run(s, "DELETE FROM sealed", NULL, NULL);
+	if (!r && s->key)
+		r = write_key(s);
+	return r ? r : write_origin(s, origin);
 }
 
 /* ---- life ---- */
@@ -343,17 +367,23 @@ static int fold_open(int r)
 	return err_fold(r);
 }
 
-int state_open(struct state **out, const char *dir, const struct seal_key *key, char *why, size_t cap)
+enum purpose { TO_SERVE, TO_IMPORT, TO_LOOK };
+
+static int open_for(enum purpose purpose, struct state **out, const char *dir, const struct seal_key *key, char *why, size_t cap)
 {
 	_cleanup_(state_freep) struct state *s = calloc(1, sizeof(*s));
 	_cleanup_free_ char *path = path_join(dir, "authd.db");
+	int64_t found;
 	int r;
 
 	if (!s || !path)
 		return text_explain(why, cap, -ENOMEM, "no memory");
 	s->key = key;
-	r = fold_open(store_open(&s->store, path, migrations, ARRAY_SIZE(migrations)));
-	if (!r)
+	if (purpose == TO_LOOK)
+		r = fold_open(store_look(&s->store, path, migrations, ARRAY_SIZE(migrations), &found));
+	else
+		r = fold_open(store_open(&s->store, path, migrations, ARRAY_SIZE(migrations)));
+	if (!r && purpose == TO_SERVE)
 		r = check_key(s);
 	if (!r)
 		r = load_clock(s);
@@ -361,6 +391,16 @@ int state_open(struct state **out, const char *dir, const struct seal_key *key, 
 		return explain(why, cap, r, path);
 	*out = steal(&s);
 	return 0;
+}
+
+int state_open(struct state **out, const char *dir, const struct seal_key *key, char *why, size_t cap)
+{
+	return open_for(TO_SERVE, out, dir, key, why, cap);
+}
+
+int state_open_import(struct state **out, const char *dir, const struct seal_key *key, bool look, char *why, size_t cap)
+{
+	return open_for(look ? TO_LOOK : TO_IMPORT, out, dir, key, why, cap);
 }
 
 struct state *state_free(struct state *s)

@@ -31,6 +31,12 @@ int state_open(struct state **out, const char *dir, const struct seal_key *key, 
 struct state *state_free(struct state *s);
 DEFINE_CLEANUP(struct state *, state_free);
 
+/*
+ * The same for an import, which replaces all that is sealed: whatever it is sealed under. look: to look alone, at a
+ * database that is there (store_look()).
+ */
+int state_open_import(struct state **out, const char *dir, const struct seal_key *key, bool look, char *why, size_t cap);
+
 struct store *state_store(struct state *s);
 
 /* For a scope that ends in state_commit(), or is rolled back: _cleanup_(state_end) struct state_tx tx = { NULL }; */
@@ -80,3 +86,13 @@ int state_tick(struct state *s);
  * goes into before (cap bytes, else left alone) and stays noted. 0 or a negative errno.
  */
 int state_take_origin(struct state *s, const char *origin, char *before, size_t cap);
+/* The origin under which records were made; "" when none was noted. */
+int state_origin(struct state *s, char *out, size_t cap);
+
+/* Latest time that anything was made at or ended by, as stored. */
+int64_t state_seen(const struct state *s);
+/*
+ * For an import, within its transaction: another origin; what is sealed is under this state's key from now on, or
+ * not at all; clocks that are never behind what they were here or there.
+ */
+int state_import(struct state *s, const char *origin, int64_t mark, int64_t seen);

@@ -331,6 +331,25 @@ int users_delete(struct state *s, const char *name)
 	return state_scrub(s);
 }
 
+int users_import(struct state *s, const struct user *u)
+{
+	_cleanup_(store_donep) struct store_stmt *st = NULL;
+	int r = prepare(&st, s,
+			"INSERT INTO user (name, record, generation, version, disabled, created_at, changed_at, seen_at)"
+			" VALUES (?, ?, ?, 0, ?, ?, ?, nullif(?, 0))");
+
+	if (r)
+		return r;
+	store_bind_text(st, 1, u->name);
+	store_bind_blob(st, 2, u->record, sizeof(u->record));
+	store_bind_int(st, 3, u->generation);
+	store_bind_int(st, 4, u->disabled);
+	store_bind_int(st, 5, u->created_at);
+	store_bind_int(st, 6, u->changed_at);
+	store_bind_int(st, 7, u->seen_at);
+	return err_fold(store_step(st));
+}
+
 /* ---- addresses ---- */
 
 static void address_blob(uint8_t out[static 9], const struct address_key *a)

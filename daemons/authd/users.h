@@ -65,6 +65,8 @@ int invitation_remove(struct state *s, int64_t id); /* 0, USERS_E_NO_SUCH, or a 
 /* Disabling ends the user's sessions. 0, USERS_E_NO_SUCH, or a negative errno. */
 int users_set_disabled(struct state *s, const char *name, bool disabled);
 int users_delete(struct state *s, const char *name);
+/* One of a backup, as it is; there is none of this name. 0 or a negative errno. */
+int users_import(struct state *s, const struct user *u);
 /* Users behind after ("" for the first), in order of names; how many (at most max) or a negative errno. */
 int users_list(struct state *s, const char *after, struct user *out, size_t max);
 int users_count(struct state *s, int64_t *out);

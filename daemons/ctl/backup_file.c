@@ -124,7 +124,7 @@ int backup_check_head(const char *path, const struct pages *sealed, struct failu
 /* Nothing of a daemon that this version does not know may be left out silently. */
 static bool is_known(const char *name)
 {
-	static const char *const prefixes[] = { "config/", "pairingd/", "pskd/" };
+	static const char *const prefixes[] = { "config/", "pairingd/", "pskd/", "authd/" };
 
 	for (size_t i = 0; i < ARRAY_SIZE(prefixes); i++)
 		if (strncmp(name, prefixes[i], strlen(prefixes[i])) == 0)
@@ -241,6 +241,31 @@ static json_t *own_id(const json_t *pairings)
 	return json_string(text);
 }
 
+static size_t count_users(const struct bundle_piece *piece)
+{
+	_cleanup_json_ json_t *j = NULL;
+
+	return json_parse(&j, (const char *)piece->data, piece->len, &limits) ? 0 : json_array_size(json_object_get(j, "users"));
+}
+
+/* What authd gave out; null where it has no part. */
+static json_t *logins(const struct pages *bundle)
+{
+	_cleanup_json_ json_t *server = piece_json(bundle, "authd/server.json");
+	const char *origin = json_get_str(server, "origin");
+	struct bundle_piece piece;
+	struct bundle_reader r;
+	size_t users = 0;
+
+	if (!server)
+		return json_null();
+	if (bundle_open(&r, bundle->p, bundle->len, NULL) == 0)
+		while (bundle_next(&r, &piece) == 1)
+			if (strncmp(piece.name, "authd/users/", strlen("authd/users/")) == 0)
+				users += count_users(&piece);
+	return json_pack("{s:s, s:I}", "origin", origin ? origin : "", "users", (json_int_t)users);
+}
+
 json_t *backup_contents(const struct pages *bundle)
 {
 	_cleanup_json_ json_t *about = piece_json(bundle, "about.json");
@@ -257,10 +282,10 @@ json_t *backup_contents(const struct pages *bundle)
 			else if (strncmp(piece.name, "pskd/tunnels/", 13) == 0)
 				add_tunnel(tunnels, &piece);
 		}
-	return json_pack("{s:I, s:s, s:s, s:o, s:o, s:o, s:o}", "made_at",
+	return json_pack("{s:I, s:s, s:s, s:o, s:o, s:o, s:o, s:o}", "made_at",
 			 (json_int_t)json_get_int(about, "made_at", 0), "host", host ? host : "", "version",
 			 version ? version : "", "id", own_id(pairings), "config", config, "peers",
-			 peer_names(pairings), "tunnels", tunnels);
+			 peer_names(pairings), "tunnels", tunnels, "logins", logins(bundle));
 }
 
 /* An array, which json_parse() takes only inside an object. */
@@ -304,12 +329,17 @@ json_t *backup_left_out(const struct pages *bundle)
 		"the keys of tunnels from pairings: after a restore each device is paired again",
 		"key files: carry them as you did the first time",
 		"TLS keys and certificates, and the credential handfast.state-key",
-		"logins, logs and counters",
+		"logs and counters",
 	};
+	struct bundle_piece piece;
 	json_t *list = json_array();
 
 	for (size_t i = 0; i < ARRAY_SIZE(what); i++)
 		json_array_append_new(list, json_string(what[i]));
+	if (bundle_find(bundle->p, bundle->len, "authd/server.json", &piece))
+		json_array_append_new(list, json_string("sessions, invitations and notes: people log in again, and are invited again"));
+	else
+		json_array_append_new(list, json_string("logins: authd was never started here"));
 	json_array_extend(list, unreadable);
 	return list;
 }

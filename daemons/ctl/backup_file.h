@@ -4,7 +4,7 @@
  * showing are read here.
  *
  * Inside is a bundle (proto/bundle.h): "about.json", "config/" with the files of
- * /etc/handfast, and under "pairingd/" and "pskd/" what these daemons gave out.
+ * /etc/handfast, and under "pairingd/", "pskd/" and "authd/" what these daemons gave out.
  */
 #pragma once
 
@@ -44,7 +44,7 @@ int backup_open(const char *path, const struct pages *sealed, const struct secre
 
 /*
  * What is inside, for showing: {"made_at", "host", "version", "id", "config": [], "peers": [],
- * "tunnels": [{"name", "kind", "key_file"}]}. A new reference, NULL when it makes no sense or there is no memory.
+ * "tunnels": [{"name", "kind", "key_file"}], "logins": {"origin", "users"} or null}. A new reference, NULL when it makes no sense or there is no memory.
  */
 struct json_t *backup_contents(const struct pages *bundle);
 

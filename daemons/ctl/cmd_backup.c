@@ -1,6 +1,6 @@
 /*
  * handfast backup: the configuration and the daemons' portable state in one
- * sealed file. What goes in is decided by the daemons; see pairingd/portable.h and pskd/portable.h.
+ * sealed file. What goes in is decided by the daemons; see portable.h of each.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -178,6 +178,17 @@ static int no_export(const char *daemon, int r, struct failure *f)
 			   strerror(-r));
 }
 
+/* Logins are not served everywhere. Where authd never was, it is not started for a backup. */
+static bool has_logins(const struct ctl *c)
+{
+	char path[4096];
+
+	if (strcmp(c->runtime_dir, RUNTIME_DIR) == 0)
+		return access(STATE_DIR "/authd/authd.db", F_OK) == 0;
+	runtime_path(c, path, sizeof(path), AUTHD ".export");
+	return access(path, F_OK) == 0;
+}
+
 /* The daemon must run: what it knows and has not written yet is not on the disk. */
 static int open_export(const struct ctl *c, const char *daemon, int *fd, struct failure *f)
 {
@@ -299,7 +310,8 @@ static int collect_all(struct collection *l, const struct ctl *c, struct failure
 	if (!r && tunnels)
 		r = collect_config(l, tunnels, "config/tunnels/", f);
 	for (size_t i = 0; !r && i < IMPORT_PARTS; i++)
-		r = collect_daemon(l, c, &import_parts[i], f);
+		if (strcmp(import_parts[i].daemon, AUTHD) != 0 || has_logins(c))
+			r = collect_daemon(l, c, &import_parts[i], f);
 	return r;
 }
 
@@ -318,6 +330,7 @@ static void list_of(const struct ctl *c, const char *label, const json_t *list, 
 void backup_contents_text(const struct ctl *c, const json_t *result)
 {
 	time_t at = (time_t)json_get_int(result, "made_at", 0);
+	const json_t *logins = json_object_get(result, "logins");
 	char date[64] = "-";
 	struct tm tm;
 
@@ -329,6 +342,9 @@ void backup_contents_text(const struct ctl *c, const json_t *result)
 	list_of(c, "peers", json_object_get(result, "peers"), NULL);
 	list_of(c, "tunnels", json_object_get(result, "tunnels"), "name");
 	list_of(c, "files", json_object_get(result, "config"), NULL);
+	if (json_is_object(logins))
+		fact(stdout, &c->style, "logins", "%lld users of %s", (long long)json_get_int(logins, "users", 0),
+		     clean_member(logins, "origin"));
 }
 
 static void left_out_text(const struct ctl *c, const json_t *result)

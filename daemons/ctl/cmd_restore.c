@@ -31,15 +31,13 @@
 #include "ctl/import.h"
 #include "ctl/terminal.h"
 
-#define STATE_DIR "/var/lib/handfast"
 #define CONFIG_DIR "/etc/handfast"
-#define RUNTIME_DIR "/run/handfast"
 
 enum { OLD_TRIES = 1000 };
 
 /* Stopped while state is replaced, sockets first, so that nobody starts a daemon meanwhile. */
 static const char *const units[] = {
-	"pskd.socket", "pairingd.socket", "pskd.service", "pairingd.service",
+	"pskd.socket", "pairingd.socket", "authd.socket", "pskd.service", "pairingd.service", "authd.service",
 };
 
 struct restore {
@@ -141,9 +139,12 @@ static int make_state_dir(const char *dir, uid_t uid, gid_t gid)
 /* The hint when a part is not taken: what is so, and what makes it whole. */
 static void how_to_finish(const struct restore *s, char *out, size_t cap)
 {
-	if (json_object_get(s->imported, PAIRINGD))
-		snprintf(out, cap, "pairingd has taken its part, configuration files are as before: say it again with "
-				   "--replace to finish.");
+	const char *taken = json_object_get(s->imported, PSKD)	   ? "pairingd and pskd have taken their parts" :
+			    json_object_get(s->imported, PAIRINGD) ? "pairingd has taken its part" :
+								     NULL;
+
+	if (taken)
+		snprintf(out, cap, "%s, configuration files are as before: say it again with --replace to finish.", taken);
 	else
 		snprintf(out, cap, "Say it again with --replace once that is mended.");
 }
@@ -310,9 +311,8 @@ static void start_units(struct restore *s)
 	if (failed)
 		json_array_append_new(s->notes, json_sprintf("%s does not start: see “journalctl -u %s”", failed, failed));
 	dismiss_guard(s);
-	/* They have nothing but configuration. */
+	/* It has nothing but configuration. */
 	systemctl("try-restart", "relayd.service");
-	systemctl("try-restart", "authd.service");
 }
 
 /* ---- configuration ---- */
@@ -527,6 +527,15 @@ static void note_tunnels(struct restore *s, const json_t *contents)
 						   clean_text(json_string_value(one))));
 }
 
+/* A backup is older than what it replaces: what ended since has not ended there. */
+static void note_logins(struct restore *s)
+{
+	if (json_object_get(s->imported, AUTHD))
+		json_array_append_new(s->notes, json_string("Users are as they were when the backup was made, with the passwords "
+							    "of then: disable and delete again whom you have since. Everybody logs in "
+							    "again; invitations are void."));
+}
+
 /* ---- doing ---- */
 
 static int load(struct restore *s, struct failure *f)
@@ -582,6 +591,7 @@ static int apply(struct restore *s, const json_t *contents, struct failure *f)
 	if (!r) {
 		restore_config(s);
 		note_tunnels(s, contents);
+		note_logins(s);
 	}
 	start_units(s);
 	return r;
@@ -597,7 +607,7 @@ static int may_restore(const struct restore *s, struct failure *f)
 
 int cmd_restore(struct ctl *c)
 {
-	_cleanup_(restore_done) struct restore s = { .c = c, .part_fds = { -1, -1 }, .guard_fd = -1, .imported = json_object(),
+	_cleanup_(restore_done) struct restore s = { .c = c, .part_fds = { -1, -1, -1 }, .guard_fd = -1, .imported = json_object(),
 						     .kept = json_array(), .notes = json_array() };
 	bool dry = ctl_flag(c, "dry-run");
 	struct failure f = { 0 };

@@ -26,6 +26,7 @@ static const struct json_limits limits = { .max_bytes = ANSWER_MAX, .max_depth =
 const struct import_part import_parts[IMPORT_PARTS] = {
 	{ PAIRINGD, "handfast-pairing" },
 	{ PSKD, "handfast-psk" },
+	{ AUTHD, "handfast-auth" },
 };
 
 void import_owner(const struct import_part *part, const char *state_dir, uid_t *uid, gid_t *gid)

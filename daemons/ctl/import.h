@@ -13,12 +13,16 @@
 struct ctl;
 struct json_t;
 
+/* Where the installed daemons have theirs. */
+#define STATE_DIR "/var/lib/handfast"
+#define RUNTIME_DIR "/run/handfast"
+
 /* In the order in which they take their state. */
 struct import_part {
 	const char *daemon;
 	const char *user; /* who owns the state folder when it has to be made */
 };
-#define IMPORT_PARTS 2
+#define IMPORT_PARTS 3
 extern const struct import_part import_parts[IMPORT_PARTS];
 
 struct import_run {
