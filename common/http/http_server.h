@@ -61,7 +61,10 @@ void http_server_set_limits(struct http_server *s, const struct http_limits *lim
  * are counted. Everybody else's is ignored.
  */
 void http_server_set_proxies(struct http_server *s, const struct http_proxies *p);
-/* A TCP listener for address ("127.0.0.1:8000", "[::]:8000", "*:0"); the fd or a negative errno. Port in *port. */
+/*
+ * A TCP listener for address ("127.0.0.1:8000", "[::]:8000", "*:0"); the fd or a negative errno. Port in *port.
+ * The machine need not have the address yet: that of a tunnel comes later.
+ */
 int http_listen_tcp(const char *address, uint16_t *port);
 /* What such an address stands for; *all: every address of both families. 0 or -EINVAL. */
 int http_parse_listen(struct sockaddr_storage *out, bool *all, const char *address);

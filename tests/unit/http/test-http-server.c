@@ -403,6 +403,19 @@ TEST(addresses_to_listen_on_are_checked)
 	close(fd);
 }
 
+TEST(an_address_may_come_later)
+{
+	int fd = http_listen_tcp("192.0.2.1:0", NULL);
+
+	CHECK(fd >= 0);
+	close(fd);
+	fd = http_listen_tcp("[2001:db8::1]:0", NULL);
+	/* Without IPv6 there is no socket for it at all. */
+	CHECK(fd >= 0 || fd == -EAFNOSUPPORT);
+	if (fd >= 0)
+		close(fd);
+}
+
 /* ---- counting by address ---- */
 
 static struct address_key key_of(const char *text)
