@@ -77,18 +77,19 @@ static json_t *pick_address(const json_t *addresses, bool v4, bool v6)
 
 int cmd_tunnel_address(struct ctl *c)
 {
-	bool v4 = ctl_flag(c, "ipv4"), v6 = ctl_flag(c, "ipv6");
+	bool v4 = ctl_flag(c, "ipv4"), v6 = ctl_flag(c, "ipv6"), own = ctl_flag(c, "own");
 	_cleanup_json_ json_t *reply = NULL;
 	json_t *address;
 	int r = daemon_call(c, PSKD, "Tunnel.Show", json_pack("{s:s}", "name", ctl_argument(c, 0)), &reply);
 
 	if (r)
 		return r;
-	address = pick_address(json_object_get(json_object_get(reply, "tunnel"), "peer_addresses"),
+	address = pick_address(json_object_get(json_object_get(reply, "tunnel"), own ? "local_addresses" : "peer_addresses"),
 			       v4 || !v6, v6 || !v4);
 	if (!address)
 		return ctl_fail(c, EXIT_NO_SUCH, ERROR_NO_ADDRESS, "“handfast tunnel show” has all that is known.",
-				"%s has no such address of its peer", clean_text(ctl_argument(c, 0)));
+				"%s has no such address of %s", clean_text(ctl_argument(c, 0)),
+				own ? "this machine" : "its peer");
 	return ctl_result(c, json_pack("{s:o}", "address", address), address_text);
 }
 

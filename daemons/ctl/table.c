@@ -75,6 +75,7 @@ static const struct option add_options[] = {
 static const struct option address_options[] = {
 	{ "ipv4", '4', NULL, VALUE_TEXT, NULL, "the IPv4 address" },
 	{ "ipv6", '6', NULL, VALUE_TEXT, NULL, "the IPv6 address" },
+	{ "own", 0, NULL, VALUE_TEXT, NULL, "this machine's address, not the peer's" },
 	{ NULL },
 };
 static const struct option burn_options[] = {
@@ -272,7 +273,7 @@ const struct command commands[] = {
 	  NULL, cmd_tunnel_show },
 	{
 		"tunnel address",
-		"print the peer's address inside a tunnel",
+		"print the peer's address inside a tunnel, or this machine's",
 		"One line, for scripts: ssh $(handfast tunnel address pi).",
 		{ TUNNEL_ARGUMENT },
 		address_options,
