@@ -1,4 +1,5 @@
-"""make demo: two machines pair over a relay and a tunnel comes up between them.
+"""make demo: two machines pair over a relay, a tunnel comes up between them, and through it somebody at
+one logs in to a web service on the other.
 
 Laptop, Pi and relay are network namespaces joined by veth; the programs are the
 real ones with state of their own in a temporary folder. One narrated line a step.
@@ -15,6 +16,12 @@ import lab
 
 MEGABYTES = int(os.environ.get("DEMO_MEGABYTES", "200"))
 TRANSFER = os.path.join(os.path.dirname(os.path.abspath(__file__)), "transfer.py")
+UNSIGNED = """import sys, urllib.error, urllib.request
+try:
+    print(urllib.request.urlopen(sys.argv[1], timeout=20).status)
+except urllib.error.HTTPError as e:
+    print(e.code)
+"""
 step_no = 0
 
 
@@ -126,6 +133,42 @@ def transfer(laptop, pi, address):
         f"{got[1][:16]}…")
 
 
+def login(laptop, pi):
+    """authd on the Pi's end of the tunnel; a user registers, logs in and asks through it."""
+    own, peer = (pi.handfast("tunnel", "address", *o, "laptop").out.strip() for o in (["--own"], []))
+    url = f"http://{own}:7150"
+    pi.start("authd", config=f'listen: ["{own}:7150"]\nprivate_networks: ["{peer}"]\n')
+    say(f"pi: authd listens on {own}:7150, its address in the tunnel, and takes registrations from {peer}")
+    invite = pi.handfast("--json", "auth", "invite", "anna")
+    must(invite.code == 0, f"handfast auth invite: {invite}")
+    password = os.path.join(laptop.dir, "password")
+    with open(os.open(password, os.O_CREAT | os.O_WRONLY, 0o600), "w") as f:
+        f.write("correct horse battery staple\n")
+
+    def auth(*args):
+        # The way is protected by the tunnel: hence no TLS.
+        r = laptop.run("env", f"XDG_STATE_HOME={laptop.dir}", f"{lab.BUILD}/bin/handfast", "auth", *args, "--plain-http",
+                       timeout=60, check=False)
+        must(r.code == 0, f"handfast auth {args[0]}: {r.err.strip()}")
+        return r.out.strip()
+    auth("register", url, "anna", "--invite", invite.json["result"]["token"], "--password-file", password)
+    say("laptop: handfast auth register: anna, by an invitation from the Pi; the Pi has seen no password")
+    said = auth("login", url, "anna", "--password-file", password)
+    say(f"laptop: handfast auth login {url}: {said}")
+    body = '{"to": "anna", "note": "through the tunnel"}'
+    try:
+        sent = auth("request", "-H", "Content-Type: application/json", "-d", body, f"{url}/api/transfer")
+        notes = json.loads(auth("request", f"{url}/api/transfers"))["transfers"]
+        must([n["note"] for n in notes] == ["through the tunnel"], f"the notes are {notes}")
+        say(f"laptop: handfast auth request: a signed POST of {len(body)} bytes, answered {sent}, and there it is")
+        code = laptop.run(sys.executable, "-c", UNSIGNED, f"{url}/api/whoami").out.strip()
+        must(code == "401", f"a request without a proof is answered {code}")
+        say("laptop: the same without a proof: 401")
+    finally:
+        # A key may be in the kernel's keyring, which outlives the namespaces.
+        auth("logout", url)
+
+
 def run(net):
     laptop, pi = net.host("laptop", netns=True), net.host("pi", netns=True)
     relay = net.bridge("relay", [(laptop, ["10.99.0.1/24", "fd99::1/64"]),
@@ -147,6 +190,7 @@ def run(net):
         must(r.code == 0, f"{h.name}: handfast tunnel show: {r.err}")
         say(f"{h.name}: handfast tunnel show {other}")
         print("".join(f"      {line}\n" for line in r.out.rstrip().splitlines()), end="")
+    login(laptop, pi)
     for h in (laptop, pi, relay):
         for d in reversed(list(h.daemons.values())):
             must(d.stop() == 0, f"{h.name}: {d.name} did not stop cleanly: {d.log()[-300:]}")
@@ -170,7 +214,7 @@ def main():
         print(f"FAILED at step {step_no + 1}: {e}\nThe daemons' logs are in {kept}", file=sys.stderr)
         return 1
     net.close()
-    print(f"Done: the tunnel carried the data ({MEGABYTES} MB, SHA-256 equal at both ends).")
+    print(f"Done: the tunnel carried the data ({MEGABYTES} MB, SHA-256 equal at both ends), a login and signed requests.")
     return 0
 
 
