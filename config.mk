@@ -15,7 +15,7 @@ SANITIZE ?=
 WERROR ?=
 COVERAGE ?=
 
-PKGS := libevent libevent_pthreads libsodium libmicrohttpd jansson yaml-0.1 libsystemd sqlite3
+PKGS := libevent libevent_pthreads libsodium libmicrohttpd jansson yaml-0.1 libsystemd sqlite3 gnutls
 PKGS_TLS := libevent_openssl openssl
 PKG_CFLAGS := $(shell $(PKG_CONFIG) --cflags $(PKGS) $(PKGS_TLS) 2>/dev/null)
 PKG_LIBS := $(shell $(PKG_CONFIG) --libs $(PKGS) $(PKGS_TLS) 2>/dev/null)

@@ -15,5 +15,5 @@ enum certificate_outcome {
  */
 int certificate_check(const char *cert_pem, const char *key_pem, char *text, size_t cap);
 
-/* A file of authorities: 0, -ENOMEM, or CERTIFICATE_E_BAD with text. */
+/* A file of authorities, for those who connect: 0, -ENOMEM, or CERTIFICATE_E_BAD with text. */
 int certificate_check_authorities(const char *pem, char *text, size_t cap);
