@@ -298,19 +298,23 @@ static void method_status(struct varlink_call *call, const struct json_t *params
 				      "details", details));
 }
 
-static void method_metrics(struct varlink_call *call, const struct json_t *params, void *arg)
+json_t *service_metrics(struct service *svc)
 {
 	_cleanup_(metrics_freep) struct metrics *m = metrics_new();
-	struct service *svc = arg;
-	json_t *reply = NULL;
+
+	if (!m)
+		return NULL;
+	metrics_add_process(m, svc->info->name, clock_now_ms() - svc->started_ms);
+	if (svc->on_metrics)
+		svc->on_metrics(m, svc->on_metrics_arg);
+	return metrics_take_json(m);
+}
+
+static void method_metrics(struct varlink_call *call, const struct json_t *params, void *arg)
+{
+	json_t *reply = service_metrics(arg);
 
 	(void)params;
-	if (m) {
-		metrics_add_process(m, svc->info->name, clock_now_ms() - svc->started_ms);
-		if (svc->on_metrics)
-			svc->on_metrics(m, svc->on_metrics_arg);
-		reply = metrics_take_json(m);
-	}
 	if (reply)
 		varlink_reply(call, reply);
 	else

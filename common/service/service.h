@@ -80,6 +80,8 @@ void service_on_status(struct service *svc, void (*fn)(struct json_t *details, v
 
 /* fn adds the daemon's own values to those that every daemon has; see service/metrics.h. */
 void service_on_metrics(struct service *svc, void (*fn)(struct metrics *m, void *arg), void *arg);
+/* What io.handfast.Daemon.Metrics answers, now: a new reference, NULL without memory. */
+struct json_t *service_metrics(struct service *svc);
 
 /* sd_notify STATUS=, and what Status() shows. */
 void service_set_status(struct service *svc, const char *fmt, ...) __attribute__((format(printf, 2, 3)));

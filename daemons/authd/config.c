@@ -90,6 +90,7 @@ static const struct config_option options[] = {
 	       .help = "networks whose line is confidential without TLS: a tunnel's"),
 	OPTION(CONFIG_LIST, "origins", origins, "[]", .check = check_allowed_origin,
 	       .help = "web origins, beside the own one, whose pages may change things"),
+	OPTION(CONFIG_LIST, "metrics", metrics, "[]", .check = http_proxies_check, .help = "who may read /metrics"),
 	OPTION(CONFIG_STRING, "tls.certificate", tls_certificate, NULL, .check = tls_files_accepts,
 	       .help = "PEM file with the certificate and its chain, or credential:NAME"),
 	OPTION(CONFIG_STRING, "tls.key", tls_key, NULL, .check = tls_files_accepts,
@@ -176,6 +177,8 @@ static int parse_networks(struct authd_config *c, const char *path, struct confi
 	r = http_proxies_new(&c->trusted_proxies, (const char *const *)c->proxies.v, c->proxies.n);
 	if (!r)
 		r = http_proxies_new(&c->private_peers, (const char *const *)c->private_networks.v, c->private_networks.n);
+	if (!r)
+		r = http_proxies_new(&c->metrics_readers, (const char *const *)c->metrics.v, c->metrics.n);
 	return r ? refuse(err, r, "%s: out of memory", path) : 0;
 }
 
@@ -221,6 +224,7 @@ struct authd_config *authd_config_free(struct authd_config *c)
 		return NULL;
 	http_proxies_free(c->trusted_proxies);
 	http_proxies_free(c->private_peers);
+	http_proxies_free(c->metrics_readers);
 	tls_files_done(&c->tls);
 	config_done(&authd_config_schema, c);
 	free(c);

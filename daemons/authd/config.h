@@ -23,6 +23,7 @@ struct authd_config {
 	struct config_list proxies;
 	struct config_list private_networks;
 	struct config_list origins;
+	struct config_list metrics;
 	char *tls_certificate, *tls_key;
 	int registration;
 	uint64_t session_ttl_ms, invitation_ttl_ms, login_ttl_ms;
@@ -36,6 +37,7 @@ struct authd_config {
 	struct tls_files tls;
 	struct http_proxies *trusted_proxies; /* proxies, parsed */
 	struct http_proxies *private_peers;   /* private_networks, parsed */
+	struct http_proxies *metrics_readers; /* metrics, parsed */
 };
 
 extern const struct config_schema authd_config_schema;

@@ -463,6 +463,7 @@ static void on_status(json_t *details, void *arg)
 
 int control_start(struct service *svc, struct authd *a)
 {
+	a->service = svc;
 	service_on_status(svc, on_status, a);
 	service_on_metrics(svc, authd_metrics, a);
 	return service_add_interface(svc, &interface, a);

@@ -72,6 +72,11 @@ void reply_error(struct http_request *req, unsigned int status, const char *code
 	reply_object(req, status, error_object(code, text), NULL);
 }
 
+void reply_not_found(struct http_request *req)
+{
+	reply_error(req, 404, "not_found", "nothing is served here");
+}
+
 void reply_later(struct http_request *req, unsigned int status, const char *code, const char *text, uint64_t ms)
 {
 	char seconds[24];
@@ -244,6 +249,11 @@ static bool is_this_machine(const struct sockaddr *s)
 	       IN6_IS_ADDR_LOOPBACK(&((const struct sockaddr_in6 *)(const void *)s)->sin6_addr);
 }
 
+bool request_is_forwarded(const struct http_request *req)
+{
+	return http_request_header(req, "X-Forwarded-For") || http_request_header(req, "Forwarded") || http_request_header(req, "Via");
+}
+
 bool request_is_confidential(const struct authd *a, const struct http_request *req)
 {
 	const char *scheme = request_scheme(a, req);
@@ -252,9 +262,7 @@ bool request_is_confidential(const struct authd *a, const struct http_request *r
 		return false;
 	if (strcmp(scheme, "https") == 0)
 		return true;
-	/* A proxy that nobody listed looks like this machine; what it adds gives it away. */
-	if (!request_is_proxied(a, req) &&
-	    (http_request_header(req, "X-Forwarded-For") || http_request_header(req, "Forwarded") || http_request_header(req, "Via")))
+	if (!request_is_proxied(a, req) && request_is_forwarded(req))
 		return false;
 	return is_this_machine(http_request_address(req)) ||
 	       (!request_is_proxied(a, req) && http_proxies_has(a->cfg->private_peers, http_request_address(req)));

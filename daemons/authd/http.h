@@ -19,6 +19,8 @@ void reply_json(struct http_request *req, unsigned int status, struct json_t *bo
 /* One that has no body. extra as in http_reply(). */
 void reply_empty(struct http_request *req, unsigned int status, const char *const *extra);
 void reply_error(struct http_request *req, unsigned int status, const char *code, const char *text);
+/* 404: there is no such path, or none for who asks. */
+void reply_not_found(struct http_request *req);
 /* With Retry-After. */
 void reply_later(struct http_request *req, unsigned int status, const char *code, const char *text, uint64_t ms);
 /* Our own failure: logged, and 503. */
@@ -48,6 +50,8 @@ bool read_name(struct authd *a, struct http_request *req, char *out, const char 
 
 /* Who asks, for bans and lists. */
 void request_address(const struct http_request *req, struct address_key *key);
+/* Whether a proxy passed it on, listed or not: one that nobody listed looks like this machine, but for what it adds. */
+bool request_is_forwarded(const struct http_request *req);
 /* Whether it came through a listed proxy. */
 bool request_is_proxied(const struct authd *a, const struct http_request *req);
 /* "https" or "http": what the client speaks, as far as a listed proxy or the listener knows. NULL: it contradicts itself. */

@@ -24,3 +24,4 @@ void route_api_metrics(struct authd *a, struct http_request *req);
 /* public.c */
 void route_config(struct authd *a, struct http_request *req);
 void route_health(struct authd *a, struct http_request *req);
+void route_metrics(struct authd *a, struct http_request *req); /* for those of the configuration's metrics */

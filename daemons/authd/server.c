@@ -30,6 +30,7 @@ struct route {
 static const struct route routes[] = {
 	{ "/config", false, route_config },
 	{ "/healthz", false, route_health },
+	{ "/metrics", false, route_metrics },
 	{ "/register/start", true, route_register_start },
 	{ "/register/finish", true, route_register_finish },
 	{ "/login/start", true, route_login_start },
@@ -136,7 +137,7 @@ static void on_request(struct http_request *req, void *arg)
 	a->counted[COUNT_REQUESTS]++;
 	watch_clock(a);
 	if (!route)
-		reply_error(req, 404, "not_found", "nothing is served here");
+		reply_not_found(req);
 	else if (route->changes ? strcmp(method, "POST") != 0 : !reads)
 		reply_method(req, route->changes ? "POST" : "GET, HEAD");
 	else if (!route->changes || check_origin(a, req))

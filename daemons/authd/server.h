@@ -18,6 +18,7 @@ struct json_t;
 struct keys;
 struct listening;
 struct loop;
+struct service;
 struct service_fds;
 struct state;
 struct tickets;
@@ -54,6 +55,7 @@ struct authd {
 	struct fresh *fresh;
 	struct http_server *http;
 	struct listening *listening;
+	struct service *service; /* borrowed; has the metrics of all parts */
 	uint64_t counted[N_COUNTED];
 	struct opstat measured[N_MEASURED];
 	const char *why_not; /* fresh_why_not() when it was last told */

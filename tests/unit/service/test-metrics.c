@@ -1,10 +1,13 @@
 /* Values that daemons hand over, as JSON. */
 #include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include <jansson.h>
 
 #include "base/json.h"
+#include "service/exposition.h"
 #include "service/metrics.h"
 #include "unit/lib/test.h"
 
@@ -50,6 +53,35 @@ TEST(what_is_no_number_is_left_out)
 	/* The help was not spent on one that did not go out. */
 	CHECK(strcmp(json_get_str(at(reply, 0), "help"), "a") == 0);
 	json_decref(reply);
+	metrics_free(m);
+}
+
+TEST(exposition_has_one_group_a_name_in_order)
+{
+	struct metrics *m = metrics_new();
+	struct exposition *e = exposition_new();
+	json_t *reply, *list;
+	char *text = NULL;
+	size_t len;
+	FILE *f = open_memstream(&text, &len);
+
+	metrics_count(m, "handfast_b_total", "about \\ b", 7, METRIC_LABELS({ "x", "a\"\n" }));
+	metrics_gauge(m, "handfast_a", "about a", 0.1, METRIC_NO_LABELS);
+	metrics_count(m, "handfast_b_total", "about b", 8, METRIC_LABELS({ "x", "2" }));
+	metrics_count(m, "handfast_b_total", "about b", 9, METRIC_LABELS({ "x", "2" })); /* twice: left out */
+	metrics_gauge(m, "handfast_b_total", "about b", 9, METRIC_LABELS({ "x", "3" })); /* another kind: left out */
+	reply = metrics_take_json(m);
+	exposition_add_reply(e, reply);
+	list = exposition_list(e);
+	exposition_write(f, list);
+	fclose(f);
+	CHECK(strcmp(text, "# HELP handfast_a about a\n# TYPE handfast_a gauge\nhandfast_a 0.1\n"
+			   "# HELP handfast_b_total about \\\\ b\n# TYPE handfast_b_total counter\n"
+			   "handfast_b_total{x=\"a\\\"\\n\"} 7\nhandfast_b_total{x=\"2\"} 8\n") == 0);
+	free(text);
+	json_decref(list);
+	json_decref(reply);
+	exposition_free(e);
 	metrics_free(m);
 }
 
