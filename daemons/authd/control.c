@@ -31,8 +31,9 @@
 
 enum { PAGE = 500, LIFETIME_MAX_S = 365 * 86400 };
 
-static void fail(struct varlink_call *call, int r, const char *what)
+static void fail(struct authd *a, struct varlink_call *call, int r, const char *what)
 {
+	a->storage_error = r < 0 ? r : -EIO;
 	log_event(LOG_ERR, &MSG_AUTH_STORAGE, LOG_NO_FIELDS, "%s: %s", what, strerror(r < 0 ? -r : EIO));
 	varlink_error(call, E(StorageFailed), what, "authd's journal says why");
 }
@@ -80,12 +81,14 @@ static json_t *listeners(const struct authd *a)
 static json_t *status(struct authd *a)
 {
 	int64_t users = 0, sessions = 0;
+	int storage = authd_storage(a);
 
 	(void)users_count(a->state, &users);
 	(void)sessions_count(a->state, &sessions);
-	return json_pack("{s:o, s:s, s:s, s:I, s:I, s:o}", "listeners", listeners(a), "origin", a->cfg->origin, "registration",
+	return json_pack("{s:o, s:s, s:s, s:I, s:I, s:o, s:o}", "listeners", listeners(a), "origin", a->cfg->origin, "registration",
 			 authd_registration_name(a->cfg->registration), "users", (json_int_t)users, "sessions",
-			 (json_int_t)sessions, "times_why_not", or_null(fresh_why_not(a->fresh)));
+			 (json_int_t)sessions, "times_why_not", or_null(fresh_why_not(a->fresh)), "storage",
+			 or_null(storage ? strerror(-storage) : NULL));
 }
 
 static void on_status_call(struct varlink_call *call, const json_t *params, void *arg)
@@ -105,7 +108,7 @@ static void invite(struct varlink_call *call, struct authd *a, const uint8_t *ha
 		return;
 	}
 	if (r) {
-		fail(call, r, "the invitation cannot be stored");
+		fail(a, call, r, "the invitation cannot be stored");
 		return;
 	}
 	log_event(LOG_NOTICE, &MSG_AUTH_INVITED, LOG_FIELDS({ FIELD_USER, *user ? user : NULL }), "invited %s",
@@ -137,7 +140,7 @@ static void on_invitations_call(struct varlink_call *call, const json_t *params,
 
 	if (n < 0) {
 		json_decref(all);
-		fail(call, n, "the invitations cannot be read");
+		fail(a, call, n, "the invitations cannot be read");
 		return;
 	}
 	for (int i = 0; i < n && i < PAGE; i++)
@@ -155,7 +158,7 @@ static void on_withdraw_call(struct varlink_call *call, const json_t *params, vo
 	if (r == USERS_E_NO_SUCH)
 		varlink_error(call, E(NoSuchInvitation), "there is no such invitation", "it may be used, or over");
 	else if (r)
-		fail(call, r, "the invitation cannot be withdrawn");
+		fail(a, call, r, "the invitation cannot be withdrawn");
 	else
 		varlink_reply(call, NULL);
 }
@@ -180,7 +183,7 @@ static void on_users_call(struct varlink_call *call, const json_t *params, void 
 
 	if (n < 0) {
 		json_decref(all);
-		fail(call, n, "the users cannot be read");
+		fail(a, call, n, "the users cannot be read");
 		return;
 	}
 	for (int i = 0; i < n && i < PAGE; i++)
@@ -188,12 +191,12 @@ static void on_users_call(struct varlink_call *call, const json_t *params, void 
 	varlink_reply(call, json_pack("{s:o, s:b}", "users", all, "more", n > PAGE));
 }
 
-static void answer_change(struct varlink_call *call, int r, const char *user, const struct log_id *id, const char *done)
+static void answer_change(struct authd *a, struct varlink_call *call, int r, const char *user, const struct log_id *id, const char *done)
 {
 	if (r == USERS_E_NO_SUCH) {
 		no_such_user(call);
 	} else if (r) {
-		fail(call, r, "the user cannot be changed");
+		fail(a, call, r, "the user cannot be changed");
 	} else {
 		log_event(LOG_NOTICE, id, LOG_FIELDS({ FIELD_USER, user }), "%s %s by command", user, done);
 		varlink_reply(call, NULL);
@@ -206,7 +209,7 @@ static void on_disable_call(struct varlink_call *call, const json_t *params, voi
 	char user[USERNAME_SPACE];
 
 	if (read_user(call, params, user))
-		answer_change(call, users_set_disabled(a->state, user, true), user, &MSG_AUTH_USER_CHANGED, "was disabled");
+		answer_change(a, call, users_set_disabled(a->state, user, true), user, &MSG_AUTH_USER_CHANGED, "was disabled");
 }
 
 static void on_enable_call(struct varlink_call *call, const json_t *params, void *arg)
@@ -215,7 +218,7 @@ static void on_enable_call(struct varlink_call *call, const json_t *params, void
 	char user[USERNAME_SPACE];
 
 	if (read_user(call, params, user))
-		answer_change(call, users_set_disabled(a->state, user, false), user, &MSG_AUTH_USER_CHANGED, "was enabled");
+		answer_change(a, call, users_set_disabled(a->state, user, false), user, &MSG_AUTH_USER_CHANGED, "was enabled");
 }
 
 static void on_delete_call(struct varlink_call *call, const json_t *params, void *arg)
@@ -224,7 +227,7 @@ static void on_delete_call(struct varlink_call *call, const json_t *params, void
 	char user[USERNAME_SPACE];
 
 	if (read_user(call, params, user))
-		answer_change(call, users_delete(a->state, user), user, &MSG_AUTH_USER_DELETED, "was deleted");
+		answer_change(a, call, users_delete(a->state, user), user, &MSG_AUTH_USER_DELETED, "was deleted");
 }
 
 /* ---- sessions ---- */
@@ -248,7 +251,7 @@ static void on_sessions_call(struct varlink_call *call, const json_t *params, vo
 	page = calloc(PAGE + 1, sizeof(*page));
 	n = page ? sessions_list(a->state, *user ? user : NULL, json_get_int(params, "after", 0), page, PAGE + 1) : -ENOMEM;
 	if (n < 0) {
-		fail(call, n, "the sessions cannot be read");
+		fail(a, call, n, "the sessions cannot be read");
 		return;
 	}
 	all = json_array();
@@ -265,7 +268,7 @@ static void on_revoke_call(struct varlink_call *call, const json_t *params, void
 	if (r == SESSIONS_E_NONE) {
 		varlink_error(call, E(NoSuchSession), "there is no such session", "\"handfast auth sessions\" lists them");
 	} else if (r) {
-		fail(call, r, "the session cannot be ended");
+		fail(a, call, r, "the session cannot be ended");
 	} else {
 		log_event(LOG_NOTICE, &MSG_AUTH_SESSION_ENDED, LOG_NO_FIELDS, "a session was ended by command");
 		varlink_reply(call, NULL);
@@ -289,7 +292,7 @@ static void on_revoke_user_call(struct varlink_call *call, const json_t *params,
 	if (!r)
 		r = sessions_end_user(a->state, user);
 	if (r < 0) {
-		fail(call, r, "the sessions cannot be ended");
+		fail(a, call, r, "the sessions cannot be ended");
 		return;
 	}
 	log_event(LOG_NOTICE, &MSG_AUTH_SESSION_ENDED, LOG_FIELDS({ FIELD_USER, user }), "all sessions of %s were ended by command",
@@ -330,7 +333,7 @@ static void on_rotate_call(struct varlink_call *call, const json_t *params, void
 		varlink_error(call, E(TwoGenerations), "two generations of keys are in use already",
 			      "retire the older one first: \"handfast auth keys retire\"");
 	} else if (r) {
-		fail(call, r, "new keys cannot be stored");
+		fail(a, call, r, "new keys cannot be stored");
 	} else {
 		log_event(LOG_NOTICE, &MSG_AUTH_KEYS, LOG_NO_FIELDS, "generation %lld of the server's keys is for new records now",
 			  (long long)keys_newest(a->keys)->id);
@@ -361,7 +364,7 @@ static void on_retire_call(struct varlink_call *call, const json_t *params, void
 			      "they move at their next login; with --force, those who are left need a new invitation");
 		return;
 	}
-	fail(call, r, "the keys cannot be erased");
+	fail(a, call, r, "the keys cannot be erased");
 }
 
 /* ---- bans ---- */

@@ -89,6 +89,7 @@ void reply_later(struct http_request *req, unsigned int status, const char *code
 void reply_failure(struct authd *a, struct http_request *req, int r, const char *what)
 {
 	a->counted[COUNT_FAILURES]++;
+	a->storage_error = r < 0 ? r : -EIO;
 	log_event(LOG_ERR, &MSG_AUTH_STORAGE, LOG_NO_FIELDS, "%s: %s", what, strerror(r < 0 ? -r : EIO));
 	reply_later(req, 503, "unavailable", "this cannot be done now; nothing was changed", 1000);
 }

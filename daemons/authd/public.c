@@ -5,6 +5,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include <errno.h>
+
 #include <jansson.h>
 
 #include "authd/config.h"
@@ -30,8 +32,12 @@ void route_config(struct authd *a, struct http_request *req)
 
 void route_health(struct authd *a, struct http_request *req)
 {
-	(void)a;
-	reply_json(req, 200, json_pack("{s:s}", "status", "ok"));
+	int r = authd_storage(a);
+
+	if (r)
+		reply_later(req, 503, "unavailable", r == -ENOSPC ? "the disk is full" : "the database cannot be written", 1000);
+	else
+		reply_json(req, 200, json_pack("{s:s}", "status", "ok"));
 }
 
 /* All as text; NULL without memory. The caller frees it. */

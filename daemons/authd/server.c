@@ -14,6 +14,7 @@
 #include "authd/http.h"
 #include "authd/replay.h"
 #include "authd/routes.h"
+#include "authd/state.h"
 #include "authd/ticket.h"
 #include "base/log.h"
 #include "service/listening.h"
@@ -220,6 +221,13 @@ void authd_set_config(struct authd *a, const struct authd_config *cfg)
 int authd_set_certificate(struct authd *a, const struct authd_config *cfg)
 {
 	return http_server_set_certificate(a->http, cfg->tls.certificate_pem, cfg->tls.key_pem);
+}
+
+int authd_storage(struct authd *a)
+{
+	if (a->storage_error)
+		a->storage_error = state_tick(a->state);
+	return a->storage_error;
 }
 
 void authd_stop(struct authd *a)

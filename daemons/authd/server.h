@@ -59,6 +59,7 @@ struct authd {
 	uint64_t counted[N_COUNTED];
 	struct opstat measured[N_MEASURED];
 	const char *why_not; /* fresh_why_not() when it was last told */
+	int storage_error;   /* negative errno: what the last failure of ours was; 0: it has passed */
 };
 
 /* cfg, state and keys are borrowed. 0 or a negative errno (-EKEYREJECTED: certificate and key). */
@@ -69,6 +70,8 @@ int authd_listen(struct authd *a, struct service_fds *fds, const char **failed);
 /* Another configuration; cannot fail. */
 void authd_set_config(struct authd *a, const struct authd_config *cfg);
 int authd_set_certificate(struct authd *a, const struct authd_config *cfg);
+/* Whether what failed last still does: 0, or its negative errno. Tries to write where something had failed, else nothing. */
+int authd_storage(struct authd *a);
 /* Answer what has begun, and no more. */
 void authd_stop(struct authd *a);
 bool authd_is_stopped(const struct authd *a);
