@@ -340,6 +340,20 @@ void store_rollback(struct store *s)
 	overwrite_refused(s);
 }
 
+/* The version is written also where it stays the same; a row would not be. */
+int store_try(struct store *s)
+{
+	int r = store_begin(s);
+
+	if (!r)
+		r = set_user_version(s, s->version);
+	if (!r)
+		r = store_commit(s);
+	if (r)
+		store_rollback(s);
+	return r;
+}
+
 /* The buffer in which SQLite builds rows keeps the last ones for as long as the file is open. */
 static void overwrite_row_buffer(struct store *s)
 {

@@ -41,6 +41,8 @@ int store_begin(struct store *s);
  */
 int store_commit(struct store *s);
 void store_rollback(struct store *s);
+/* Write something that changes nothing, durably: whether the disk takes it. As store_commit(). */
+int store_try(struct store *s);
 
 /* Move everything into the database and truncate the WAL, so that deleted secrets are gone from it. */
 int store_scrub(struct store *s);

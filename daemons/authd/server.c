@@ -226,7 +226,7 @@ int authd_set_certificate(struct authd *a, const struct authd_config *cfg)
 int authd_storage(struct authd *a)
 {
 	if (a->storage_error)
-		a->storage_error = state_tick(a->state);
+		a->storage_error = state_try(a->state);
 	return a->storage_error;
 }
 

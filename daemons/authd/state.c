@@ -130,6 +130,11 @@ int state_run(struct state *s, const char *sql, const int64_t *a, const int64_t 
 	return err_fold(store_step(st));
 }
 
+int state_try(struct state *s)
+{
+	return err_fold(store_try(s->store));
+}
+
 int state_scrub(struct state *s)
 {
 	return err_fold(store_scrub(s->store));

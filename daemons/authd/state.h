@@ -66,6 +66,9 @@ const struct opstat *state_opening(const struct state *s);
 /* Whether there is a state key. */
 bool state_is_sealed(const struct state *s);
 
+/* Whether the disk takes what is written: 0 or a negative errno. */
+int state_try(struct state *s);
+
 /* Have what was deleted leave the file and its log. */
 int state_scrub(struct state *s);
 
