@@ -11,6 +11,7 @@
 #   make analyze    static analysis (FAST=1: what takes a minute)
 #   make coverage   lines and branches of common/ and each daemon that tests reach
 #   make bench      figures beside their peers'
+#   make bench-auth those of logins and signed requests alone
 #   make fuzz       libFuzzer over every decoder (SECONDS=20 each; RUNS=N executions each; RUNS=0: seeds alone)
 #   make fuzz-coverage  what the fuzzers' inputs reach of each decoder
 #   make mutants    break the code on purpose, see the named tests fail (QUICK=1: six of them)
@@ -39,12 +40,13 @@ SECONDS ?= 20
 # What an install needs. packaging/debian/control names the same libraries.
 DEPS_BUILD := gcc make pkgconf libc6-dev libevent-dev libsodium-dev libmicrohttpd-dev libgnutls28-dev \
 	libjansson-dev libyaml-dev libsystemd-dev libsqlite3-dev libwslay-dev libssl-dev libcurl4-openssl-dev
+# A node that is not Debian's brings an npm of its own, which conflicts with Debian's.
 DEPS_TEST := python3 python3-cryptography python3-spake2 python3-websockets python3-yaml \
 	clang libclang-rt-dev llvm clang-tidy cppcheck gcovr valgrind iproute2 iputils-ping procps \
 	nftables ethtool curl openssl nginx strace binutils util-linux mandoc bash zsh fish \
 	mmdebstrap systemd systemd-container e2fsprogs mount dpkg-dev git lintian qemu-user-static spin tcc \
-	nodejs
-DEPS_BENCH := iperf3 wireguard-go wireguard-tools python3-fastapi python3-uvicorn
+	caddy $(if $(shell command -v npm),,nodejs npm)
+DEPS_BENCH := wrk iperf3 wireguard-go wireguard-tools python3-fastapi python3-uvicorn
 DEPS_DEB := build-essential debhelper dpkg-dev git
 DEPS_CROSS := dpkg-dev git mmdebstrap util-linux
 DEPS_DEMO := iproute2 iputils-ping procps python3 util-linux
@@ -180,6 +182,10 @@ demo: deps-demo
 bench: deps-bench
 	@$(MAKE) --no-print-directory all tools benches
 	@HANDFAST_BUILD=$(BUILD) PYTHONPATH=tests/system/lib PYTHONDONTWRITEBYTECODE=1 tests/bench/run $(BENCHES)
+
+bench-auth:
+	@$(MAKE) --no-print-directory bench BENCHES=auth
+.PHONY: bench-auth
 
 # Deliberate breaks of the code, each caught by the test that is named for it: tests/mutants.
 mutants: all unit-tests tools

@@ -1,4 +1,5 @@
-// node server.mjs PORT: @serenity-kit/opaque as a server with authd's paths. Says "ready" when it listens.
+// node server.mjs PORT [FILL]: @serenity-kit/opaque as a server with authd's paths. Says "ready" when it listens.
+// With FILL, so many users and sessions of the size of real ones are there already.
 import { createServer } from "node:http";
 import { randomBytes } from "node:crypto";
 import * as opaque from "@serenity-kit/opaque";
@@ -10,6 +11,10 @@ const ksf = { name: "argon2id", memory_kib: 19456, passes: 2, parallelism: 1 };
 await opaque.ready;
 const serverSetup = opaque.server.createSetup();
 const records = new Map(), logins = new Map(), sessions = new Map(), nonces = new Set();
+for (let i = 0; i < Number(process.argv[3] ?? 0); i++) {
+  records.set(`user${i}@example.org`, randomBytes(192).toString("base64url"));
+  sessions.set(randomBytes(16).toString("base64url"), { user: `user${i}@example.org`, key: randomBytes(32) });
+}
 const identifiers = (user) => ({ client: user, server: origin });
 const refusal = (code) => ({ error: { code, text: code } });
 
@@ -69,5 +74,6 @@ createServer(async (req, res) => {
   } catch (e) {
     told = [400, refusal(String(e))];
   }
-  res.writeHead(told[0], { "Content-Type": "application/json" }).end(JSON.stringify(told[1]));
+  const text = JSON.stringify(told[1]);
+  res.writeHead(told[0], { "Content-Type": "application/json", "Content-Length": Buffer.byteLength(text) }).end(text);
 }).listen(port, "127.0.0.1", () => console.log("ready"));
