@@ -51,16 +51,16 @@ TOOLS = ("mmdebstrap", "systemd-nspawn", "ip", "nsenter", "unshare", "mkfs.ext4"
 CGROUP = "/sys/fs/cgroup"
 PREFIX = "handfast-booted-"
 
-# What each machine has: systemd, tools of the tests, and what the package depends on, so that
-# apt installs it without a network.
+# What each machine has: systemd, tools of the tests, and what the package depends on and recommends
+# (libcurl, which handfast auth loads), so that apt installs it without a network.
 BASE = ("systemd systemd-sysv dbus udev iproute2 iputils-ping nftables procps kmod python3 tmux "
         "iperf3 libfaketime sudo libjansson4 libsodium23 libsqlite3-0 libsystemd0 libwslay1 "
         "libyaml-0-2 zlib1g").split()
 LIBRARIES = {
     "bookworm": "libevent-2.1-7 libevent-core-2.1-7 libevent-openssl-2.1-7 libevent-pthreads-2.1-7 "
-                "libmicrohttpd12 libssl3".split(),
+                "libmicrohttpd12 libssl3 libcurl4".split(),
     "trixie": "libevent-2.1-7t64 libevent-core-2.1-7t64 libevent-openssl-2.1-7t64 "
-              "libevent-pthreads-2.1-7t64 libmicrohttpd12t64 libssl3t64".split(),
+              "libevent-pthreads-2.1-7t64 libmicrohttpd12t64 libssl3t64 libcurl4t64".split(),
 }
 # A mirror may be slow or lose a connection. A tree that is not finished is thrown away, so dpkg need not wait for the
 # disk while it is made; in the tree dpkg does.
