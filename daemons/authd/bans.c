@@ -80,9 +80,9 @@ static struct key key_of_user(const char *name)
 	return k;
 }
 
-static struct key key_of_address(const struct address_key *a)
+static struct key key_of_address(enum ban_kind kind, const struct address_key *a)
 {
-	struct key k = { { BAN_ADDRESS, a->family } };
+	struct key k = { { (uint8_t)kind, a->family } };
 
 	memcpy(k.b + 2, a->b, sizeof(a->b));
 	return k;
@@ -173,11 +173,21 @@ uint64_t bans_user(struct bans *b, const char *name)
 	return left(*find(b, &k));
 }
 
-uint64_t bans_address(struct bans *b, const struct address_key *a)
+static uint64_t left_of(struct bans *b, enum ban_kind kind, const struct address_key *a)
 {
-	struct key k = key_of_address(a);
+	struct key k = key_of_address(kind, a);
 
 	return a->family ? left(*find(b, &k)) : 0;
+}
+
+uint64_t bans_address(struct bans *b, const struct address_key *a)
+{
+	return left_of(b, BAN_ADDRESS, a);
+}
+
+uint64_t bans_proofs(struct bans *b, const struct address_key *a)
+{
+	return left_of(b, BAN_PROOFS, a);
 }
 
 /* True when a ban begins. */
@@ -203,7 +213,7 @@ static bool count(struct bans *b, const struct key *k, uint64_t allowed)
 
 void bans_count(struct bans *b, const char *name, const struct address_key *a, bool *user_began, bool *address_began)
 {
-	struct key address = key_of_address(a), user;
+	struct key address = key_of_address(BAN_ADDRESS, a), user;
 
 	*address_began = a->family && count(b, &address, b->cfg->ban_attempts_address);
 	*user_began = false;
@@ -211,6 +221,13 @@ void bans_count(struct bans *b, const char *name, const struct address_key *a, b
 		user = key_of_user(name);
 		*user_began = count(b, &user, b->cfg->ban_attempts);
 	}
+}
+
+bool bans_count_proof(struct bans *b, const struct address_key *a)
+{
+	struct key k = key_of_address(BAN_PROOFS, a);
+
+	return a->family && count(b, &k, b->cfg->ban_proofs);
 }
 
 static void uncount(struct bans *b, const struct key *k, uint64_t allowed)
@@ -229,7 +246,7 @@ static void uncount(struct bans *b, const struct key *k, uint64_t allowed)
 
 void bans_uncount(struct bans *b, const char *name, const struct address_key *a)
 {
-	struct key user = key_of_user(name), address = key_of_address(a);
+	struct key user = key_of_user(name), address = key_of_address(BAN_ADDRESS, a);
 
 	uncount(b, &user, b->cfg->ban_attempts);
 	uncount(b, &address, b->cfg->ban_attempts_address);
@@ -294,9 +311,10 @@ bool bans_lift_user(struct bans *b, const char *name)
 
 bool bans_lift_address(struct bans *b, const struct address_key *a)
 {
-	struct key k = key_of_address(a);
+	struct key logins = key_of_address(BAN_ADDRESS, a), proofs = key_of_address(BAN_PROOFS, a);
+	bool lifted = lift(b, &logins);
 
-	return lift(b, &k);
+	return lift(b, &proofs) || lifted;
 }
 
 /* ---- addresses as text ---- */

@@ -17,7 +17,7 @@
 struct authd_config;
 struct bans;
 
-enum ban_kind { BAN_USER, BAN_ADDRESS };
+enum ban_kind { BAN_USER, BAN_ADDRESS, BAN_PROOFS };
 
 int bans_new(struct bans **out, const struct authd_config *cfg); /* 0 or -ENOMEM */
 struct bans *bans_free(struct bans *b);
@@ -29,6 +29,10 @@ uint64_t bans_user(struct bans *b, const char *name);
 uint64_t bans_address(struct bans *b, const struct address_key *a);
 /* An attempt on name, from a; name may be NULL. *began: whether it brought a ban of the user, the address, or neither. */
 void bans_count(struct bans *b, const char *name, const struct address_key *a, bool *user_began, bool *address_began);
+/* A request from a that should have proven something and did not: counted apart. True when it brought a ban. */
+bool bans_count_proof(struct bans *b, const struct address_key *a);
+/* Milliseconds that a ban of such requests still lasts. It is for those alone: one that proves something is let pass. */
+uint64_t bans_proofs(struct bans *b, const struct address_key *a);
 /* It succeeded after all. */
 void bans_uncount(struct bans *b, const char *name, const struct address_key *a);
 

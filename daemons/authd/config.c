@@ -113,6 +113,8 @@ static const struct config_option options[] = {
 	       .help = "failed attempts on one user before the first ban"),
 	OPTION(CONFIG_U64, "bans.attempts_per_address", ban_attempts_address, "20", RANGE(1, 1000000000),
 	       .help = "the same from one IPv4 address or IPv6 /64"),
+	OPTION(CONFIG_U64, "bans.proofs_per_address", ban_proofs, "100", RANGE(1, 1000000000),
+	       .help = "requests without a right proof from one such, before those are banned"),
 	OPTION(CONFIG_DURATION, "bans.first", ban_first_ms, "10s", RANGE(100, DAY), .help = "the first ban; each further one is twice as long"),
 	OPTION(CONFIG_DURATION, "bans.longest", ban_longest_ms, "15min", RANGE(100, DAY), .help = "and no longer than this"),
 	OPTION(CONFIG_DURATION, "bans.forgive", ban_forgive_ms, "5min", RANGE(100, DAY), .help = "time after which one failed attempt is forgotten"),

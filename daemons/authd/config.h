@@ -30,7 +30,7 @@ struct authd_config {
 	uint64_t argon2id_memory, argon2id_passes;
 	int pop_timestamps;
 	uint64_t pop_window_ms;
-	uint64_t ban_attempts, ban_attempts_address, ban_first_ms, ban_longest_ms, ban_forgive_ms;
+	uint64_t ban_attempts, ban_attempts_address, ban_proofs, ban_first_ms, ban_longest_ms, ban_forgive_ms;
 	uint64_t max_body, connections, connections_per_address, request_timeout_ms;
 	uint64_t users, sessions_per_user, nonces, transfers_per_user;
 

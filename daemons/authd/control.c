@@ -374,6 +374,8 @@ struct listing {
 	json_t *all;
 };
 
+static const char *const kinds[] = { [BAN_USER] = "user", [BAN_ADDRESS] = "address", [BAN_PROOFS] = "proofs" };
+
 static void append_ban(const struct ban *ban, void *arg)
 {
 	struct listing *l = arg;
@@ -381,10 +383,10 @@ static void append_ban(const struct ban *ban, void *arg)
 	struct user user;
 	const char *name = ban->kind == BAN_USER && users_find(l->a->state, ban->name, &user) == 0 ? ban->name : NULL;
 
-	if (ban->kind == BAN_ADDRESS)
+	if (ban->kind != BAN_USER)
 		address_key_format(address, &ban->address);
 	json_array_append_new(l->all,
-			      json_pack("{s:s, s:o, s:o, s:I, s:I}", "kind", ban->kind == BAN_USER ? "user" : "address", "user",
+			      json_pack("{s:s, s:o, s:o, s:I, s:I}", "kind", kinds[ban->kind], "user",
 					or_null(name), "address", or_null(address), "attempts", (json_int_t)ban->attempts, "left_ms",
 					(json_int_t)ban->left_ms));
 }
@@ -396,6 +398,7 @@ static void on_bans_call(struct varlink_call *call, const json_t *params, void *
 
 	(void)params;
 	bans_each(a->bans, append_ban, &l);
+	bans_each(a->proof_bans, append_ban, &l);
 	varlink_reply(call, json_pack("{s:o}", "bans", l.all));
 }
 
@@ -424,8 +427,10 @@ static void on_lift_call(struct varlink_call *call, const json_t *params, void *
 	} else if (address_key_parse(&key, address)) {
 		varlink_invalid_parameter(call, "address");
 	} else {
+		bool logins = bans_lift_address(a->bans, &key), proofs = bans_lift_address(a->proof_bans, &key);
+
 		address_key_format(text, &key);
-		answer_lifted(call, bans_lift_address(a->bans, &key), text);
+		answer_lifted(call, logins || proofs, text);
 	}
 }
 

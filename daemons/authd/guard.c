@@ -9,10 +9,10 @@
 #include "authd/users.h"
 #include "base/log.h"
 
-static bool refuse(struct authd *a, struct http_request *req, uint64_t ms)
+static bool refuse(struct authd *a, struct http_request *req, unsigned int status, uint64_t ms)
 {
 	a->counted[COUNT_BANNED]++;
-	reply_later(req, 429, "banned", "too many attempts: try again later", ms);
+	reply_later(req, status, "banned", "too many attempts: try again later", ms);
 	return false;
 }
 
@@ -20,14 +20,31 @@ bool guard_address(struct authd *a, struct http_request *req, const struct addre
 {
 	uint64_t ms = bans_address(a->bans, address);
 
-	return ms ? refuse(a, req, ms) : true;
+	return ms ? refuse(a, req, 429, ms) : true;
 }
 
 bool guard_name(struct authd *a, struct http_request *req, const char *name, int64_t user, const struct address_key *address)
 {
 	uint64_t ms = bans_user(a->bans, name);
 
-	return ms && !users_knows_address(a->state, user, address) ? refuse(a, req, ms) : true;
+	return ms && !users_knows_address(a->state, user, address) ? refuse(a, req, 429, ms) : true;
+}
+
+bool guard_proof(struct authd *a, struct http_request *req, unsigned int status)
+{
+	char text[ADDRESS_TEXT_SPACE];
+	struct address_key address;
+	uint64_t ms;
+
+	request_address(req, &address);
+	ms = bans_proofs(a->proof_bans, &address);
+	if (ms)
+		return refuse(a, req, status, ms);
+	address_key_format(text, &address);
+	if (bans_count_proof(a->proof_bans, &address))
+		log_event(LOG_WARNING, &MSG_AUTH_BANNED, LOG_FIELDS({ FIELD_ADDRESS, text }),
+			  "too many requests from %s that prove nothing", text);
+	return true;
 }
 
 void guard_count(struct authd *a, const char *name, int64_t user, const struct address_key *address)

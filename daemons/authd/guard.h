@@ -15,5 +15,7 @@ bool guard_address(struct authd *a, struct http_request *req, const struct addre
  * may always: nobody is kept out by what strangers do. False: answered with 429.
  */
 bool guard_name(struct authd *a, struct http_request *req, const char *name, int64_t user, const struct address_key *address);
+/* A request proved nothing: whether that may be answered as usual. False: answered with status, as banned. */
+bool guard_proof(struct authd *a, struct http_request *req, unsigned int status);
 /* An attempt begins; name may be NULL; user as above. */
 void guard_count(struct authd *a, const char *name, int64_t user, const struct address_key *address);

@@ -6,6 +6,7 @@
 #include "authd/bans.h"
 #include "authd/config.h"
 #include "authd/fresh.h"
+#include "authd/guard.h"
 #include "authd/http.h"
 #include "authd/server.h"
 #include "base/log.h"
@@ -19,8 +20,17 @@ static bool refuse(struct authd *a, struct http_request *req, const char *code, 
 	return false;
 }
 
+/* The same of what no honest client sends often. A proxy that asks takes 429 for a failure of ours, and passes on 403. */
+static bool refuse_counted(struct authd *a, struct http_request *req, bool forwarded, const char *code, const char *text)
+{
+	if (guard_proof(a, req, forwarded ? 403 : 429))
+		return refuse(a, req, code, text);
+	a->counted[COUNT_PROOFS_REFUSED]++;
+	return false;
+}
+
 /* An attack, or a client that sends twice. */
-static bool refuse_replay(struct authd *a, struct http_request *req, const struct session *s)
+static bool refuse_replay(struct authd *a, struct http_request *req, bool forwarded, const struct session *s)
 {
 	char address[ADDRESS_TEXT_SPACE];
 	struct address_key key;
@@ -30,7 +40,7 @@ static bool refuse_replay(struct authd *a, struct http_request *req, const struc
 	a->counted[COUNT_REPLAYS]++;
 	log_event(LOG_WARNING, &MSG_AUTH_REPLAY, LOG_FIELDS({ FIELD_USER, s->name }, { FIELD_ADDRESS, address }),
 		  "refused a request of %s that came a second time", s->name);
-	return refuse(a, req, "replayed", "this request was made before");
+	return refuse_counted(a, req, forwarded, "replayed", "this request was made before");
 }
 
 static bool read_fields(const struct http_request *req, struct pop_fields *f)
@@ -42,7 +52,7 @@ static bool read_fields(const struct http_request *req, struct pop_fields *f)
 	       http_request_header_once(req, "X-POP", &f->mac);
 }
 
-static bool check_fresh(struct authd *a, struct http_request *req, const struct pop_proof *p, const struct session *s)
+static bool check_fresh(struct authd *a, struct http_request *req, bool forwarded, const struct pop_proof *p, const struct session *s)
 {
 	int r = fresh_check(a->fresh, p, s->id);
 
@@ -56,7 +66,7 @@ static bool check_fresh(struct authd *a, struct http_request *req, const struct 
 	case FRESH_E_SNONCE:
 		return refuse(a, req, "server_nonce", "the server's nonce is too old, or none of its");
 	case FRESH_E_REPLAY:
-		return refuse_replay(a, req, s);
+		return refuse_replay(a, req, forwarded, s);
 	case FRESH_E_FULL:
 		reply_later(req, 503, "busy", "too many requests are remembered now", a->cfg->pop_window_ms);
 		return false;
@@ -65,7 +75,7 @@ static bool check_fresh(struct authd *a, struct http_request *req, const struct 
 	return false;
 }
 
-static bool check(struct authd *a, struct http_request *req, const struct pop_request *of, bool with_body, struct session *s)
+static bool check(struct authd *a, struct http_request *req, const struct pop_request *of, bool forwarded, struct session *s)
 {
 	struct pop_fields fields = { NULL };
 	struct pop_proof proof;
@@ -74,29 +84,32 @@ static bool check(struct authd *a, struct http_request *req, const struct pop_re
 	int r;
 
 	if (!read_fields(req, &fields))
-		return refuse(a, req, "bad_proof", "a header field of the proof came twice");
+		return refuse_counted(a, req, forwarded, "bad_proof", "a header field of the proof came twice");
 	r = pop_parse(&proof, &fields);
+	/* Whoever claims nothing is asked to log in, as often as it takes. */
+	if (r == POP_E_NO_SESSION && !fields.authorization)
+		return refuse(a, req, "no_session", pop_outcome_text(r));
 	if (r)
-		return refuse(a, req, r == POP_E_NO_SESSION ? "no_session" : "bad_proof", pop_outcome_text(r));
+		return refuse_counted(a, req, forwarded, r == POP_E_NO_SESSION ? "no_session" : "bad_proof", pop_outcome_text(r));
 	r = sessions_find(a->state, proof.session, proof.session_len, s);
 	if (r == SESSIONS_E_NONE)
-		return refuse(a, req, "no_session", "there is no such session, or it is over");
+		return refuse_counted(a, req, forwarded, "no_session", "there is no such session, or it is over");
 	if (r) {
 		reply_failure(a, req, r, "cannot look up a session");
 		return false;
 	}
 	body = http_request_body(req, &len);
-	if (pop_check(&proof, of, s->key) || (with_body && pop_check_body(&proof, body, len)))
-		return refuse(a, req, "wrong_proof", "the proof is not that of this request");
-	return check_fresh(a, req, &proof, s);
+	if (pop_check(&proof, of, s->key) || (!forwarded && pop_check_body(&proof, body, len)))
+		return refuse_counted(a, req, forwarded, "wrong_proof", "the proof is not that of this request");
+	return check_fresh(a, req, forwarded, &proof, s);
 }
 
-static bool prove_request(struct authd *a, struct http_request *req, const struct pop_request *of, bool with_body,
+static bool prove_request(struct authd *a, struct http_request *req, const struct pop_request *of, bool forwarded,
 			  struct session *out)
 {
 	_cleanup_(session_done) struct session s = { 0 };
 	uint64_t begun = opstat_begin();
-	bool good = check(a, req, of, with_body, &s);
+	bool good = check(a, req, of, forwarded, &s);
 
 	opstat_end(&a->measured[OP_PROOF], begun, strlen(of->target), good);
 	if (!good)
@@ -118,10 +131,10 @@ bool prove(struct authd *a, struct http_request *req, struct session *out)
 	if (!of.scheme || !http_request_header_once(req, "Host", &host) || !host ||
 	    pop_authority(authority, of.scheme, host))
 		return refuse(a, req, "bad_proof", "the request does not say for whom it is");
-	return prove_request(a, req, &of, true, out);
+	return prove_request(a, req, &of, false, out);
 }
 
 bool prove_forwarded(struct authd *a, struct http_request *req, const struct pop_request *of, struct session *out)
 {
-	return prove_request(a, req, of, false, out);
+	return prove_request(a, req, of, true, out);
 }

@@ -153,6 +153,8 @@ static int new_parts(struct authd *a, const struct authd_config *cfg)
 
 	r = bans_new(&a->bans, cfg);
 	if (!r)
+		r = bans_new(&a->proof_bans, cfg);
+	if (!r)
 		r = tickets_new(&a->tickets, cfg->login_ttl_ms);
 	if (!r)
 		r = replay_new(&a->started, STARTED_MAX, cfg->login_ttl_ms);
@@ -194,6 +196,7 @@ struct authd *authd_free(struct authd *a)
 	fresh_free(a->fresh);
 	replay_free(a->started);
 	tickets_free(a->tickets);
+	bans_free(a->proof_bans);
 	bans_free(a->bans);
 	free(a);
 	return NULL;
@@ -212,6 +215,7 @@ void authd_set_config(struct authd *a, const struct authd_config *cfg)
 	http_server_set_limits(a->http, &limits);
 	http_server_set_proxies(a->http, cfg->trusted_proxies);
 	bans_set_config(a->bans, cfg);
+	bans_set_config(a->proof_bans, cfg);
 	tickets_set_ttl(a->tickets, cfg->login_ttl_ms);
 	replay_set_limits(a->started, STARTED_MAX, cfg->login_ttl_ms);
 	fresh_set_config(a->fresh, cfg);

@@ -50,6 +50,7 @@ struct authd {
 	struct state *state;
 	struct keys *keys;
 	struct bans *bans;
+	struct bans *proof_bans; /* apart: what fills it must not make the other forget */
 	struct tickets *tickets;
 	struct replay *started; /* registrations that were started: name and generation */
 	struct fresh *fresh;

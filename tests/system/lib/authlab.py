@@ -16,7 +16,7 @@ from opaque import b64
 PASSWORD = b"correct horse battery staple"
 # What clients may be asked for at least: the tests stretch often.
 CHEAP = "argon2id:\n  memory: 19MiB\n  passes: 2\n"
-PATIENT = "bans:\n  attempts: 100000\n  attempts_per_address: 100000\n"
+PATIENT = "bans:\n  attempts: 100000\n  attempts_per_address: 100000\n  proofs_per_address: 1000000\n"
 
 
 def control(host, method, **params):

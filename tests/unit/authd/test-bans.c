@@ -11,6 +11,7 @@
 
 static const struct authd_config cfg = { .ban_attempts = 3,
 					 .ban_attempts_address = 5,
+					 .ban_proofs = 4,
 					 .ban_first_ms = 1000,
 					 .ban_longest_ms = 5000,
 					 .ban_forgive_ms = 60000 };
@@ -38,6 +39,25 @@ static bool count(struct bans *b, const char *name, const struct address_key *a)
 
 	bans_count(b, name, a, &user, &address);
 	return user || address;
+}
+
+TEST(proofs_that_fail_are_counted_apart_by_address)
+{
+	const struct address_key nowhere = { 0 }, other = { .family = 4, .b = { 192, 0, 2, 2 } };
+	_cleanup_(bans_freep) struct bans *b = fixture();
+
+	for (int i = 0; i < 4; i++)
+		CHECK(!bans_count_proof(b, &here));
+	CHECK_EQ(bans_proofs(b, &here), 0);
+	CHECK(bans_count_proof(b, &here));
+	CHECK_EQ(bans_proofs(b, &here), 1000);
+	CHECK_EQ(bans_address(b, &here), 0);
+	CHECK_EQ(bans_proofs(b, &other), 0);
+	CHECK_EQ(bans_in_force(b, BAN_PROOFS), 1);
+	CHECK(bans_lift_address(b, &here));
+	CHECK_EQ(bans_proofs(b, &here), 0);
+	for (int i = 0; i < 100; i++)
+		CHECK(!bans_count_proof(b, &nowhere));
 }
 
 TEST(a_ban_begins_above_what_is_allowed_and_doubles_up_to_the_longest)
