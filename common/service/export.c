@@ -105,12 +105,13 @@ static void on_accept(int fd, const struct unix_caller *caller, void *arg)
 	unix_server_conn_closed(s->server);
 }
 
-int export_server_new(struct export_server **out, struct loop *loop, const char *runtime_dir,
+int export_server_new(struct export_server **out, struct loop *loop, const char *runtime_dir, int passed,
 		      const char *name, export_fn fn, void *arg)
 {
+	_cleanup_close_ int fd = passed;
 	_cleanup_(export_server_freep) struct export_server *s = calloc(1, sizeof(*s));
 	char file[64];
-	int fd, r;
+	int r;
 
 	if (!s)
 		return -ENOMEM;
@@ -118,13 +119,15 @@ int export_server_new(struct export_server **out, struct loop *loop, const char 
 	s->fn = fn;
 	s->arg = arg;
 	s->name = name;
-	s->path = path_join(runtime_dir, file);
-	if (!s->path)
-		return -ENOMEM;
-	fd = unix_listen(s->path, SOCK_SEQPACKET, 0600, NULL, false);
-	if (fd < 0)
-		return fd;
-	r = unix_server_new(&s->server, loop, fd, CONNECTIONS_MAX, on_accept, s);
+	if (fd < 0) {
+		s->path = path_join(runtime_dir, file);
+		if (!s->path)
+			return -ENOMEM;
+		fd = unix_listen(s->path, SOCK_SEQPACKET, 0600, NULL, false);
+		if (fd < 0)
+			return fd;
+	}
+	r = unix_server_new(&s->server, loop, steal_fd(&fd), CONNECTIONS_MAX, on_accept, s);
 	if (r)
 		return r;
 	*out = steal(&s);
@@ -135,7 +138,7 @@ struct export_server *export_server_free(struct export_server *s)
 {
 	if (!s)
 		return NULL;
-	if (s->server)
+	if (s->server && s->path)
 		unlink(s->path);
 	unix_server_free(s->server);
 	free(s->path);

@@ -30,8 +30,8 @@ typedef int (*export_fn)(struct export *e, void *arg);
 /* A sealed memfd with what fn adds: the descriptor or a negative errno. */
 int export_make(export_fn fn, void *arg);
 
-/* Serve RUNTIME_DIR/NAME.export. 0 or a negative errno. */
-int export_server_new(struct export_server **out, struct loop *loop, const char *runtime_dir,
+/* Serve passed (taken in every case), or, when that is -1, RUNTIME_DIR/NAME.export. 0 or a negative errno. */
+int export_server_new(struct export_server **out, struct loop *loop, const char *runtime_dir, int passed,
 		      const char *name, export_fn fn, void *arg);
 struct export_server *export_server_free(struct export_server *s);
 DEFINE_CLEANUP(struct export_server *, export_server_free);

@@ -4,12 +4,15 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 #include "base/cleanup.h"
 #include "base/log.h"
 #include "crypto/seal.h"
 #include "service/credential.h"
 #include "service/export.h"
+#include "service/fds.h"
 #include "service/listening.h"
 #include "service/service.h"
 
@@ -203,6 +206,17 @@ static int export(struct export *e, void *arg)
 	return portable_export(e, d->state, d->keys);
 }
 
+static int open_export(struct service *svc, struct daemon *d)
+{
+	int fd = service_fds_take(service_fds(svc), "authd.export");
+
+	if (fd >= 0 && !service_fd_is_listening(fd, AF_UNIX, SOCK_SEQPACKET)) {
+		close(fd);
+		return -EINVAL;
+	}
+	return export_server_new(&d->export, service_loop(svc), service_runtime_dir(svc), fd >= 0 ? fd : -1, "authd", export, d);
+}
+
 static int fail_listen(struct service *svc, int r, const char *address)
 {
 	char text[256];
@@ -226,7 +240,7 @@ static int start(struct service *svc, struct daemon *d)
 	r = control_start(svc, d->authd);
 	if (r)
 		return service_fail(svc, r, "cannot answer control calls");
-	r = export_server_new(&d->export, service_loop(svc), service_runtime_dir(svc), "authd", export, d);
+	r = open_export(svc, d);
 	if (r)
 		return service_fail(svc, r, "cannot open the socket for backups");
 	r = authd_listen(d->authd, service_fds(svc), &address);

@@ -40,6 +40,7 @@ static const struct wish {
 	{ "tund.service", ON_DEMAND },
 	{ "relayd.service", ON_DEMAND },
 	{ "authd.service", OPTIONAL },
+	{ "authd-listen.socket", OPTIONAL },
 };
 
 static void tell_failed(struct doctor *d, const struct unit *u)

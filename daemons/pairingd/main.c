@@ -250,7 +250,7 @@ static int open_sockets(struct service *svc, struct pairingd *d)
 		r = secret_server_new(&d->secrets, service_loop(svc), secret,
 				      service_admin_group(svc), d->sessions);
 	if (!r)
-		r = export_server_new(&d->export, service_loop(svc), service_runtime_dir(svc), "pairingd",
+		r = export_server_new(&d->export, service_loop(svc), service_runtime_dir(svc), -1, "pairingd",
 				      export, d);
 	return r;
 }

@@ -206,7 +206,7 @@ static int run(struct service *svc)
 	r = tunnels_declare(s.tunnels, s.cfg.tunnels_dir, &err);
 	if (r)
 		return service_fail_config(svc, err.text);
-	r = export_server_new(&s.export, service_loop(svc), service_runtime_dir(svc), "pskd", export, svc);
+	r = export_server_new(&s.export, service_loop(svc), service_runtime_dir(svc), -1, "pskd", export, svc);
 	if (r)
 		return service_fail(svc, r, "cannot open the socket for backups");
 	r = control_new(&control, svc, s.tunnels);
