@@ -156,6 +156,7 @@ static const struct option auth_request_options[] = {
 	{ "header", 'H', "LINE", VALUE_TEXT, NULL, "a further header line; may be repeated", .many = true },
 	{ "data", 'd', "BODY", VALUE_TEXT, NULL, "send this, or what is in @FILE, or on standard input (@-)" },
 	{ "include", 'i', NULL, VALUE_TEXT, NULL, "print the answer's header lines, too" },
+	{ "output", 'o', "FILE", VALUE_FILE, NULL, "write the answer to FILE, in place of what is in it" },
 	{ "user", 0, "USER", VALUE_TEXT, NULL, "whose login, where there are several" },
 	{ "login", 0, "URL", VALUE_TEXT, NULL, "the authd whose login to use, where URL is another server's" },
 	AUTH_SERVER_OPTIONS,

@@ -34,6 +34,8 @@ struct asked {
 	char *body;
 	size_t len;
 	uint8_t digest[POP_DIGEST_LEN];
+	const char *output; /* where the answer's body goes; NULL: standard output, or into JSON */
+	FILE *to;
 	size_t n_fields;
 	char *names[OWN_FIELDS_MAX];
 	const char *values[OWN_FIELDS_MAX];
@@ -45,6 +47,8 @@ static void asked_done(struct asked *a)
 	auth_session_free(a->session);
 	free(a->url_target);
 	free(a->body);
+	if (a->to && a->output)
+		fclose(a->to);
 	for (size_t i = 0; i < a->n_fields; i++)
 		free(a->names[i]);
 }
@@ -156,6 +160,34 @@ static int find_session(struct asked *a, const struct ctl *c, struct failure *f)
 	return r;
 }
 
+/* As ">" of a shell does it: emptied before, and there when nothing came. */
+static int open_output(struct asked *a, const struct ctl *c, struct failure *f)
+{
+	a->output = ctl_option(c, "output");
+	if (!a->output) {
+		a->to = c->json ? NULL : stdout;
+		return EXIT_DONE;
+	}
+	a->to = fopen(a->output, "we");
+	if (!a->to)
+		return failure_set(f, errno == EACCES ? EXIT_PERMISSION : EXIT_FAILED, ERROR_FILE, NULL, "cannot write %s: %s",
+				   clean_text(a->output), strerror(errno));
+	return EXIT_DONE;
+}
+
+/* What a full disk says may come at the end alone. */
+static int close_output(struct asked *a, struct failure *f)
+{
+	FILE *to = a->to;
+
+	if (!a->output || !to)
+		return EXIT_DONE;
+	a->to = NULL;
+	if (fclose(to) == 0)
+		return EXIT_DONE;
+	return failure_set(f, EXIT_FAILED, ERROR_FILE, NULL, "cannot write %s: %s", clean_text(a->output), strerror(errno));
+}
+
 static int read_asked(struct asked *a, struct ctl *c, struct failure *f)
 {
 	_cleanup_free_ char *server = NULL;
@@ -173,7 +205,7 @@ static int read_asked(struct asked *a, struct ctl *c, struct failure *f)
 		r = read_body(a, data, f);
 	if (!r)
 		sha256(a->digest, a->body, a->len);
-	return r;
+	return r ? r : open_output(a, c, f);
 }
 
 /* ---- asking ---- */
@@ -189,7 +221,7 @@ static int ask_once(struct asked *a, struct ctl *c, bool may_retry, struct trans
 				       .loopback = url->loopback,
 				       .body = a->body,
 				       .body_len = a->len,
-				       .to = c->json ? NULL : stdout,
+				       .to = a->to,
 				       .keep_401 = may_retry,
 				       .with_head = ctl_flag(c, "include"),
 				       .answer_max = SHOWN_MAX };
@@ -209,11 +241,13 @@ static int ask_once(struct asked *a, struct ctl *c, bool may_retry, struct trans
 	return transport_do(a->target.transport, &r, out, f);
 }
 
-static json_t *answer_json(const struct transport_answer *a)
+static json_t *answer_json(const struct asked *asked, const struct transport_answer *a)
 {
 	json_t *o = json_pack("{s:i, s:s}", "status", (int)a->status, "content_type", a->content_type);
 	char *coded;
 
+	if (asked->output)
+		return o;
 	if (text_is_utf8(a->body ? a->body : "", a->len)) {
 		json_object_set_new(o, "body", json_stringn(a->body ? a->body : "", a->len));
 		return o;
@@ -235,18 +269,20 @@ static int ask(struct asked *a, struct ctl *c, struct failure *f)
 	if (!r && auth_session_retry(a->session, answer.status, *answer.snonce ? answer.snonce : NULL)) {
 		transport_answer_done(&answer);
 		r = ask_once(a, c, false, &answer, f);
-	} else if (!r && answer.status == 401 && *answer.snonce && answer.body && !c->json) {
+	} else if (!r && answer.status == 401 && *answer.snonce && answer.body && a->to) {
 		/* Held back for a second try that has no sense. */
-		fwrite(answer.body, 1, answer.len, stdout);
+		fwrite(answer.body, 1, answer.len, a->to);
 	}
+	if (!r)
+		r = close_output(a, f);
 	if (r)
 		return r;
 	if (answer.status < 400)
-		return ctl_result(c, c->json ? answer_json(&answer) : NULL, NULL);
+		return ctl_result(c, c->json ? answer_json(a, &answer) : NULL, NULL);
 	failure_set(f, answer.status == 401 || answer.status == 403 ? EXIT_PERMISSION : EXIT_FAILED, ERROR_LOGIN_REFUSED,
 		    answer.status == 401 ? "Is the login over? “handfast auth status” with the server's URL tells." : NULL,
 		    "%s answers with status %u", a->target.url.authority, answer.status);
-	r = ctl_result_failed(c, c->json ? answer_json(&answer) : NULL, NULL, f);
+	r = ctl_result_failed(c, c->json ? answer_json(a, &answer) : NULL, NULL, f);
 	f->exit = EXIT_DONE; /* told */
 	return r;
 }
