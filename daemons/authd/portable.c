@@ -62,7 +62,7 @@ static int export_keys(struct export *e, const struct generation *g, json_t *lis
 static int add_json(struct export *e, const char *name, json_t *j)
 {
 	_cleanup_json_ json_t *owned = j;
-	_cleanup_free_ char *text = j ? json_text(j) : NULL;
+	_cleanup_free_ char *text = owned ? json_text(owned) : NULL;
 
 	if (!text)
 		return -ENOMEM;
