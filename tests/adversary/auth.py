@@ -283,7 +283,7 @@ def request_line(method=None, path=None):
 
 
 def other_body(line, m, asked):
-    m.body = m.body.replace(b"note", b"evil", 1) if b"note" in m.body else b'{"to":"bob","note":"evil"}'
+    m.put({"to": "bob", "note": "evil"})
     return m
 
 
@@ -533,8 +533,8 @@ class Lane:
         self.end_of(name, r)
         self.line.attack = None
         self.score.add(self.line.reached, "answered" if r and r[0] == 0 else "not answered")
-        # Once more what authd has seen already.
-        for m in self.line.seen[path, "ask"]:
+        # Once more what authd may have seen already, and then once more what it has.
+        for m in self.line.seen[path, "ask"] * 2:
             self.line.ask_authd(m.bytes())
         self.is_in = self.whoami() if "logout" in what or "register" in what else self.is_in
         if "logout" in what and not self.is_in:
