@@ -38,8 +38,10 @@ class Message:
         return Message(self.start, self.fields, self.body)
 
     def bytes(self):
-        fields = [(k, v) for k, v in self.fields if k.lower() not in ("content-length", "transfer-encoding", "expect", "connection")]
-        head = "\r\n".join([self.start, *(f"{k}: {v}" for k, v in fields), f"Content-Length: {len(self.body)}", "Connection: close"])
+        fields = [(k, v) for k, v in self.fields if k.lower() not in ("content-length", "transfer-encoding", "expect",
+                                                                      "connection")]
+        head = "\r\n".join([self.start, *(f"{k}: {v}" for k, v in fields), f"Content-Length: {len(self.body)}",
+                            "Connection: close"])
         return head.encode("latin-1") + b"\r\n\r\n" + self.body
 
     @property
@@ -125,7 +127,8 @@ class Line:
                 if asked.path == "/login/finish":
                     self.sent_finish += 1
                 sent = self.touch("ask", asked, asked)
-                answer = self.ask_authd(sent.bytes() if isinstance(sent, Message) else sent) if sent is not None else None
+                answer = self.ask_authd(sent.bytes() if isinstance(sent,
+                                                                   Message) else sent) if sent is not None else None
                 answer = self.touch("answer", answer, asked) if answer else None
                 if answer:
                     k.sendall(answer.bytes() if isinstance(answer, Message) else answer)
@@ -309,7 +312,8 @@ def own_server(line, m, asked):
     masked = bytes(x ^ y for x, y in zip(pad, public + record[96:]))
     secret, share = opaque.derive_dh(os.urandom(32))
     response = opaque.multiply(oprf, ke1[:32]) + nonce + masked + os.urandom(32) + share
-    prk = opaque.extract(opaque.multiply(secret, ke1[64:]) + opaque.multiply(private, ke1[64:]) + opaque.multiply(secret, record[:32]))
+    prk = opaque.extract(opaque.multiply(secret, ke1[64:]) + opaque.multiply(private, ke1[64:]) +
+                         opaque.multiply(secret, record[:32]))
     preamble = opaque.sha512(b"OPAQUEv1-", opaque.lv(b""), opaque.lv(name), ke1, opaque.lv(origin), response)
     handshake = opaque._label(prk, b"HandshakeSecret", preamble)
     o = m.json()
@@ -320,11 +324,13 @@ def own_server(line, m, asked):
 
 def invented(**members):
     def act(line, m, asked):
-        return Message("HTTP/1.1 200 OK", [("Content-Type", "application/json")], json.dumps({**m.json(), **members}).encode())
+        return Message("HTTP/1.1 200 OK", [("Content-Type", "application/json")],
+                       json.dumps({**m.json(), **members}).encode())
     return act
 
 
-WEAK = [{"memory_kib": 8}, {"memory_kib": 19455}, {"passes": 1}, {"passes": 0}, {"parallelism": 2}, {"name": "identity"}, {"name": "scrypt"},
+WEAK = [{"memory_kib": 8}, {"memory_kib": 19455}, {"passes": 1}, {"passes": 0}, {"parallelism": 2},
+        {"name": "identity"}, {"name": "scrypt"},
         {"memory_kib": 1 << 30}, {"memory_kib": -1}, {"passes": 1 << 31}, {"passes": 1000}]
 OTHER = [{"memory_kib": 20000}, {"passes": 3}]
 
@@ -333,11 +339,15 @@ def ksf(part):
     return change("ksf", lambda v: {**(v if isinstance(v, dict) else {}), **part})
 
 
-ANY = {"drop": drop, "twice": twice, "late": late, **{f"cut {n}/8": cut(n) for n in (0, 1, 4, 7)}, "cut body": cut_body, "longer": longer,
+ANY = {"drop": drop, "twice": twice, "late": late, **{f"cut {n}/8": cut(n) for n in (0, 1, 4, 7)}, "cut body": cut_body,
+       "longer": longer,
        "huge": huge, "list": as_list}
-ANSWERS = {"reflect": reflect, **{f"status {c}": status(c) for c in (100, 200, 201, 204, 401, 429, 500)}, "redirect": elsewhere}
-FIELDS = {("/login/start", "ask"): ("user", "ke1"), ("/login/start", "answer"): ("login_id", "ke2", "ksf"), ("/login/finish", "ask"): ("login_id", "ke3"),
-          ("/login/finish", "answer"): ("session_id", "expires_in_s", "renew"), ("/config", "answer"): ("origin", "ksf", "suite", "registration")}
+ANSWERS = {"reflect": reflect, **{f"status {c}": status(c) for c in (100, 200, 201, 204, 401, 429, 500)},
+           "redirect": elsewhere}
+FIELDS = {("/login/start", "ask"): ("user", "ke1"), ("/login/start", "answer"): ("login_id", "ke2", "ksf"),
+          ("/login/finish", "ask"): ("login_id", "ke3"),
+          ("/login/finish", "answer"): ("session_id", "expires_in_s", "renew"),
+          ("/config", "answer"): ("origin", "ksf", "suite", "registration")}
 HEADERS = ("Authorization", "X-SNONCE", "X-NONCE", "Content-Digest", "X-POP", "Host")
 
 
@@ -351,16 +361,19 @@ def on_login():
             for user in ("alice", "bob"):
                 yield path, way, f"{f} of {user} before", field_of_before(user, f)
             yield path, way, f"without {f}", without(f)
-            for name, how in (("null", lambda v: None), ("number", lambda v: 7), ("empty", lambda v: ""), ("zeros", zeros), ("list", lambda v: [v])):
+            for name, how in (("null", lambda v: None), ("number", lambda v: 7), ("empty", lambda v: ""),
+                              ("zeros", zeros), ("list", lambda v: [v])):
                 yield path, way, f"{f} {name}", change(f, how)
-    for f, path, way in (("ke1", "/login/start", "ask"), ("ke2", "/login/start", "answer"), ("ke3", "/login/finish", "ask"), ("login_id", "/login/finish", "ask"),
+    for f, path, way in (("ke1", "/login/start", "ask"), ("ke2", "/login/start", "answer"),
+                         ("ke3", "/login/finish", "ask"), ("login_id", "/login/finish", "ask"),
                          ("session_id", "/login/finish", "answer")):
         for at in (0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1):
             yield path, way, f"{f} bit at {at}", change(f, flip(at))
     yield "/login/start", "answer", "own server", own_server
     yield "/login/start", "answer", "random server", change("ke2", lambda v: b64(os.urandom(320)))
     yield "/login/start", "ask", "of another name", change("user", lambda v: "bob")
-    yield "/login/finish", "answer", "invented session", invented(session_id=b64(bytes(32)), expires_in_s=100, renew=False)
+    yield "/login/finish", "answer", "invented session", invented(session_id=b64(bytes(32)), expires_in_s=100,
+                                                                  renew=False)
     for part in WEAK:
         yield "/config", "answer", f"weak {part}", ksf(part)
         yield "/login/start", "answer", f"weak {part}", ksf(part)
@@ -375,7 +388,8 @@ def on_request():
     for name, act in {**ANY, **ANSWERS}.items():
         yield path, "answer", name, act
     for h in HEADERS:
-        for name, how in (("changed", lambda v: v[:-2] + ("A" if v[-2] != "A" else "B") + v[-1]), ("gone", lambda v: None), ("empty", lambda v: ""), ("longer", lambda v: v + "A")):
+        for name, how in (("changed", lambda v: v[:-2] + ("A" if v[-2] != "A" else "B") + v[-1]),
+                          ("gone", lambda v: None), ("empty", lambda v: ""), ("longer", lambda v: v + "A")):
             yield path, "ask", f"{h} {name}", header(h, how)
         yield path, "ask", f"{h} twice", header_twice(h)
     yield path, "ask", "body", other_body
@@ -383,7 +397,8 @@ def on_request():
     yield path, "ask", "another's session", session_of_another
     yield path, "ask", "as time", lambda line, m, asked: header("X-SNONCE", lambda v: None)(
         line, Message(m.start, [*m.fields, ("X-TS", str(int(time.time())))], m.body), asked)
-    for method, to in (("PUT", None), ("GET", "/session"), (None, "/logout"), (None, "/unregister"), (None, "/api/transfer?x"), (None, "/api//transfer"),
+    for method, to in (("PUT", None), ("GET", "/session"), (None, "/logout"), (None, "/unregister"),
+                       (None, "/api/transfer?x"), (None, "/api//transfer"),
                        (None, "/register/start")):
         yield path, "ask", f"to {method} {to}", request_line(method, to)
 
@@ -401,7 +416,8 @@ class Victim:
     def run(self, *args):
         """(code, text), or None when it did not end."""
         env = dict(self.host.env(), XDG_STATE_HOME=self.state)
-        p = subprocess.Popen([f"{lab.BUILD}/bin/handfast", "auth", *args], env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+        p = subprocess.Popen([f"{lab.BUILD}/bin/handfast", "auth", *args], env=env, stdin=subprocess.DEVNULL,
+                             stdout=subprocess.PIPE,
                              stderr=subprocess.STDOUT, preexec_fn=os.setsid)
         try:
             out = p.communicate(timeout=DEADLINE_S)[0]
@@ -529,7 +545,8 @@ class Lane:
         self.wanted.add(note)
         self.line.seen.clear()
         self.line.attack, self.line.reached = (path, way, act), 0
-        r = self.victim.request("-X", "POST", "-H", "Content-Type: application/json", "-d", json.dumps({"to": "bob", "note": note}), f"{self.url}{path}")
+        r = self.victim.request("-X", "POST", "-H", "Content-Type: application/json", "-d",
+                                json.dumps({"to": "bob", "note": note}), f"{self.url}{path}")
         self.end_of(name, r)
         self.line.attack = None
         self.score.add(self.line.reached, "answered" if r and r[0] == 0 else "not answered")

@@ -146,7 +146,8 @@ static void judge_session(const struct http_request *r)
 	for (size_t i = 0; i < LOGINS; i++) {
 		struct login *l = &logins[i];
 
-		if (l->done || !*l->ke3 || strcmp(member_of(sent, "ke3"), l->ke3) != 0 || strcmp(member_of(sent, "login_id"), l->id) != 0)
+		if (l->done || !*l->ke3 || strcmp(member_of(sent, "ke3"), l->ke3) != 0 ||
+		    strcmp(member_of(sent, "login_id"), l->id) != 0)
 			continue;
 		l->done = true;
 		json_decref(sent);
@@ -389,13 +390,15 @@ static void register_somebody(const struct happening *h)
 static void any_request(const struct happening *h)
 {
 	static const char *const methods[] = { "GET", "POST", "HEAD", "PUT" };
-	static const char *const targets[] = { "/login/start", "/login/finish", "/register/start", "/register/finish", "/api/transfer",
-					       "/session",     "/verify",	"/config",	   "/metrics",	       "/healthz" };
+	static const char *const targets[] = { "/login/start",	"/login/finish", "/register/start", "/register/finish",
+					       "/api/transfer", "/session",	 "/verify",	    "/config",
+					       "/metrics",	"/healthz" };
 	char body[300] = "";
 	struct http_request *r;
 
 	memcpy(body, h->data + (h->len > 2 ? 2 : h->len), h->len > 2 ? h->len - 2 : 0);
-	r = new_request(methods[happening_byte(h, 0) % ARRAY_SIZE(methods)], targets[happening_byte(h, 1) % ARRAY_SIZE(targets)], "x");
+	r = new_request(methods[happening_byte(h, 0) % ARRAY_SIZE(methods)],
+			targets[happening_byte(h, 1) % ARRAY_SIZE(targets)], "x");
 	r->len = h->len > 2 ? h->len - 2 : 0;
 	memcpy(r->body, body, r->len);
 	send_request(r);

@@ -120,11 +120,13 @@ def compare(a, b):
     n, m = len(x), len(y)
     u = ties = d = 0
     for v in set(x + y):
-        x0, x1, y0, y1 = bisect.bisect_left(x, v), bisect.bisect_right(x, v), bisect.bisect_left(y, v), bisect.bisect_right(y, v)
+        x0, x1, y0, y1 = bisect.bisect_left(x, v), bisect.bisect_right(x,
+                                                                       v), bisect.bisect_left(y, v), bisect.bisect_right(y, v)
         u += (y1 - y0) * (x0 + (x1 - x0) / 2)
         t = x1 - x0 + y1 - y0
         ties += t ** 3 - t
         d = max(d, abs(x1 / n - y1 / m))
     s = math.sqrt(n * m / 12 * ((n + m + 1) - ties / ((n + m) * (n + m - 1))))
     z = (u - n * m / 2) / s if s else 0.0
-    return Verdict(n, m, u / (n * m), z, math.erfc(abs(z) / math.sqrt(2)), d, statistics.median(x) / 1e3, statistics.median(y) / 1e3)
+    return Verdict(n, m, u / (n * m), z, math.erfc(abs(z) / math.sqrt(2)), d, statistics.median(x) / 1e3,
+                   statistics.median(y) / 1e3)
