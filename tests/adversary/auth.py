@@ -25,6 +25,7 @@ from opaque import b64, unb64
 COUNTS = ("attacks", "wrong successes", "downgrades", "second guesses", "hangs", "crashes")
 DEADLINE_S = 90
 LANES = 4
+LEAST = 40  # attacks, however slow the machine
 PASSWORD = "correct horse battery staple"
 
 
@@ -563,7 +564,7 @@ class Lane:
         return self.is_in
 
     def work(self, end):
-        while time.monotonic() < end and (a := self.score.next()):
+        while (time.monotonic() < end or self.score.counts["attacks"] < LEAST) and (a := self.score.next()):
             n, kind, path, way, what, act = a
             attack = self.attack_login if kind == "login" else self.attack_request
             attack(path, way, act, f"a{n} {path} {way} {what}", what)
