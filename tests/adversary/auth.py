@@ -125,7 +125,7 @@ class Line:
                 asked = receive(k)
                 if not asked:
                     return
-                if asked.path == "/login/finish":
+                if asked.path in ("/login/finish", "/register/finish"):
                     self.sent_finish += 1
                 sent = self.touch("ask", asked, asked)
                 answer = self.ask_authd(sent.bytes() if isinstance(sent,
@@ -404,6 +404,23 @@ def on_request():
         yield path, "ask", f"to {method} {to}", request_line(method, to)
 
 
+def on_register():
+    """What may be done to it without TLS is much (see above); it ends, and nobody's password is stretched less."""
+    fields = {("/register/start", "ask"): ("user", "request"), ("/register/start", "answer"): ("response", "ksf"),
+              ("/register/finish", "ask"): ("user", "record"), ("/register/finish", "answer"): ("user",)}
+    for (path, way), names in fields.items():
+        for name, act in {**ANY, **(ANSWERS if way == "answer" else {})}.items():
+            yield path, way, name, act
+        for f in names:
+            yield path, way, f"without {f}", without(f)
+            for name, how in (("null", lambda v: None), ("zeros", zeros), ("bit", flip(0.3)), ("last bit", flip(1))):
+                yield path, way, f"{f} {name}", change(f, how)
+        if "user" in names:
+            yield path, way, "alice's name", change("user", lambda v: "alice")
+    for part in WEAK:
+        yield "/register/start", "answer", f"weak {part}", ksf(part)
+
+
 class Victim:
     """alice, by the real command."""
 
@@ -439,7 +456,8 @@ class Score:
     """What all lanes share."""
 
     def __init__(self, rng, only=None):
-        rows = [("login", *a) for a in on_login()] + [("request", *a) for a in on_request()]
+        rows = [("login", *a) for a in on_login()] + [("request", *a) for a in on_request()] + \
+            [("register", *a) for a in on_register()]
         self.there = len(rows)
         self.todo = [(n, *a) for n, a in enumerate(rows) if only in (None, n)]
         rng.shuffle(self.todo)
@@ -467,7 +485,7 @@ class Lane:
     """An authd, a line in front of it, and its victim."""
 
     def __init__(self, net, n, score):
-        self.score, self.wanted, self.is_in = score, set(), False
+        self.score, self.wanted, self.is_in, self.users = score, set(), False, 0
         self.line = Line(lab.free_port())
         self.url = f"http://127.0.0.1:{self.line.port}"
         self.host = net.host(f"auth{n}")
@@ -558,6 +576,15 @@ class Lane:
         if "logout" in what and not self.is_in:
             self.score.found("wrong successes", name, "logged out by a request for something else")
 
+    def attack_register(self, path, way, act, name, what):
+        self.line.attack, self.line.reached, self.line.sent_finish = (path, way, act), 0, 0
+        self.users += 1
+        r = self.victim.run("register", self.url, f"new{self.users}", "--password-file", self.victim.pw)
+        self.line.attack = None
+        self.score.add(self.line.reached, "registered" if self.end_of(name, r) else "not registered")
+        if what.startswith("weak") and self.line.sent_finish:
+            self.score.found("downgrades", name, r)
+
     def enter(self):
         self.line.attack = None
         self.is_in = self.end_of("login", self.victim.login()) and self.whoami()
@@ -566,8 +593,8 @@ class Lane:
     def work(self, end):
         while (time.monotonic() < end or self.score.counts["attacks"] < LEAST) and (a := self.score.next()):
             n, kind, path, way, what, act = a
-            attack = self.attack_login if kind == "login" else self.attack_request
-            attack(path, way, act, f"a{n} {path} {way} {what}", what)
+            attack = {"login": self.attack_login, "request": self.attack_request, "register": self.attack_register}
+            attack[kind](path, way, act, f"a{n} {path} {way} {what}", what)
         if not self.enter():
             self.score.found("wrong successes", "afterwards", "the victim cannot log in")
         self.judge_notes()
