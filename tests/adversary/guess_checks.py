@@ -89,7 +89,8 @@ def check_long(net, count):
     got = planted.unblinded(1, 1, len(pins))
     lab.check("guessing_finds_a_pin_of_eight_digits_of_a_device_without_randomness", got == [planted.number(LONG)], got)
     profile, asked, known, findings = asyncio.run(long_sessions(net, pairing.binaries()[0]))
-    lab.check(f"guessing_sessions_with_eight_digits_{profile}", not findings and asked == [LONG, LONG], f"{asked} {findings}")
+    lab.check(f"guessing_sessions_with_eight_digits_{profile}", not findings and asked == [LONG, LONG],
+              f"{asked} {findings}")
     for what, k in known:
         g = guesser(k)
         got = g.unblinded(k.role, k.scalar, len(pins)) if k.scalar else \
