@@ -136,7 +136,8 @@ static size_t promised(const struct relay *r)
 	size_t n = 0;
 
 	for (struct session *s = sessions_first(r->sessions); s; s = session_next(r->sessions, s))
-		n += (s->members[0].place == PLACE_FREE) + (s->members[1].place == PLACE_FREE);
+		for (size_t i = 0; i < ARRAY_SIZE(s->members); i++)
+			n += s->members[i].place == PLACE_FREE;
 	return n * connection_cost(r);
 }
 
