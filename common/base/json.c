@@ -2,11 +2,18 @@
  * jansson allocates as it reads and recurses as it nests. So a scan of the
  * bytes, which knows only strings, brackets and commas, bounds both first;
  * what it lets through and is no JSON, jansson refuses.
+ *
+ * jansson 2.14 goes on when the text of a string finds no memory: a byte is missing then, and if it is the closing
+ * quote, its end is not found. So what malloc() refuses during a parse comes from a reserve, the parse is given
+ * nothing more to read, and what it made is thrown away. What it frees may have been a secret, and is wiped.
  */
 #include "base/json.h"
 
 #include <errno.h>
+#include <malloc.h>
 #include <stdbool.h>
+#include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include <jansson.h>
@@ -68,9 +75,90 @@ static int scan(const char *text, size_t len, const struct json_limits *limits)
 	return 0;
 }
 
+struct parse {
+	const char *text;
+	size_t len, at;
+	char *reserve;
+	size_t reserve_len, reserve_used;
+	bool failed;
+};
+
+static _Thread_local struct parse *parsing;
+
+static void *allocate(size_t n)
+{
+	struct parse *p = parsing;
+	size_t whole = (n + 15) / 16 * 16;
+	void *m = malloc(n);
+
+	if (m || !p)
+		return m;
+	p->failed = true;
+	if (whole > p->reserve_len - p->reserve_used)
+		return NULL;
+	m = p->reserve + p->reserve_used;
+	p->reserve_used += whole;
+	return m;
+}
+
+static bool is_reserve(const void *m)
+{
+	uintptr_t at = (uintptr_t)m, from = parsing ? (uintptr_t)parsing->reserve : 0;
+
+	return parsing && at >= from && at < from + parsing->reserve_len;
+}
+
+static void release(void *m)
+{
+	if (!m || is_reserve(m))
+		return;
+	explicit_bzero(m, malloc_usable_size(m));
+	free(m);
+}
+
+__attribute__((constructor)) static void use_them(void)
+{
+	json_set_alloc_funcs(allocate, release);
+}
+
+/* A byte at a time: nothing is read ahead of an allocation that fails. */
+static size_t feed(void *buffer, size_t n, void *arg)
+{
+	struct parse *p = arg;
+
+	if (p->failed || p->at == p->len || n == 0)
+		return 0;
+	*(char *)buffer = p->text[p->at++];
+	return 1;
+}
+
+/* Whatever is left to be read when memory fails is one word: its text, which grows by doubling, and its value. */
+static int parse(json_t **out, const char *text, size_t len)
+{
+	struct parse p = { .text = text, .len = len, .reserve_len = 4 * len + 4096 };
+	json_error_t error;
+	json_t *value;
+
+	p.reserve = malloc(p.reserve_len);
+	if (!p.reserve)
+		return -ENOMEM;
+	parsing = &p;
+	value = json_load_callback(feed, &p, JSON_REJECT_DUPLICATES, &error);
+	if (p.failed) {
+		json_decref(value);
+		value = NULL;
+	}
+	parsing = NULL;
+	explicit_bzero(p.reserve, p.reserve_used);
+	free(p.reserve);
+	*out = value;
+	if (value)
+		return 0;
+	return p.failed || json_error_code(&error) == json_error_out_of_memory ? -ENOMEM : JSON_E_SYNTAX;
+}
+
 int json_parse(struct json_t **out, const char *text, size_t len, const struct json_limits *limits)
 {
-	json_error_t error;
 	json_t *value;
 	int r;
 
@@ -79,11 +167,10 @@ int json_parse(struct json_t **out, const char *text, size_t len, const struct j
 		return r;
 	if (len == 0)
 		return JSON_E_SYNTAX;
-	value = json_loadb(text, len, JSON_REJECT_DUPLICATES, &error);
-	if (!value)
-		return json_error_code(&error) == json_error_out_of_memory ? -ENOMEM :
-									      JSON_E_SYNTAX;
-	/* json_loadb also takes an array. */
+	r = parse(&value, text, len);
+	if (r)
+		return r;
+	/* An array is JSON, too. */
 	if (!json_is_object(value)) {
 		json_decref(value);
 		return JSON_E_SYNTAX;

@@ -259,14 +259,13 @@ void text_format_duration(char *out, size_t cap, uint64_t ms)
 		snprintf(out, cap, "%u ms", (unsigned int)ms);
 }
 
-int text_explain(char *out, size_t cap, int r, const char *fmt, ...)
+void text_say(char *out, size_t cap, const char *fmt, ...)
 {
 	va_list ap;
 
-	if (cap > 0) {
-		va_start(ap, fmt);
-		vsnprintf(out, cap, fmt, ap);
-		va_end(ap);
-	}
-	return r;
+	if (cap == 0)
+		return;
+	va_start(ap, fmt);
+	vsnprintf(out, cap, fmt, ap);
+	va_end(ap);
 }

@@ -34,5 +34,7 @@ int text_parse_duration_ms(uint64_t *out, const char *s);
 void text_format_size(char *out, size_t cap, uint64_t bytes);
 /* "3 d 4 h", "12 min", "5 s". */
 void text_format_duration(char *out, size_t cap, uint64_t ms);
-/* Say in out (cap bytes, cut where it does not fit; with cap 0 nothing) what went wrong. Returns r, to fail with. */
-int text_explain(char *out, size_t cap, int r, const char *fmt, ...) __attribute__((format(printf, 4, 5)));
+/* Say something in out: cap bytes, cut where it does not fit; with cap 0 nothing. */
+void text_say(char *out, size_t cap, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+/* The same for what went wrong. Is r, to fail with: a macro, so that who checks the caller sees that it does. */
+#define text_explain(out, cap, r, ...) (text_say((out), (cap), __VA_ARGS__), (r))

@@ -236,17 +236,17 @@ int keyfile_open(const char *path, bool writable, uint64_t *size, int *outcome, 
 	}
 	*outcome = KEYFILE_E_BAD_FILE;
 	if (!S_ISREG(st.st_mode)) {
-		text_explain(detail, detail_cap, 0, "%s is no regular file", path);
+		text_say(detail, detail_cap, "%s is no regular file", path);
 		return -1;
 	}
 	if (st.st_size == 0 || st.st_size % KEYFILE_SLOT_LEN != 0 ||
 	    (uint64_t)st.st_size > KEYFILE_SIZE_MAX) {
-		text_explain(detail, detail_cap, 0,
-			     st.st_size == 0 ?
-				     "%s is empty" :
-				     "%s has %lld bytes, which is no whole number of 120-byte slots: "
-				     "is it cut short, or no key file?",
-			     path, (long long)st.st_size);
+		text_say(detail, detail_cap,
+			 st.st_size == 0 ?
+				 "%s is empty" :
+				 "%s has %lld bytes, which is no whole number of 120-byte slots: "
+				 "is it cut short, or no key file?",
+			 path, (long long)st.st_size);
 		return -1;
 	}
 	*size = (uint64_t)st.st_size;

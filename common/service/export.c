@@ -189,16 +189,16 @@ int import_read(struct pages *out, int fd, char *why, size_t cap)
 		return text_explain(why, cap, -1, "no memory");
 	r = read_all(&b, fd);
 	if (r) {
-		text_explain(why, cap, -1, "cannot read the state to be imported: %s", strerror(-r));
+		text_say(why, cap, "cannot read the state to be imported: %s", strerror(-r));
 	} else {
 		r = bundle_check(b.p, b.len, &version);
 		if (r == BUNDLE_E_NEWER)
-			text_explain(why, cap, -1,
-				     "the state to be imported is of a newer handfast (format %u, this one knows %u): "
-				     "install that version first",
-				     version, BUNDLE_VERSION);
+			text_say(why, cap,
+				 "the state to be imported is of a newer handfast (format %u, this one knows %u): "
+				 "install that version first",
+				 version, BUNDLE_VERSION);
 		else if (r)
-			text_explain(why, cap, -1, "the state to be imported is damaged");
+			text_say(why, cap, "the state to be imported is damaged");
 	}
 	if (r) {
 		pages_done(&b);

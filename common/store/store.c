@@ -36,7 +36,7 @@ struct store {
 	struct list stmts;
 	size_t version;
 	bool look;    /* one transaction from beginning to end, which is never committed */
-	bool refused; /* a commit met an I/O error, and its frames may lie in the WAL */
+	bool refused; /* a commit failed, and its frames may lie in the WAL */
 };
 
 /*
@@ -170,6 +170,7 @@ static int migrate(struct store *s, const struct store_migration *m, size_t n, i
 	*found = version;
 	if (version < 0 || (uint64_t)version > n)
 		return STORE_E_NEWER;
+	s->version = (size_t)version;
 	for (size_t i = (size_t)version; i < n; i++) {
 		r = s->look ? 0 : store_begin(s);
 		if (!r)
@@ -182,8 +183,8 @@ static int migrate(struct store *s, const struct store_migration *m, size_t n, i
 			store_rollback(s);
 			return r;
 		}
+		s->version = i + 1;
 	}
-	s->version = n;
 	return 0;
 }
 
@@ -327,10 +328,7 @@ int store_commit(struct store *s)
 {
 	int r = run(s, "COMMIT");
 
-	if (!r)
-		s->refused = false;
-	else if (r == -EIO)
-		s->refused = true;
+	s->refused = r != 0;
 	return r;
 }
 
@@ -465,7 +463,7 @@ int store_step(struct store_stmt *st)
 	int r = st->error ? st->error : outcome(sqlite3_step(st->st));
 
 	/* It may have been a transaction of its own. */
-	if (r == -EIO)
+	if (r < 0)
 		st->store->refused = true;
 	return r;
 }

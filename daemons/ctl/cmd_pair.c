@@ -185,17 +185,9 @@ static void output_wipe(void)
 		explicit_bzero(output_buffer, sizeof(output_buffer));
 }
 
-/* jansson copies strings, and this is the only place where all of its copies come by. */
-static void free_wiped(void *p)
-{
-	if (p)
-		explicit_bzero(p, malloc_usable_size(p));
-	free(p);
-}
-
+/* What jansson copies, base/json.c wipes. */
 static void leave_no_copies(void)
 {
-	json_set_alloc_funcs(malloc, free_wiped);
 	setvbuf(stdout, output_buffer, _IOFBF, sizeof(output_buffer));
 }
 

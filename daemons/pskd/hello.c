@@ -476,7 +476,8 @@ static void on_bind_signed(struct signing *s, bool ok)
 	if (h->state != HELLO_SIGNING || !bytes_equal(s->msg.nonce_a, h->hello_msg.nonce_a, PSKH_NONCE_LEN))
 		return;
 	if (!ok || !h->session) {
-		/* The next round tries again. */
+		/* The next round tries again, or the same WELCOME once more. */
+		h->session = session_free(h->session);
 		h->state = h->running ? HELLO_SENT : HELLO_IDLE;
 		return;
 	}

@@ -59,19 +59,16 @@ static int check_place(int fd)
 	return 0;
 }
 
-static int map(struct page **out, int fd)
+/* NULL: errno tells why. */
+static struct page *map(int fd)
 {
 	void *p;
 	/* Not ftruncate(): of a full tmpfs the first store would be a SIGBUS. */
-	int e = posix_fallocate(fd, 0, sizeof(struct page));
-
-	if (e)
-		return -e;
+	errno = posix_fallocate(fd, 0, sizeof(struct page));
+	if (errno)
+		return NULL;
 	p = mmap(NULL, sizeof(struct page), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-	if (p == MAP_FAILED)
-		return -errno;
-	*out = p;
-	return 0;
+	return p == MAP_FAILED ? NULL : p;
 }
 
 int received_open(struct received **out, const char *path, const uint8_t fingerprint[static 32], uint64_t *next,
@@ -93,8 +90,9 @@ int received_open(struct received **out, const char *path, const uint8_t fingerp
 		return -errno;
 	e = check_place(fd);
 	if (!e)
-		e = map(&r->page, fd);
-	if (e) {
+		r->page = map(fd);
+	if (!r->page) {
+		e = e ? e : -errno;
 		if (e == -ENOTSUP || e == -ENOSPC)
 			unlink(path);
 		return e;

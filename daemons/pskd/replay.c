@@ -56,6 +56,7 @@ uint64_t replay_next(const struct replay *r)
 
 static uint64_t *word_of(struct replay *r, uint64_t sequence)
 {
+	assert(r->words > 0);
 	return &r->bits[sequence / WORD_BITS % r->words];
 }
 

@@ -665,7 +665,7 @@ int tunnel_burn(struct tunnel *t, uint64_t to_slot, uint64_t *burned, struct tun
 		return -1;
 	}
 	*burned = keys_tx_next(t->keys) - before;
-	/* Not before it would be remembered after a power cut. */
+	/* Not before it would be remembered after a power cut; of a pairing, see keys.h. */
 	r = keys_make_durable(t->keys);
 	t->burn_unwritten = r != 0;
 	if (r) {

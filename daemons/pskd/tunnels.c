@@ -424,9 +424,13 @@ static const struct identity_ops identity_ops = {
 static void on_stored(struct spec **spec, void *arg)
 {
 	struct tunnels *s = arg;
+	struct tunnel *twin = (*spec)->origin == SPEC_PAIRED ? find_pairing(s, (*spec)->tunnel_id) : NULL;
 
-	/* A kill came between a successor's new name and the end of its old one. */
-	if ((*spec)->origin == SPEC_PAIRED && find_pairing(s, (*spec)->tunnel_id)) {
+	/* A kill came between a tunnel's new name and the end of its old one; a successor that has succeeded is the newer. */
+	if (twin && tunnel_spec(twin)->successor && !(*spec)->successor) {
+		tunnel_store_remove(&s->store, tunnel_spec(twin)->name);
+		drop_tunnel(s, twin);
+	} else if (twin) {
 		tunnel_store_remove(&s->store, (*spec)->name);
 		return;
 	}

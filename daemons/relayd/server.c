@@ -130,6 +130,17 @@ static bool has_room(struct relay *r, size_t bytes)
 	return held(r) + bytes <= r->cfg->memory || relay_memory(r) + bytes <= r->cfg->memory;
 }
 
+/* What those will cost who may still join: their sessions were let in. */
+static size_t promised(const struct relay *r)
+{
+	size_t n = 0;
+
+	for (struct session *s = sessions_first(r->sessions); s; s = session_next(r->sessions, s))
+		for (size_t i = 0; i < ARRAY_SIZE(s->members); i++)
+			n += s->members[i].place == PLACE_FREE;
+	return n * connection_cost(r);
+}
+
 /* ---- frames out ---- */
 
 static void send_text(struct relay *r, struct member *m, const char *text, size_t len)
@@ -472,7 +483,7 @@ int relay_session_new(struct relay *r, struct session **out)
 		r->counters.refused[REFUSED_SESSIONS_FULL]++;
 		return -ENOBUFS;
 	}
-	if (!has_room(r, SESSION_COST + 2 * connection_cost(r))) {
+	if (!has_room(r, promised(r) + SESSION_COST + 2 * connection_cost(r))) {
 		r->counters.refused[REFUSED_MEMORY]++;
 		return -ENOBUFS;
 	}

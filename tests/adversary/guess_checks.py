@@ -14,6 +14,8 @@ import lab
 
 PIN = "007139"
 SAMPLE = ("000000", "007138", "007140", "099999")
+LONG = PIN + "00"  # what devices ask for that have seen many a PIN fail
+FAILURES = 3  # that many in a row
 FEW = 50000  # where more PINs show nothing more
 
 
@@ -23,7 +25,7 @@ class Fixed(random.Random):
     def choice(self, seq):
         if seq == "0123456789":
             self.n = getattr(self, "n", -1) + 1
-            return (PIN + "00")[self.n % 8]
+            return LONG[self.n % len(LONG)]
         return super().choice(seq)
 
 
@@ -58,6 +60,45 @@ async def sessions(net, binaries):
     return lane.profile.decode(), honest, known, v.findings
 
 
+async def long_sessions(net, binaries):
+    """The same of devices that want eight digits by now: [(what, Known)]."""
+    v = pairing.Verdict()
+    lane = pairing.Lane(net, f"g{len(net.hosts)}", "long guess", binaries, v)
+    await lane.begin()
+    for i in range(FAILURES):
+        await lane.run("a PIN mistyped", relay.Plan(), random.Random(i), wrong=True)
+    plan = Play(("alice",), lambda: "00000000", ([lane.profile], lane.profile))
+    await lane.run("played", plan, Fixed(1))
+    asked = [lane.pin["alice"]]
+    await lane.run("watched", relay.Plan(), Fixed(2))
+    asked.append(lane.pin["alice"])
+    known = [("alices_tag_for_a_wrong_guess", plan.puppets[0].known),
+             ("alices_tag_in_an_honest_session", protocol.watched(lane.last.seen, lane.last.id, 0, lane.profile))]
+    return lane.profile.decode(), asked, known, v.findings
+
+
+def check_long(net, count):
+    """A hundred million are too many to try: so many of them at random, with the right one among them."""
+    rng, base = random.Random(8), guessing.GROUP.Base
+    pins = sorted({*(f"{n:08}" for n in rng.sample(range(10**8), count - 2)), "00000000", LONG})
+
+    def guesser(known):
+        return guessing.Guesser(known, LONG, others=("00000000", *rng.sample(pins, 3)), pins=pins)
+    planted = guesser(guessing.forged(LONG, pairing.OLD, os.urandom(16), 0,
+                                      lambda x, y: base.scalarmult(y).scalarmult(x).to_bytes()))
+    got = planted.unblinded(1, 1, len(pins))
+    lab.check("guessing_finds_a_pin_of_eight_digits_of_a_device_without_randomness", got == [planted.number(LONG)], got)
+    profile, asked, known, findings = asyncio.run(long_sessions(net, pairing.binaries()[0]))
+    lab.check(f"guessing_sessions_with_eight_digits_{profile}", not findings and asked == [LONG, LONG],
+              f"{asked} {findings}")
+    for what, k in known:
+        g = guesser(k)
+        got = g.unblinded(k.role, k.scalar, len(pins)) if k.scalar else \
+            g.unblinded(1 - k.role, 1, len(pins)) + g.constant(base.to_bytes(), min(len(pins), FEW))
+        lab.check(f"i2_offline_every_pin_but_the_guess_is_as_likely_{what}_with_eight_digits_{profile} "
+                  f"({len(pins)} of 10^8 PINs)", not got, got)
+
+
 def check(count):
     base = guessing.GROUP.Base
     session = os.urandom(16)
@@ -68,6 +109,7 @@ def check(count):
     got = guessing.Guesser(planted, PIN, others=SAMPLE).constant(base.to_bytes(), min(count, FEW))
     lab.check("guessing_finds_the_pin_where_a_tag_depends_on_it_alone", got == [int(PIN)], got)
     with lab.Lab() as net:
+        check_long(net, count)
         for binaries in pairing.binaries()[:2]:
             profile, honest, known, findings = asyncio.run(sessions(net, binaries))
             lab.check(f"guessing_sessions_of_{profile}", not findings, findings)

@@ -24,10 +24,11 @@ def point(data):
 
 
 class Guesser:
-    """The relay at its desk with one side's confirmation."""
+    """The relay at its desk with one side's confirmation. pins: what it tries, in this order; else every number."""
 
-    def __init__(self, known, pin, cls="PIN", others=()):
+    def __init__(self, known, pin, cls="PIN", others=(), pins=None):
         self.known, self.pin = known, pin
+        self.number = {v: i for i, v in enumerate(pins)}.__getitem__ if pins else int
         self.passwords = {v: p.stretch(known.profile, known.id, cls.encode(), v.encode()) for v in {pin, *others}}
         self.scalars = {v: GROUP.password_to_scalar(w) for v, w in self.passwords.items()}
 
@@ -38,7 +39,7 @@ class Guesser:
         ids = p.sha256(k.ids[0]) + p.sha256(k.ids[1])
         lines = [" ".join((str(count), first.hex(), step.hex(), ids.hex(), k.shares[0].hex(), k.shares[1].hex(), label,
                            k.message().hex(), k.tag.hex()))]
-        lines += [f"{int(v)} {e.hex()} {self.passwords[v].hex()}" for v, e in own.items() if int(v) < count]
+        lines += [f"{self.number(v)} {e.hex()} {self.passwords[v].hex()}" for v, e in own.items() if self.number(v) < count]
         out = subprocess.run(["nice", f"{lab.BUILD}/tests/tools/pin-table"], input="\n".join(lines) + "\n", text=True,
                              capture_output=True, check=True).stdout.splitlines()
         assert out[1] == f"tried {count}", out
@@ -51,7 +52,7 @@ class Guesser:
         def key(w):
             return share.add(blind.scalarmult(-w % ORDER)).scalarmult(scalar).to_bytes()
         right = self.scalars[self.pin]
-        return self.search(key((right - int(self.pin)) % ORDER), blind.scalarmult(scalar).to_bytes(),
+        return self.search(key((right - self.number(self.pin)) % ORDER), blind.scalarmult(scalar).to_bytes(),
                            {v: key(w) for v, w in self.scalars.items()}, count)
 
     def constant(self, element, count):

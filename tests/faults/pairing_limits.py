@@ -180,10 +180,9 @@ def clock_at(net, name, point):
 
 
 def clocks(net, seed, rounds=None):
-    """Every clock both ways at these rounds; else each one way, at a round of the seed's."""
+    """Every clock both ways at these rounds; else at one of the seed's."""
     rng = random.Random(seed)
-    points = [(victim, years, n) for i, victim in enumerate(("pairingd-a", "pairingd-b", "relayd"))
-              for years in ((10, -10) if rounds else ((10, -10)[(i + seed) % 2],))
+    points = [(victim, years, n) for victim in ("pairingd-a", "pairingd-b", "relayd") for years in (10, -10)
               for n in (rounds or [rng.choice(list(ROUNDS))])]
     tally = Tally("i7_a_clock_ten_years_off_in_the_middle_of_a_pairing_changes_nothing")
     each([(f"t{i}", point) for i, point in enumerate(points)], lambda j: clock_at(net, *j), tally)

@@ -51,8 +51,12 @@ def each(points, run, tally, at_a_time=AT_A_TIME):
         except Exception:
             return point, "broken", [traceback.format_exc(limit=4)]
     with concurrent.futures.ThreadPoolExecutor(at_a_time) as pool:
-        for point, verdict, wrong in pool.map(one, points):
-            tally.add(verdict, wrong, point)
+        try:
+            for point, verdict, wrong in pool.map(one, points):
+                tally.add(verdict, wrong, point)
+        except BaseException:  # asked to end: what has begun does, what waits does not begin
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
 
 
 def sweep(net, seed, points, run, prefix, *claims):

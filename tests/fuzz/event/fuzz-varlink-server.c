@@ -228,8 +228,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 			break;
 		assert(i < 39);
 	}
-	/* Nothing of them is left, at the latest when they have taken nothing for a while. */
-	for (int i = 0; i < 16 && n_timers > 0; i++) {
+	/* Nothing of them is left, at the latest when all that they asked for was done and they have taken nothing for a while. */
+	for (int i = 0; i < 400 && n_timers > 0; i++) {
 		loop_step(loop, 0);
 		timers_pass(i > 3 ? 5000 : 0);
 	}

@@ -13,6 +13,7 @@
 #include "base/cleanup.h"
 #include "base/draft.h"
 #include "base/file.h"
+#include "base/json.h"
 
 static const char old_text[] = "what was there before", new_text[] = "what comes after it";
 
@@ -149,6 +150,30 @@ TEST(i9_a_draft_that_fails_leaves_no_name)
 			unlink(path_of("draft"));
 		} else {
 			CHECK(access(path_of("draft"), F_OK) < 0);
+		}
+	}
+}
+
+/* Strings of all lengths and escapes, so that each way of reading one meets the end of memory. */
+TEST(i4_json_is_read_right_or_not_at_all_without_memory)
+{
+	static const struct json_limits limits = { .max_bytes = 100000, .max_depth = 4, .max_keys = 200 };
+
+	for (size_t n = 0; n < 140; n++) {
+		char word[200] = "", text[1000];
+
+		for (size_t i = 0; i < n; i++)
+			strcat(word, i % 7 == 3 ? "n" : "x");
+		snprintf(text, sizeof(text), "{\"a\": \"%s\\u00e4\\n\\\\%s\", \"b\\t%s\": [1, \"%s\"]}", word, word, word, word);
+		FAIL_EACH(FAIL_MEMORY) {
+			_cleanup_json_ struct json_t *j = NULL;
+			int r = json_parse(&j, text, strlen(text), &limits);
+			bool failed = fail_end();
+
+			CHECK_EQ(r, failed ? -ENOMEM : 0);
+			CHECK(failed == (j == NULL));
+			if (!failed)
+				CHECK_EQ(strlen(json_get_str(j, "a")), 2 * n + 4);
 		}
 	}
 }

@@ -439,6 +439,45 @@ CHANGE_TEST(replacing_all_pairings, do_replace)
 CHANGE_TEST(the_end_of_an_import, do_finish_import)
 CHANGE_TEST(finding_a_device, do_find)
 
+/* I3: nobody knows then whether a PIN was tried with this code, and so it was. */
+static void look_up_each(enum fail_kind kind)
+{
+	static const char *const codes[] = { "aaaaaaaa", "bbbbbbbb" };
+	unsigned int struck = 0;
+	char dir[300];
+
+	CHECK_EQ(crypto_init(), 0);
+	fail_end();
+	snprintf(dir, sizeof(dir), "%s/whole", test_tmpdir());
+	CHECK_EQ(mkdir(dir, 0700), 0);
+	furnish(dir);
+	FAIL_EACH(kind) {
+		for (size_t i = 0; i < ARRAY_SIZE(codes); i++) {
+			_cleanup_(peers_freep) struct peers *p = NULL;
+			bool is_spent, was_struck;
+
+			fail_end();
+			CHECK_EQ(peers_open(&p, dir), 0);
+			fail_begin(kind, fail_n_);
+			is_spent = peers_is_spent(p, codes[i]);
+			was_struck = fail_end();
+			CHECK_EQ(is_spent, was_struck || i == 0);
+			struck += was_struck;
+		}
+	}
+	CHECK(struck >= ARRAY_SIZE(codes));
+}
+
+TEST(i3_a_code_that_cannot_be_looked_up_counts_as_spent_when_the_store_fails)
+{
+	look_up_each(FAIL_STORE);
+}
+
+TEST(i3_a_code_that_cannot_be_looked_up_counts_as_spent_without_memory)
+{
+	look_up_each(FAIL_MEMORY);
+}
+
 static void seal_each(enum fail_kind kind)
 {
 	_cleanup_(secret_freep) struct secret *master = NULL;

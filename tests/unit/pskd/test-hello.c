@@ -92,6 +92,25 @@ TEST(another_identity_is_refused)
 	CHECK_EQ(p->a.events[HELLO_WRONG_IDENTITY], 1);
 }
 
+/* Sessions lie in locked memory, which has an end: the copies that wait for a signature must not add up. */
+TEST(i4_a_welcome_again_and_again_while_nothing_can_be_signed_takes_no_memory)
+{
+	_cleanup_(pair_freep) struct pair *p = pair_new(true);
+	struct datagram welcome;
+
+	p->a.cannot_sign = true;
+	hello_start(p->a.hello);
+	carry(&p->a, &p->b);
+	welcome = take(&p->b);
+	for (int i = 0; i < 3000; i++) {
+		hello_on_message(p->a.hello, welcome.msg, welcome.len, &p->b.address);
+		sign_all(&p->a);
+		p->a.n_out = 0;
+	}
+	CHECK_EQ(p->a.events[HELLO_CANNOT_SIGN], 3000);
+	CHECK_EQ(p->a.events[HELLO_FAILED], 0);
+}
+
 TEST(a_side_that_cannot_sign_says_so_and_sends_nothing)
 {
 	_cleanup_(pair_freep) struct pair *p = pair_new(true);

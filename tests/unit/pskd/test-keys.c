@@ -1464,6 +1464,51 @@ TEST(i1_what_an_older_life_received_is_not_believed_when_a_record_is_lost)
 	unlink(path);
 }
 
+/*
+ * The same when a third life, which has the file again and receives nothing, writes a record: that makes the file as
+ * new as the ledger, and what it says must be this life's.
+ */
+TEST(i1_what_an_older_life_received_is_not_believed_after_one_that_only_sent)
+{
+	uint64_t first, got = 0;
+	unsigned int twice = 0;
+	struct end a, b, c, d;
+	char path[64];
+
+	tmpfs_path(path);
+	end_init(&a, "a", KEYS_RESPONDER);
+	a.o.prototype = true;
+	a.o.received_path = path;
+	end_create_file(&a, 40);
+	end_open(&a);
+	for (uint64_t i = 0; i < 700; i++)
+		CHECK(keys_rx_advance(a.keys, i));
+	end_crash_file(&a, &b, "b");
+	b.o.received_path = NULL;
+	end_open(&b);
+	first = keys_rx_floor(b.keys);
+	CHECK(first > 700);
+	for (uint64_t i = first; i < first + 20; i++)
+		if (keys_rx_advance(b.keys, i))
+			got = i;
+	CHECK(got > 0);
+	end_crash_file(&b, &c, "c");
+	c.o.received_path = path;
+	end_open(&c);
+	take_one(&c);
+	end_crash_file(&c, &d, "d");
+	end_open(&d);
+	CHECK(keys_rx_floor(d.keys) > got);
+	for (uint64_t i = first; i <= got; i++)
+		twice += keys_rx_advance(d.keys, i);
+	CHECK_EQ(twice, 0);
+	end_done(&d);
+	end_done(&c);
+	end_done(&b);
+	end_done(&a);
+	unlink(path);
+}
+
 TEST(i1_a_ledger_that_is_older_than_what_was_received_goes_forward)
 {
 	struct snapshot s;

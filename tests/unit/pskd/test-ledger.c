@@ -3,9 +3,11 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -317,6 +319,57 @@ TEST(records_are_written_in_turn_so_that_nothing_old_stays)
 	CHECK_EQ(s.newest.tx_reserved, 4300);
 	CHECK(s.other_ok);
 	free(text);
+}
+
+/* No file gets longer than this: a write across it is torn there. */
+static void room(rlim_t len)
+{
+	const struct rlimit limit = { len, RLIM_INFINITY };
+
+	signal(SIGXFSZ, SIG_IGN);
+	CHECK_EQ(setrlimit(RLIMIT_FSIZE, &limit), 0);
+}
+
+static void read_block(uint8_t block[static LEDGER_BLOCK_LEN], unsigned int at)
+{
+	_cleanup_free_ char *text = NULL;
+	size_t len;
+
+	CHECK_EQ(file_read(&text, &len, path, LEDGER_LEN), 0);
+	CHECK_EQ(len, LEDGER_LEN);
+	memcpy(block, text + at * LEDGER_BLOCK_LEN, LEDGER_BLOCK_LEN);
+}
+
+/* The only good record is the other one, however often it is tried. */
+TEST(i1_a_write_that_failed_is_tried_again_in_the_same_block)
+{
+	struct ledger_record r = sample(0), found;
+	uint8_t good[LEDGER_BLOCK_LEN], now[LEDGER_BLOCK_LEN];
+	struct ledger_state s;
+	struct ledger *l;
+
+	fixture();
+	CHECK_EQ(ledger_open(&l, path, &s), 0);
+	for (unsigned int n = 0, newest = s.newest_at; n < 4; n++, newest = !newest) {
+		read_block(good, newest);
+		room(!newest * LEDGER_BLOCK_LEN + 1000);
+		for (int i = 0; i < 3; i++) {
+			CHECK_EQ(ledger_write(l, &r), -EFBIG);
+			read_block(now, newest);
+			CHECK_MEM(now, good, sizeof(now));
+			read_block(now, !newest);
+			CHECK_EQ(ledger_decode(&found, now), LEDGER_E_BROKEN);
+		}
+		room(RLIM_INFINITY);
+		CHECK_EQ(ledger_write(l, &r), 0);
+		read_block(now, newest);
+		CHECK_MEM(now, good, sizeof(now));
+	}
+	ledger_close(l);
+	CHECK_EQ(ledger_open(&l, path, &s), 0);
+	CHECK_EQ(s.newest.generation, 2 + 4);
+	CHECK(s.other_ok);
+	ledger_close(l);
 }
 
 TEST(i1_a_ledger_that_was_deleted_or_replaced_takes_no_more)

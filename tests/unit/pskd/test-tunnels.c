@@ -4,6 +4,7 @@
  */
 #include "pskd/tunnels.h"
 
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -183,6 +184,7 @@ static struct tunnels *set;
 static struct loop *loop;
 static uint8_t peer_id[IDENTITY_ID_LEN];
 static char heard[200];
+static const char *peer_name = "bob";
 
 static void on_event(struct tunnel *t, const char *event, const struct tunnel_error *e, void *arg)
 {
@@ -217,7 +219,7 @@ static void give_root(uint8_t n)
 	memset(root.peer_public.b, 2, sizeof(root.peer_public.b));
 	identity_id(peer_id, &root.peer_public);
 	memcpy(root.peer_id, peer_id, sizeof(peer_id));
-	snprintf(root.peer_name, sizeof(root.peer_name), "bob");
+	snprintf(root.peer_name, sizeof(root.peer_name), "%s", peer_name);
 	memset(root.tunnel_id, n, sizeof(root.tunnel_id));
 	memset(root.root, 0x40 + n, sizeof(root.root));
 	ops->on_root(&root, ops_arg);
@@ -316,5 +318,54 @@ TEST(a_successor_is_told_of_as_up_under_its_new_name)
 	heard[0] = '\0';
 	seen(2);
 	CHECK_STR(heard, "");
+	close_set();
+}
+
+static void in_folder(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+
+static void in_folder(const char *fmt, ...)
+{
+	char command[600];
+	va_list ap;
+	int n = snprintf(command, sizeof(command), "cd %s && ", test_tmpdir());
+
+	va_start(ap, fmt);
+	vsnprintf(command + n, sizeof(command) - (size_t)n, fmt, ap);
+	va_end(ap);
+	CHECK_EQ(system(command), 0);
+}
+
+/* Which of the two is read first is the file system's choice, by their names' hash: several names. */
+TEST(i9_a_kill_while_a_successor_takes_its_name_lets_it_have_the_name)
+{
+	static const char *const names[] = { "ann", "bob", "carol", "dave", "eve", "pi" };
+
+	for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
+		peer_name = names[i];
+		three_pairings();
+		in_folder("cp tunnels/%s-2.json kept", peer_name);
+		come_up(2);
+		seen(2);
+		close_set();
+		/* What a kill leaves between the new name and the end of the old one. */
+		in_folder("rm tunnels/%s-3.json && mv kept tunnels/%s-2.json", peer_name, peer_name);
+		open_set();
+		CHECK_EQ(tunnels_count(set), 1);
+		CHECK_STR(tunnel_spec(tunnel_of(2))->name, peer_name);
+		CHECK(!tunnel_spec(tunnel_of(2))->successor);
+		close_set();
+		in_folder("test \"$(ls tunnels)\" = %s.json && rm -r tunnels ledgers", peer_name);
+	}
+}
+
+/* pairingd lists the newest alone, and nobody was seen in it yet: it may be that the peer has only the earliest. */
+TEST(i9_an_earlier_tunnel_stays_until_its_successor_is_proven)
+{
+	three_pairings();
+	list_pairing(3);
+	ops->on_listed(ops_arg);
+	CHECK(tunnel_of(1) && !tunnel_of(2) && tunnel_of(3));
+	seen(3);
+	CHECK(!tunnel_of(1) && tunnel_of(3));
 	close_set();
 }

@@ -470,11 +470,12 @@ TEST(i9_a_full_disk_is_told_and_loses_nothing)
 }
 
 static bool refusing;
+static unsigned int refused_sync; /* the how manieth from now; 0: none */
 
 /* SQLite's, too. */
 int fdatasync(int fd)
 {
-	if (refusing) {
+	if (refusing || (refused_sync > 0 && --refused_sync == 0)) {
 		errno = EIO;
 		return -1;
 	}
@@ -518,4 +519,41 @@ TEST(i9_what_a_disk_refused_does_not_come_back)
 	}
 	CHECK_EQ(add(s, "later", "root", 4), 0);
 	CHECK_EQ(found_by_the_next_life(), 2);
+}
+
+/* From no file and from each version: a start that the disk refused is made good by the next one. */
+TEST(i9_a_migration_that_the_disk_refused_is_done_by_the_next_start)
+{
+	static const struct store_migration more[] = {
+		{ "CREATE TABLE peer (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, root BLOB)" },
+		{ "ALTER TABLE peer ADD COLUMN note TEXT; CREATE INDEX by_note ON peer (note)" },
+		{ "CREATE TABLE other (x)" },
+	};
+	unsigned int failed = 0;
+
+	for (size_t from = 0; from <= 2; from++) {
+		bool refused = true;
+
+		for (unsigned int n = 1; refused; n++) {
+			_cleanup_(store_closep) struct store *s = NULL;
+			char command[300];
+
+			snprintf(command, sizeof(command), "rm -f %s*", db());
+			CHECK_EQ(system(command), 0);
+			if (from > 0) {
+				CHECK_EQ(store_open(&s, db(), more, from), 0);
+				CHECK_EQ(add(s, "pi", "root", 4), 0);
+				s = store_close(s);
+			}
+			refused_sync = n;
+			failed += store_open(&s, db(), more, 3) != 0;
+			refused = refused_sync == 0;
+			refused_sync = 0;
+			s = store_close(s);
+			CHECK_EQ(store_open(&s, db(), more, 3), 0);
+			CHECK_EQ(count(s, N_PEERS), from > 0);
+			CHECK_EQ(count(s, "PRAGMA user_version"), 3);
+		}
+	}
+	CHECK(failed > 3);
 }
