@@ -267,7 +267,7 @@ static int read_ksf(struct auth_exchange *x, const json_t *ksf)
 			    "the server asks for a stretching that is too weak (%lld KiB, %lld passes): whoever steals its "
 			    "records would guess the password",
 			    (long long)mem, (long long)passes);
-	if (mem > AUTH_KSF_MEM_KIB_MAX || passes > AUTH_KSF_PASSES_MAX)
+	if (mem > AUTH_KSF_MEM_KIB_MAX || passes > AUTH_KSF_PASSES_MAX || mem * passes > AUTH_KSF_WORK_KIB_MAX)
 		return fail(x, AUTH_E_KSF, "the server asks for a stretching that is too heavy (%lld KiB, %lld passes)",
 			    (long long)mem, (long long)passes);
 	x->ksf = (struct opaque_ksf){ .kind = OPAQUE_KSF_ARGON2ID,

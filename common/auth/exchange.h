@@ -77,6 +77,8 @@ void auth_url_origin(char out[static AUTH_ORIGIN_SPACE], const struct auth_url *
 #define AUTH_KSF_MEM_KIB_MAX (1024 * 1024)
 #define AUTH_KSF_PASSES_MIN 2
 #define AUTH_KSF_PASSES_MAX 16
+/* Memory times passes: some seconds of a PC's work. */
+#define AUTH_KSF_WORK_KIB_MAX (4 * 1024 * 1024)
 /* The longest answer of an authd. */
 #define AUTH_ANSWER_MAX 16384
 

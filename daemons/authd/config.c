@@ -11,6 +11,7 @@
 #include <sys/socket.h>
 #include <sys/un.h>
 
+#include "auth/exchange.h"
 #include "http/http_server.h"
 #include "http/proxies.h"
 #include "proto/pop.h"
@@ -190,6 +191,8 @@ static int check_together(const struct authd_config *c, const char *path, struct
 		return refuse(err, -EINVAL, "%s: bans.longest is shorter than bans.first", path);
 	return 0;
 }
+	if (c->argon2id_memory / 1024 * c->argon2id_passes > AUTH_KSF_WORK_KIB_MAX)
+		return refuse(err, -EINVAL, "%s: argon2id.memory times argon2id.passes is above 4GiB, which clients refuse", path);
 
 int authd_config_load(struct authd_config **out, const char *path, bool missing_ok, struct config_error *err)
 {

@@ -15,7 +15,9 @@ int failure_set(struct failure *f, enum exit_code exit, const char *code, const 
 	va_list ap;
 
 	f->exit = exit;
-	snprintf(f->code, sizeof(f->code), "%s", code);
+	/* The same failure, told anew. */
+	if (code != f->code)
+		snprintf(f->code, sizeof(f->code), "%s", code);
 	hint = hint ? hint : "";
 	text_clean(f->hint, sizeof(f->hint), hint, strlen(hint));
 	va_start(ap, fmt);

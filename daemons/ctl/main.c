@@ -2,6 +2,7 @@
  * handfast: the one command of handfast. See handfast(1). Starts light: libraries are
  * initialised by the commands that need them.
  */
+#include <fcntl.h>
 #include <locale.h>
 #include <signal.h>
 #include <stdio.h>
@@ -9,6 +10,7 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <unistd.h>
 
 #include "ctl/commands.h"
 #include "ctl/ctl.h"
@@ -32,6 +34,17 @@ static void forbid_dumps(void)
 	setrlimit(RLIMIT_CORE, &none);
 }
 
+/*
+ * A descriptor of these that is closed would become that of the next file or connection, and what is printed would be
+ * sent there. So each is open, the wrong way round: who reads or writes there is told.
+ */
+static void occupy_standard_descriptors(void)
+{
+	for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
+		if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", fd == STDIN_FILENO ? O_WRONLY : O_RDONLY) < 0)
+			return;
+}
+
 int main(int argc, char **argv)
 {
 	struct ctl c = { .program = argc > 0 ? argv[0] : "handfast" };
@@ -39,6 +52,7 @@ int main(int argc, char **argv)
 	const char *no_color = getenv("NO_COLOR");
 	int r;
 
+	occupy_standard_descriptors();
 	forbid_dumps();
 	/* Characters only: numbers in answers must not depend on the language. */
 	setlocale(LC_CTYPE, "");

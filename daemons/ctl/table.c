@@ -117,8 +117,8 @@ static const struct option link_options[] = {
 static const char *const key_stores[] = { "keyring", "file", NULL };
 
 static const struct option auth_register_options[] = {
-	{ "invite", 0, "TOKEN", VALUE_TEXT, NULL, "the invitation that the administrator gave" },
-	{ "invite-file", 0, "FILE", VALUE_FILE, NULL, "the same, in FILE or on standard input (-)" },
+	{ "invite", 0, "TOKEN", VALUE_TEXT, NULL, "the invitation; every user of this machine can see it here" },
+	{ "invite-file", 0, "FILE", VALUE_FILE, NULL, "the same, in FILE or on standard input (-), instead of asking" },
 	AUTH_PASSWORD_OPTIONS,
 	AUTH_ORIGIN_OPTION,
 	AUTH_SERVER_OPTIONS,
@@ -159,12 +159,14 @@ static const struct option auth_request_options[] = {
 	{ "output", 'o', "FILE", VALUE_FILE, NULL, "write the answer to FILE, in place of what is in it" },
 	{ "user", 0, "USER", VALUE_TEXT, NULL, "whose login, where there are several" },
 	{ "login", 0, "URL", VALUE_TEXT, NULL, "the authd whose login to use, where URL is another server's" },
+	{ "timeout", 0, "TIME", VALUE_TEXT, NULL, "wait at most this long (default: while something comes every 30s)" },
 	AUTH_SERVER_OPTIONS,
 	{ .name = NULL },
 };
 
 static const struct option auth_selftest_options[] = {
 	{ "invite", 0, "TOKEN", VALUE_TEXT, NULL, "an invitation for the throw-away user" },
+	{ "invite-file", 0, "FILE", VALUE_FILE, NULL, "the same, in FILE or on standard input (-)" },
 	AUTH_ORIGIN_OPTION,
 	AUTH_SERVER_OPTIONS,
 	{ .name = NULL },
@@ -363,7 +365,8 @@ const struct command commands[] = {
 	{
 		"auth register",
 		"register a user with an authd",
-		"The password is asked for twice. It never leaves this machine, not even hashed.",
+		"The password is asked for twice, and the invitation where the server wants one. The password never "
+		"leaves this machine, not even hashed.",
 		{ AUTH_URL_ARGUMENT, AUTH_USER_ARGUMENT },
 		auth_register_options,
 		cmd_auth_register,
@@ -432,7 +435,7 @@ const struct command commands[] = {
 		"auth users",
 		"list, disable, enable or delete the local authd's users",
 		"A disabled user's sessions end, and no login succeeds until it is enabled again.",
-		{ { "ACTION", VALUE_CHOICE, user_actions, false, false, "list, disable, enable or delete" },
+		{ { "ACTION", VALUE_CHOICE, user_actions, true, false, "list (default), disable, enable or delete" },
 		  { "USER", VALUE_TEXT, NULL, true, false, "whom; not with list" } },
 		yes_options,
 		cmd_auth_users,
@@ -441,7 +444,7 @@ const struct command commands[] = {
 		"auth sessions",
 		"list or revoke the local authd's sessions",
 		NULL,
-		{ { "ACTION", VALUE_CHOICE, session_actions, false, false, "list or revoke" },
+		{ { "ACTION", VALUE_CHOICE, session_actions, true, false, "list (default) or revoke" },
 		  { "ID", VALUE_NUMBER, NULL, true, false, "which, by its number in the list" } },
 		auth_sessions_options,
 		cmd_auth_sessions,
@@ -451,7 +454,7 @@ const struct command commands[] = {
 		"list, rotate or retire the local authd's keys",
 		"After rotate there are two generations; users move to the newest at their next login. Retire the "
 		"other one when all have moved.",
-		{ { "ACTION", VALUE_CHOICE, key_actions, false, false, "list, rotate or retire" },
+		{ { "ACTION", VALUE_CHOICE, key_actions, true, false, "list (default), rotate or retire" },
 		  { "ID", VALUE_NUMBER, NULL, true, false, "which generation to retire" } },
 		auth_keys_options,
 		cmd_auth_keys,
@@ -460,7 +463,7 @@ const struct command commands[] = {
 		"auth bans",
 		"list or lift the local authd's bans",
 		"Bans end by themselves. A user's bans show only for names that there are.",
-		{ { "ACTION", VALUE_CHOICE, ban_actions, false, false, "list or lift" },
+		{ { "ACTION", VALUE_CHOICE, ban_actions, true, false, "list (default) or lift" },
 		  { "WHO", VALUE_TEXT, NULL, true, false, "a user or an address" } },
 		auth_bans_options,
 		cmd_auth_bans,

@@ -31,18 +31,32 @@ static void on_interrupt(int signo)
 	errno = saved;
 }
 
-void interrupt_arm(void)
+static void handle(void (*handler)(int))
 {
 	/* No SA_RESTART: a blocking call in progress ends, too. */
-	struct sigaction sa = { .sa_handler = on_interrupt };
+	const struct sigaction sa = { .sa_handler = handler };
 
+	sigaction(SIGINT, &sa, NULL);
+	sigaction(SIGTERM, &sa, NULL);
+	sigaction(SIGHUP, &sa, NULL);
+}
+
+void interrupt_arm(void)
+{
 	if (interrupt_pipe[0] >= 0)
 		return;
 	if (pipe2(interrupt_pipe, O_CLOEXEC | O_NONBLOCK) < 0)
 		return;
-	sigaction(SIGINT, &sa, NULL);
-	sigaction(SIGTERM, &sa, NULL);
-	sigaction(SIGHUP, &sa, NULL);
+	handle(on_interrupt);
+}
+
+void interrupt_hold(bool hold)
+{
+	if (interrupt_pipe[0] < 0)
+		return;
+	handle(hold ? on_interrupt : SIG_DFL);
+	if (!hold && interrupted)
+		raise(interrupted);
 }
 
 int interrupt_seen(void)

@@ -20,6 +20,11 @@ enum {
 
 /* SIGINT, SIGTERM and SIGHUP from now on interrupt waits instead of ending the process. */
 void interrupt_arm(void);
+/*
+ * Armed or not, for a while: false, and they end the process (one that came already does so now); true, and it is as
+ * before. Nothing happens where they are not armed.
+ */
+void interrupt_hold(bool hold);
 /* The signal that came, or 0. */
 int interrupt_seen(void);
 /* What the process exits with after it: 130 after Ctrl-C (or the terminal's end). */

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -16,14 +17,28 @@
 
 #include "ctl/ctl.h"
 #include "ctl/secret_line.h"
+#include "ctl/terminal.h"
 
-enum { TIMEOUT_S = 30, PASSWORD_MIN = 8, PASSWORD_MAX = 1024 };
+enum { TIMEOUT_MS = 30000, PASSWORD_MIN = 8, PASSWORD_MAX = 1024 };
+
+/* Told here, since libcurl says of both that it cannot connect. */
+static int check_files(const struct transport_options *o, struct failure *f)
+{
+	const size_t longest = sizeof(((struct sockaddr_un *)0)->sun_path) - 1;
+
+	if (o->ca_file && access(o->ca_file, R_OK) < 0)
+		return failure_set(f, errno == EACCES ? EXIT_PERMISSION : EXIT_NO_SUCH, ERROR_NO_SUCH_FILE, NULL,
+				   "cannot read %s: %s", clean_text(o->ca_file), strerror(errno));
+	if (o->unix_socket && strlen(o->unix_socket) > longest)
+		return failure_set(f, EXIT_USAGE, ERROR_USAGE, NULL, "a Unix socket's path has %zu bytes at most", longest);
+	return EXIT_DONE;
+}
 
 int auth_target_open(struct auth_target *out, const struct ctl *c, const char *url, struct failure *f)
 {
 	const struct transport_options o = { .ca_file = ctl_option(c, "ca"),
 					     .unix_socket = ctl_option(c, "unix-socket"),
-					     .timeout_s = TIMEOUT_S };
+					     .timeout_ms = TIMEOUT_MS };
 	struct auth_target t = { .origin = ctl_option(c, "origin") };
 	struct auth_url named;
 	int r;
@@ -40,6 +55,9 @@ int auth_target_open(struct auth_target *out, const struct ctl *c, const char *u
 				   "everybody on the way to %s could read and change what is said", t.url.authority);
 	if (crypto_init() != 0)
 		return failure_set(f, EXIT_FAILED, ERROR_INTERNAL, NULL, "the cryptographic library does not start");
+	r = check_files(&o, f);
+	if (r)
+		return r;
 	r = transport_new(&t.transport, &o, f);
 	if (r)
 		return r;
@@ -85,8 +103,41 @@ int auth_password(struct secret **out, const struct ctl *c, const char *user, co
 		.why = "The server never sees it, so nobody else can tell you that it is too short.",
 	};
 
+	if (q.file && q.fd)
+		return failure_set(f, EXIT_USAGE, ERROR_USAGE, NULL, "either --password-file or --password-fd");
 	snprintf(ask, sizeof(ask), "%s of %s at %s: ", is_new ? "New password" : "Password", user, t->url.authority);
 	return secret_line_get(out, &q, f);
+}
+
+int auth_invitation(char out[static AUTH_INVITATION_SPACE], const struct ctl *c, bool asks, struct failure *f)
+{
+	_cleanup_(secret_freep) struct secret *line = NULL;
+	const struct secret_question q = { .name = "invitation",
+					   .ask = "Invitation: ",
+					   .option = "--invite-file FILE",
+					   .file = ctl_option(c, "invite-file"),
+					   .min = 1,
+					   .max = AUTH_INVITATION_SPACE - 1 };
+	const char *given = ctl_option(c, "invite");
+	int r;
+
+	*out = '\0';
+	if (given && q.file)
+		return failure_set(f, EXIT_USAGE, ERROR_USAGE, NULL, "either --invite or --invite-file");
+	if (given && strlen(given) < AUTH_INVITATION_SPACE) {
+		snprintf(out, AUTH_INVITATION_SPACE, "%s", given);
+		return EXIT_DONE;
+	}
+	if (given)
+		return failure_set(f, EXIT_USAGE, ERROR_USAGE, NULL, "the invitation is none");
+	if (!q.file && !asks)
+		return EXIT_DONE;
+	r = secret_line_get(&line, &q, f);
+	if (r)
+		return r;
+	memcpy(out, secret_bytes(line), secret_len(line));
+	out[secret_len(line)] = '\0';
+	return EXIT_DONE;
 }
 
 /* ---- requests ---- */
@@ -132,16 +183,27 @@ static int make_signed_call(const struct auth_target *t, struct auth_session *s,
 
 /* ---- an exchange ---- */
 
-static int exchange_failed(struct auth_exchange *x, int r, struct failure *f)
+static const char *refusal_hint(const struct auth_refusal *said)
+{
+	if (strcmp(said->code, "invitation") == 0)
+		return "It may be used, too old, withdrawn, or for another name: the administrator makes one by “handfast auth "
+		       "invite”.";
+	if (said->status == 404)
+		return "Is its path missing in the URL, or one too much there (prefix in authd.yaml)?";
+	return NULL;
+}
+
+static int exchange_failed(const struct auth_target *t, struct auth_exchange *x, int r, struct failure *f)
 {
 	const struct auth_refusal *said = auth_exchange_refusal(x);
 	const char *why = auth_exchange_why(x);
 
 	switch (r) {
 	case AUTH_E_WRONG:
-		return failure_set(f, EXIT_WRONG_SECRET, ERROR_WRONG_PASSWORD, NULL, "%s", why);
+		return failure_set(f, EXIT_WRONG_SECRET, ERROR_WRONG_PASSWORD, NULL, "%s: %s at %s://%s%s", why,
+				   auth_exchange_user(x), t->url.scheme, t->url.authority, t->url.prefix);
 	case AUTH_E_KSF:
-		return failure_set(f, EXIT_VERIFICATION, ERROR_WRONG_SERVER, "Its administrator sets ksf in authd.yaml.", "%s",
+		return failure_set(f, EXIT_VERIFICATION, ERROR_WRONG_SERVER, "Its administrator sets argon2id in authd.yaml.", "%s",
 				   why);
 	case AUTH_E_ORIGIN:
 		return failure_set(f, EXIT_VERIFICATION, ERROR_WRONG_SERVER,
@@ -156,11 +218,24 @@ static int exchange_failed(struct auth_exchange *x, int r, struct failure *f)
 				   said->status == 401 || said->status == 403 ? EXIT_PERMISSION :
 				   said->status == 404			      ? EXIT_NO_SUCH :
 										EXIT_FAILED,
-				   ERROR_LOGIN_REFUSED, NULL, "%s%s%s%s", why, *said->code ? " (" : "", said->code,
+				   ERROR_LOGIN_REFUSED, refusal_hint(said), "%s%s%s%s", why, *said->code ? " (" : "", said->code,
 				   *said->code ? ")" : "");
 	default:
 		return failure_set(f, EXIT_FAILED, ERROR_INTERNAL, NULL, "%s", *why ? why : strerror(r < 0 ? -r : EPROTO));
 	}
+}
+
+/* It takes long, and nothing of it need be put away: a signal ends the process as if nobody had asked for signals. */
+static int work(const struct auth_target *t, struct auth_exchange *x)
+{
+	int r;
+
+	if (!t->holds_signals)
+		interrupt_hold(false);
+	r = auth_exchange_work(x);
+	if (!t->holds_signals)
+		interrupt_hold(true);
+	return r;
 }
 
 int auth_go(const struct auth_target *t, struct auth_exchange *x, struct auth_session *s, struct failure *f)
@@ -176,9 +251,9 @@ int auth_go(const struct auth_target *t, struct auth_exchange *x, struct auth_se
 		r = auth_exchange_answer(x, a.status, a.body, a.len);
 		transport_answer_done(&a);
 		if (r == AUTH_WORK)
-			r = auth_exchange_work(x);
+			r = work(t, x);
 		if (r)
-			return exchange_failed(x, r, f);
+			return exchange_failed(t, x, r, f);
 	}
 	return EXIT_DONE;
 }
@@ -193,10 +268,8 @@ static int begin(struct auth_exchange **out, const struct auth_target *t, bool r
 		return failure_set(f, r < 0 ? EXIT_FAILED : EXIT_USAGE, r < 0 ? ERROR_INTERNAL : ERROR_USAGE, NULL, "%s",
 				   r < 0 ? strerror(-r) : "the name, the password or the invitation is none");
 	r = auth_go(t, x, s, f);
-	if (r)
-		return r;
 	*out = steal(&x);
-	return EXIT_DONE;
+	return r;
 }
 
 int auth_begin(struct auth_exchange **out, const struct auth_target *t, bool registers, const char *user,
@@ -253,15 +326,31 @@ int auth_ask(const struct auth_target *t, struct auth_session *s, const char *me
 	return EXIT_DONE;
 }
 
-int auth_refused(unsigned int status, const json_t *reply, const char *what, struct failure *f)
+bool auth_is_over(unsigned int status, const json_t *reply)
+{
+	const char *code = json_get_str(json_object_get(reply, "error"), "code");
+
+	return status == 401 && code && strcmp(code, "no_session") == 0;
+}
+
+int auth_refused(const struct auth_target *t, unsigned int status, const json_t *reply, const char *what, struct failure *f)
 {
 	const json_t *error = json_object_get(reply, "error");
 	const char *text = json_get_str(error, "text"), *code = json_get_str(error, "code");
 
-	if (status == 401)
+	if (auth_is_over(status, reply))
 		return failure_set(f, EXIT_PERMISSION, ERROR_NOT_LOGGED_IN, "Log in again: “handfast auth login”.",
 				   "%s: the server does not know the session (any more)", what);
-	return failure_set(f, status == 403 ? EXIT_PERMISSION : EXIT_FAILED, ERROR_LOGIN_REFUSED, NULL,
-			   "%s: the server answers %u%s%s%s%s%s", what, status, text ? ": " : "", text ? text : "",
-			   code ? " (" : "", code ? code : "", code ? ")" : "");
+	if (status == 401 && code && strcmp(code, "wrong_proof") == 0)
+		return failure_set(f, EXIT_PERMISSION, ERROR_LOGIN_REFUSED,
+				   "Where a proxy passes another name or scheme on than those in the URL, no proof is right.",
+				   "%s: the server does not take a proof for %s://%s", what, t->url.scheme, t->url.authority);
+	if (code && strcmp(code, "misdirected") == 0)
+		return failure_set(f, EXIT_VERIFICATION, ERROR_WRONG_SERVER, "Its administrator lists it in names in authd.yaml.",
+				   "%s: the server does not go by the name %s://%s", what, t->url.scheme, t->url.authority);
+	return failure_set(f, status == 401 || status == 403 ? EXIT_PERMISSION : EXIT_FAILED,
+			   status == 429 ? ERROR_TOO_MANY : ERROR_LOGIN_REFUSED,
+			   status == 429 ? "Wait; the administrator sees and lifts bans." : NULL,
+			   "%s: the server answers %u%s%s%s%s%s", what, status, text ? ": " : "", text ? clean_text(text) : "",
+			   code ? " (" : "", code ? clean_text(code) : "", code ? ")" : "");
 }

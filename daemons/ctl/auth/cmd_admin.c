@@ -51,12 +51,23 @@ static int list_all(struct ctl *c, const char *method, json_t *params, const cha
 	return EXIT_DONE;
 }
 
+/* "list" where nothing is said. */
+static const char *action(const struct ctl *c)
+{
+	return ctl_argument(c, 0) ? ctl_argument(c, 0) : "list";
+}
+
+static bool is_action(const struct ctl *c, const char *name)
+{
+	return strcmp(action(c), name) == 0;
+}
+
 static int missing(struct ctl *c, const char *what)
 {
 	char hint[128];
 
 	snprintf(hint, sizeof(hint), "See “handfast help %s”.", c->parsed.command->name);
-	return ctl_fail(c, EXIT_USAGE, ERROR_USAGE, hint, "“%s” needs %s", ctl_argument(c, 0), what);
+	return ctl_fail(c, EXIT_USAGE, ERROR_USAGE, hint, "“%s” needs %s", action(c), what);
 }
 
 static int surplus(struct ctl *c)
@@ -64,13 +75,8 @@ static int surplus(struct ctl *c)
 	char hint[128];
 
 	snprintf(hint, sizeof(hint), "See “handfast help %s”.", c->parsed.command->name);
-	return ctl_fail(c, EXIT_USAGE, ERROR_USAGE, hint, "“%s” does not know what to do with “%s”", ctl_argument(c, 0),
+	return ctl_fail(c, EXIT_USAGE, ERROR_USAGE, hint, "“%s” does not know what to do with “%s”", action(c),
 			ctl_argument(c, 1));
-}
-
-static bool is_action(const struct ctl *c, const char *name)
-{
-	return strcmp(ctl_argument(c, 0), name) == 0;
 }
 
 /* EXIT_DONE to go on. */
@@ -118,9 +124,10 @@ static void invite_text(const struct ctl *c, const json_t *result)
 
 	left_text(lives, json_get_int(result, "expires_in_s", 0));
 	(void)c;
-	printf("%s\n\nGood once within %s, for %s:\n  handfast auth register URL %s --invite %s\n",
+	printf("%s\n\nGood once within %s, for %s. This asks for it:\n  handfast auth register URL %s\n"
+	       "(from a script: --invite-file FILE)\n",
 	       json_get_str(result, "token"), lives, user ? clean_text(user) : "any name that nobody has",
-	       user ? clean_text(user) : "USER", json_get_str(result, "token"));
+	       user ? clean_text(user) : "USER");
 }
 
 static void invitations_text(const struct ctl *c, const json_t *result)
@@ -163,7 +170,7 @@ static int make_invitation(struct ctl *c)
 	json_t *params, *reply = NULL;
 	int r;
 
-	if (lifetime && text_parse_duration_ms(&lifetime_ms, lifetime))
+	if (lifetime && (text_parse_duration_ms(&lifetime_ms, lifetime) || lifetime_ms == 0))
 		return ctl_fail(c, EXIT_USAGE, ERROR_USAGE, "For example 30min, 12h or 7d.", "“%s” is no time", lifetime);
 	if (crypto_init() != 0)
 		return ctl_fail(c, EXIT_FAILED, ERROR_INTERNAL, NULL, "the cryptographic library does not start");
@@ -187,6 +194,9 @@ int cmd_auth_invite(struct ctl *c)
 	json_t *reply = NULL;
 	int r;
 
+	if (ctl_flag(c, "list") + (id != NULL) + (ctl_argument(c, 0) || ctl_option(c, "lifetime")) > 1)
+		return ctl_fail(c, EXIT_USAGE, ERROR_USAGE, "See “handfast help auth invite”.",
+				"--list, --withdraw and a new invitation are three commands");
 	if (ctl_flag(c, "list")) {
 		r = list_all(c, "Auth.Invitations", NULL, "invitations", "id", &reply);
 		return r ? r : ctl_result(c, reply, invitations_text);
@@ -228,7 +238,7 @@ static void users_text(const struct ctl *c, const json_t *result)
 static void user_done_text(const struct ctl *c, const json_t *result)
 {
 	(void)result;
-	printf("%s is %sd.\n", clean_text(ctl_argument(c, 1)), ctl_argument(c, 0));
+	printf("%s is %sd.\n", clean_text(ctl_argument(c, 1)), action(c));
 }
 
 int cmd_auth_users(struct ctl *c)
@@ -415,7 +425,10 @@ static void bans_text(const struct ctl *c, const json_t *result)
 		char left[32];
 
 		text_format_duration(left, sizeof(left), (uint64_t)json_get_int(one, "left_ms", 0));
-		table_cell(t, PAINT_BOLD, "%s", user ? clean_text(user) : address ? clean_text(address) : "(no user's name)");
+		if (user && address)
+			table_cell(t, PAINT_BOLD, "%s at %s", clean_text(user), clean_member(one, "address"));
+		else
+			table_cell(t, PAINT_BOLD, "%s", user ? clean_text(user) : address ? clean_text(address) : "(no user's name)");
 		table_cell(t, PAINT_PLAIN, "%s", clean_member(one, "kind"));
 		table_cell(t, PAINT_PLAIN, "%lld", (long long)json_get_int(one, "attempts", 0));
 		table_cell(t, PAINT_PLAIN, "%s", left);

@@ -12,7 +12,7 @@
 #include "ctl/auth/logins.h"
 #include "ctl/commands.h"
 #include "ctl/ctl.h"
-#include "ctl/secret_line.h"
+#include "ctl/terminal.h"
 
 _Static_assert(sizeof(((struct auth_session *)0)->user) == 72, "auth_user() writes one");
 
@@ -25,32 +25,33 @@ static void register_text(const struct ctl *c, const json_t *result)
 	       clean_member(result, "url"), clean_member(result, "url"), clean_member(result, "user"));
 }
 
+/* Whoever was refused for want of an invitation is asked: a command line shows it to everybody on this machine. */
+static int register_user(struct ctl *c, struct auth_target *t, const char *user, const struct secret *password,
+			 char invitation[static AUTH_INVITATION_SPACE], struct failure *f)
+{
+	_cleanup_(auth_exchange_freep) struct auth_exchange *x = NULL, *again = NULL;
+	int r = auth_begin(&x, t, true, user, password, *invitation ? invitation : NULL, f);
+
+	if (!r || !x || *invitation || strcmp(auth_exchange_refusal(x)->code, "invitation") != 0 || !terminal_is_there())
+		return r;
+	*f = (struct failure){ 0 };
+	r = auth_invitation(invitation, c, true, f);
+	return r ? r : auth_begin(&again, t, true, user, password, invitation, f);
+}
+
 static int do_register(struct ctl *c, struct auth_target *t, struct failure *f)
 {
-	_cleanup_(auth_exchange_freep) struct auth_exchange *x = NULL;
-	_cleanup_(secret_freep) struct secret *password = NULL, *invitation = NULL;
-	const struct secret_question asked = { .name = "invitation",
-					       .ask = "Invitation: ",
-					       .option = "--invite-file FILE",
-					       .file = ctl_option(c, "invite-file"),
-					       .min = 1,
-					       .max = 256 };
-	const char *token = ctl_option(c, "invite");
-	char user[72], text[257] = "";
+	_cleanup_(secret_freep) struct secret *password = NULL;
+	char user[72], invitation[AUTH_INVITATION_SPACE];
 	int r = auth_user(user, ctl_argument(c, 1), f);
 
-	if (!r && asked.file)
-		r = secret_line_get(&invitation, &asked, f);
+	if (!r)
+		r = auth_invitation(invitation, c, false, f);
 	if (!r)
 		r = auth_password(&password, c, user, t, true, f);
-	if (r)
-		return r;
-	if (invitation) {
-		memcpy(text, secret_bytes(invitation), secret_len(invitation));
-		token = text;
-	}
-	r = auth_begin(&x, t, true, user, password, token, f);
-	wipe(text, sizeof(text));
+	if (!r)
+		r = register_user(c, t, user, password, invitation, f);
+	wipe(invitation, sizeof(invitation));
 	if (r)
 		return r;
 	return ctl_result(c, json_pack("{s:s, s:s}", "user", user, "url", ctl_argument(c, 0)), register_text);
@@ -65,6 +66,32 @@ int cmd_auth_register(struct ctl *c)
 	if (!r)
 		r = do_register(c, &t, &f);
 	return f.exit ? ctl_fail_with(c, &f) : r;
+}
+
+/* ---- ending a session ---- */
+
+/* One that is over there already is ended, too. */
+static int end_session(const struct auth_target *t, struct auth_session *s, struct failure *f)
+{
+	_cleanup_json_ json_t *reply = NULL;
+	unsigned int status = 0;
+	int r = auth_ask(t, s, "POST", "/logout", NULL, &status, &reply, f);
+
+	if (r)
+		return r;
+	if ((status >= 200 && status <= 299) || auth_is_over(status, reply))
+		return EXIT_DONE;
+	return auth_refused(t, status, reply, "cannot log out", f);
+}
+
+/* One that nobody can use any more. */
+static void end_quietly(const struct auth_target *t, struct auth_session *s, const char *what)
+{
+	struct failure f = { 0 };
+
+	if (end_session(t, s, &f))
+		fprintf(stderr, "handfast: the %s session of %s could not be ended, and lives until it expires: %s\n", what, s->user,
+			f.message);
 }
 
 /* ---- login ---- */
@@ -110,6 +137,18 @@ static void renew(const struct auth_target *t, struct auth_session *s, const str
 		fprintf(stderr, "handfast: the registration could not be renewed for the server's new keys: %s\n", f.message);
 }
 
+static int keep(struct ctl *c, const struct auth_target *t, struct auth_session *s, struct failure *f)
+{
+	_cleanup_(auth_session_freep) struct auth_session *earlier = NULL;
+	int r = logins_save(s, key_store(c), &earlier, f);
+
+	if (r)
+		end_quietly(t, s, "new");
+	else if (earlier)
+		end_quietly(t, earlier, "earlier");
+	return r;
+}
+
 static int do_login(struct ctl *c, struct auth_target *t, struct failure *f)
 {
 	_cleanup_(auth_exchange_freep) struct auth_exchange *x = NULL;
@@ -118,6 +157,8 @@ static int do_login(struct ctl *c, struct auth_target *t, struct failure *f)
 	char user[72];
 	int r = auth_user(user, ctl_argument(c, 1), f);
 
+	if (!r)
+		r = logins_check(key_store(c), f);
 	if (!r)
 		r = auth_password(&password, c, user, t, false, f);
 	if (!r)
@@ -129,7 +170,8 @@ static int do_login(struct ctl *c, struct auth_target *t, struct failure *f)
 		return failure_set(f, EXIT_FAILED, ERROR_INTERNAL, NULL, "no memory");
 	if (auth_exchange_is_to_renew(x))
 		renew(t, s, password);
-	r = logins_save(s, key_store(c), f);
+	logins_tidy();
+	r = keep(c, t, s, f);
 	return r ? r : ctl_result(c, login_json(s), login_text);
 }
 
@@ -187,23 +229,30 @@ int cmd_auth_password(struct ctl *c)
 
 static void logout_text(const struct ctl *c, const json_t *result)
 {
+	bool expired = json_is_true(json_object_get(result, "expired"));
+
 	(void)c;
 	printf("%s is logged out of %s%s.\n", clean_member(result, "user"), clean_member(result, "url"),
-	       json_is_true(json_object_get(result, "told")) ? "" : " here; the server still has the session until it expires");
+	       expired						? "; the login had expired" :
+	       json_is_true(json_object_get(result, "told")) ? "" :
+								 " here; the server still has the session until it expires");
 }
 
-static int tell_server(const struct auth_target *t, struct auth_session *s, struct failure *f)
+/* What has expired, or has lost its key, can be forgotten all the same. */
+static int find_to_end(struct auth_session **out, const struct ctl *c, const struct auth_target *t, const char *user,
+		       struct failure *f)
 {
-	_cleanup_json_ json_t *reply = NULL;
-	unsigned int status = 0;
-	int r = auth_ask(t, s, "POST", "/logout", NULL, &status, &reply, f);
+	_cleanup_(auth_session_freep) struct auth_session *s = NULL;
+	int r = logins_look(&s, &t->url, user, f);
 
 	if (r)
 		return r;
-	/* 401: it was over there already. */
-	if ((status >= 200 && status <= 299) || status == 401)
+	if (ctl_flag(c, "local") || login_is_expired(s) || s->key) {
+		*out = steal(&s);
 		return EXIT_DONE;
-	return auth_refused(status, reply, "cannot log out", f);
+	}
+	r = logins_find(out, &t->url, user, f);
+	return r ? failure_set(f, (enum exit_code)r, f->code, "To forget it here alone: --local.", "%s", f->message) : r;
 }
 
 static int do_logout(struct ctl *c, struct auth_target *t, struct failure *f)
@@ -211,22 +260,25 @@ static int do_logout(struct ctl *c, struct auth_target *t, struct failure *f)
 	_cleanup_(auth_session_freep) struct auth_session *s = NULL;
 	const char *user = ctl_argument(c, 1);
 	char canonical[72];
+	bool tells;
 	json_t *result;
 	int r = user ? auth_user(canonical, user, f) : EXIT_DONE;
 
 	if (!r)
-		r = logins_find(&s, &t->url, user ? canonical : NULL, f);
+		r = find_to_end(&s, c, t, user ? canonical : NULL, f);
 	if (r)
 		return r;
 	t->url = s->url;
-	if (!ctl_flag(c, "local")) {
-		r = tell_server(t, s, f);
+	tells = !ctl_flag(c, "local") && !login_is_expired(s);
+	if (tells) {
+		r = end_session(t, s, f);
 		if (r)
 			return failure_set(f, f->exit, f->code, "To forget it here alone: --local.", "%s", f->message);
 	}
 	logins_forget(s);
 	result = login_json(s);
-	json_object_set_new(result, "told", json_boolean(!ctl_flag(c, "local")));
+	json_object_set_new(result, "told", json_boolean(tells));
+	json_object_set_new(result, "expired", json_boolean(login_is_expired(s)));
 	return ctl_result(c, result, logout_text);
 }
 
@@ -247,7 +299,7 @@ static void add_login(const struct auth_session *s, enum login_key where, bool h
 {
 	json_t *one = login_json(s);
 
-	json_object_set_new(one, "key", json_string(has_key ? stores[where] : "gone"));
+	json_object_set_new(one, "key", json_string(has_key ? stores[where] : login_is_expired(s) ? "expired" : "gone"));
 	json_array_append_new(arg, one);
 }
 
@@ -280,7 +332,7 @@ static void list_text(const struct ctl *c, const json_t *result)
 		table_cell(t, PAINT_BOLD, "%s", clean_member(one, "url"));
 		table_cell(t, PAINT_PLAIN, "%s", clean_member(one, "user"));
 		table_cell(t, strcmp(left, "expired") == 0 ? PAINT_DIM : PAINT_PLAIN, "%s", left);
-		table_cell(t, PAINT_PLAIN, "%s", clean_member(one, "key"));
+		table_cell(t, PAINT_PLAIN, "%s", strcmp(left, "expired") == 0 ? "-" : clean_member(one, "key"));
 	}
 	table_print(t, stdout, &c->style);
 }
@@ -289,7 +341,10 @@ static int list_logins(struct ctl *c)
 {
 	struct failure f = { 0 };
 	json_t *logins = json_array();
-	int r = logins_each(add_login, logins, &f);
+	int r;
+
+	logins_tidy();
+	r = logins_each(add_login, logins, &f);
 
 	if (!r)
 		return ctl_result(c, json_pack("{s:o}", "logins", logins), list_text);
@@ -331,7 +386,7 @@ static int ask_session(struct ctl *c, struct auth_target *t, struct failure *f)
 	if (r)
 		return r;
 	if (status != 200 || !reply)
-		return auth_refused(status, reply, "no session", f);
+		return auth_refused(t, status, reply, "no session", f);
 	result = login_json(s);
 	json_object_set(result, "server", reply);
 	return ctl_result(c, result, session_text);

@@ -23,7 +23,7 @@
 #include "ctl/commands.h"
 #include "ctl/ctl.h"
 
-enum { BODY_MAX = 256 << 20, SHOWN_MAX = 16 << 20, OWN_FIELDS_MAX = 50 };
+enum { BODY_MAX = 256 << 20, SHOWN_MAX = 16 << 20, OWN_FIELDS_MAX = 50, STALL_S = 30 };
 
 struct asked {
 	struct auth_target target;
@@ -160,6 +160,18 @@ static int find_session(struct asked *a, const struct ctl *c, struct failure *f)
 	return r;
 }
 
+/* What takes long may: it ends when nothing comes any more, or when the person said. */
+static int read_limits(struct asked *a, const struct ctl *c, struct failure *f)
+{
+	const char *timeout = ctl_option(c, "timeout");
+	uint64_t ms = 0;
+
+	if (timeout && (text_parse_duration_ms(&ms, timeout) || ms == 0 || ms > INT32_MAX))
+		return failure_set(f, EXIT_USAGE, ERROR_USAGE, "For example 10s or 5min.", "“%s” is no time to wait", timeout);
+	transport_set_limits(a->target.transport, (unsigned int)ms, STALL_S, false);
+	return EXIT_DONE;
+}
+
 /* As ">" of a shell does it: emptied before, and there when nothing came. */
 static int open_output(struct asked *a, const struct ctl *c, struct failure *f)
 {
@@ -195,8 +207,12 @@ static int read_asked(struct asked *a, struct ctl *c, struct failure *f)
 	int r = split_url(a, &server, ctl_argument(c, 0), f);
 
 	a->method = method ? method : data ? "POST" : "GET";
+	if (!r && data && strcmp(a->method, "HEAD") == 0)
+		r = failure_set(f, EXIT_USAGE, ERROR_USAGE, NULL, "a HEAD request has no body: leave --data out");
 	if (!r)
 		r = auth_target_open(&a->target, c, server, f);
+	if (!r)
+		r = read_limits(a, c, f);
 	if (!r)
 		r = read_headers(a, c, f);
 	if (!r)
@@ -209,6 +225,11 @@ static int read_asked(struct asked *a, struct ctl *c, struct failure *f)
 }
 
 /* ---- asking ---- */
+
+static bool is_on_terminal(const struct asked *a)
+{
+	return a->to == stdout && isatty(STDOUT_FILENO);
+}
 
 static int ask_once(struct asked *a, struct ctl *c, bool may_retry, struct transport_answer *out, struct failure *f)
 {
@@ -224,6 +245,7 @@ static int ask_once(struct asked *a, struct ctl *c, bool may_retry, struct trans
 				       .to = a->to,
 				       .keep_401 = may_retry,
 				       .with_head = ctl_flag(c, "include"),
+				       .clean = is_on_terminal(a),
 				       .answer_max = SHOWN_MAX };
 	struct auth_fields fields;
 
@@ -241,13 +263,15 @@ static int ask_once(struct asked *a, struct ctl *c, bool may_retry, struct trans
 	return transport_do(a->target.transport, &r, out, f);
 }
 
-static json_t *answer_json(const struct asked *asked, const struct transport_answer *a)
+static json_t *answer_json(const struct asked *asked, const struct ctl *c, const struct transport_answer *a)
 {
 	json_t *o = json_pack("{s:i, s:s}", "status", (int)a->status, "content_type", a->content_type);
 	char *coded;
 
 	if (asked->output)
 		return o;
+	if (ctl_flag(c, "include") && a->head && text_is_utf8(a->head, strlen(a->head)))
+		json_object_set_new(o, "head", json_string(a->head));
 	if (text_is_utf8(a->body ? a->body : "", a->len)) {
 		json_object_set_new(o, "body", json_stringn(a->body ? a->body : "", a->len));
 		return o;
@@ -264,6 +288,7 @@ static json_t *answer_json(const struct asked *asked, const struct transport_ans
 static int ask(struct asked *a, struct ctl *c, struct failure *f)
 {
 	_cleanup_(transport_answer_done) struct transport_answer answer = { 0 };
+	unsigned char last = 0;
 	int r = ask_once(a, c, true, &answer, f);
 
 	if (!r && auth_session_retry(a->session, answer.status, *answer.snonce ? answer.snonce : NULL)) {
@@ -271,18 +296,21 @@ static int ask(struct asked *a, struct ctl *c, struct failure *f)
 		r = ask_once(a, c, false, &answer, f);
 	} else if (!r && answer.status == 401 && *answer.snonce && answer.body && a->to) {
 		/* Held back for a second try that has no sense. */
-		fwrite(answer.body, 1, answer.len, a->to);
+		if (is_on_terminal(a))
+			transport_write_clean(a->to, answer.body, answer.len, &last);
+		else
+			fwrite(answer.body, 1, answer.len, a->to);
 	}
 	if (!r)
 		r = close_output(a, f);
 	if (r)
 		return r;
 	if (answer.status < 400)
-		return ctl_result(c, c->json ? answer_json(a, &answer) : NULL, NULL);
+		return ctl_result(c, c->json ? answer_json(a, c, &answer) : NULL, NULL);
 	failure_set(f, answer.status == 401 || answer.status == 403 ? EXIT_PERMISSION : EXIT_FAILED, ERROR_LOGIN_REFUSED,
 		    answer.status == 401 ? "Is the login over? “handfast auth status” with the server's URL tells." : NULL,
 		    "%s answers with status %u", a->target.url.authority, answer.status);
-	r = ctl_result_failed(c, c->json ? answer_json(a, &answer) : NULL, NULL, f);
+	r = ctl_result_failed(c, c->json ? answer_json(a, c, &answer) : NULL, NULL, f);
 	f->exit = EXIT_DONE; /* told */
 	return r;
 }

@@ -17,13 +17,16 @@
 #include "ctl/auth/auth.h"
 #include "ctl/commands.h"
 #include "ctl/ctl.h"
+#include "ctl/terminal.h"
+
+enum { LEAVE_MS = 10000 };
 
 struct selftest {
 	struct auth_target target;
 	struct auth_session *session;
 	char user[72];
 	char password[64];
-	bool registered;
+	bool may_exist; /* the user was registered, or nobody knows */
 	char body[256], other_body[256]; /* of POST /api/transfer */
 	size_t passed, failed;
 	json_t *results;
@@ -44,6 +47,11 @@ struct shot {
 };
 
 /* ---- shooting ---- */
+
+struct outcome {
+	unsigned int status;
+	char text[56];
+};
 
 struct lines {
 	char authorization[POP_SESSION_MAX + 16], snonce[POP_SNONCE_MAX + 1];
@@ -83,6 +91,7 @@ static int send_lines(const struct selftest *t, const struct shot *s, const stru
 {
 	const struct auth_url *url = &t->target.url;
 	char target[sizeof(url->prefix) + 128];
+	int result;
 	struct transport_request r = { .scheme = url->scheme,
 				       .authority = url->authority,
 				       .method = s->sent_method,
@@ -102,10 +111,30 @@ static int send_lines(const struct selftest *t, const struct shot *s, const stru
 	}
 	if (s->sent_body)
 		put_field(&r, "Content-Type", "application/json");
-	return transport_do(t->target.transport, &r, a, f);
+	result = transport_do(t->target.transport, &r, a, f);
+	if (result || a->status != 429)
+		return result;
+	/* Neither taken nor refused for what it is: nothing would be shown. */
+	transport_answer_done(a);
+	return failure_set(f, EXIT_FAILED, ERROR_TOO_MANY,
+			   "Try later; or see “handfast auth bans list” there, and lift it.",
+			   "%s has banned this address for now, or does not take so many requests", url->authority);
 }
 
-static int shoot(struct selftest *t, const struct shot *s, struct lines *l, unsigned int *status, struct failure *f)
+/* "401 wrong_proof": the status, and the code of the error that comes with it. */
+static void remember(struct outcome *o, const struct transport_answer *a)
+{
+	static const struct json_limits limits = { .max_bytes = AUTH_ANSWER_MAX, .max_depth = 6, .max_keys = 100 };
+	_cleanup_json_ json_t *reply = NULL;
+	const char *code = NULL;
+
+	if (a->len && json_parse(&reply, a->body, a->len, &limits) == 0)
+		code = json_get_str(json_object_get(reply, "error"), "code");
+	o->status = a->status;
+	snprintf(o->text, sizeof(o->text), "%u%s%.40s", a->status, code ? " " : "", code ? clean_text(code) : "");
+}
+
+static int shoot(struct selftest *t, const struct shot *s, struct lines *l, struct outcome *o, struct failure *f)
 {
 	struct transport_answer a = { 0 };
 	char path[sizeof(t->target.url.prefix) + 128];
@@ -117,13 +146,13 @@ static int shoot(struct selftest *t, const struct shot *s, struct lines *l, unsi
 	r = send_lines(t, s, l, &a, f);
 	if (r)
 		return r;
-	*status = a.status;
+	remember(o, &a);
 	transport_answer_done(&a);
 	return EXIT_DONE;
 }
 
 /* The same request without a fault; moves to server nonces, or to a newer one, where the server wants it. */
-static int shoot_right(struct selftest *t, const struct shot *s, struct lines *l, unsigned int *status, struct failure *f)
+static int shoot_right(struct selftest *t, const struct shot *s, struct lines *l, struct outcome *o, struct failure *f)
 {
 	const struct shot right = { .sent_method = s->sent_method, .sent_path = s->sent_path, .sent_body = s->sent_body };
 	struct transport_answer a = { 0 };
@@ -137,7 +166,7 @@ static int shoot_right(struct selftest *t, const struct shot *s, struct lines *l
 		r = send_lines(t, &right, l, &a, f);
 		if (r)
 			break;
-		*status = a.status;
+		remember(o, &a);
 		if (attempt > 0 || !auth_session_retry(t->session, a.status, *a.snonce ? a.snonce : NULL))
 			break;
 		transport_answer_done(&a);
@@ -185,7 +214,7 @@ static bool is_refused(unsigned int status)
 /* The twin first, then the attack. */
 static int attack(struct selftest *t, const char *name, const struct shot *s, struct failure *f)
 {
-	unsigned int right = 0, wrong = 0;
+	struct outcome right = { 0 }, wrong = { 0 };
 	struct lines l;
 	int r = shoot_right(t, s, &l, &right, f);
 
@@ -193,7 +222,7 @@ static int attack(struct selftest *t, const char *name, const struct shot *s, st
 		r = shoot(t, s, &l, &wrong, f);
 	if (r)
 		return r;
-	tell(t, is_taken(right) && is_refused(wrong), name, "right one: %u, attack: %u", right, wrong);
+	tell(t, is_taken(right.status) && is_refused(wrong.status), name, "right one: %s, attack: %s", right.text, wrong.text);
 	return EXIT_DONE;
 }
 
@@ -201,7 +230,7 @@ static int attack(struct selftest *t, const char *name, const struct shot *s, st
 static int replay(struct selftest *t, const char *name, const struct shot *s, struct failure *f)
 {
 	struct transport_answer a = { 0 };
-	unsigned int first = 0, again;
+	struct outcome first = { 0 }, again;
 	struct lines l;
 	int r = shoot_right(t, s, &l, &first, f);
 
@@ -209,9 +238,9 @@ static int replay(struct selftest *t, const char *name, const struct shot *s, st
 		r = send_lines(t, s, &l, &a, f);
 	if (r)
 		return r;
-	again = a.status;
+	remember(&again, &a);
 	transport_answer_done(&a);
-	tell(t, is_taken(first) && is_refused(again), name, "first: %u, again: %u", first, again);
+	tell(t, is_taken(first.status) && is_refused(again.status), name, "first: %s, again: %s", first.text, again.text);
 	return EXIT_DONE;
 }
 
@@ -221,7 +250,7 @@ static int old_nonce(struct selftest *t, const char *name, struct failure *f)
 	uint8_t nonce[POP_NONCE_BYTES];
 	const struct shot s = { WHOAMI, .nonce = nonce };
 	const struct shot other = { .sent_method = "GET", .sent_path = "/api/transfers", .nonce = nonce };
-	unsigned int right = 0, first = 0, again = 0;
+	struct outcome right = { 0 }, first = { 0 }, again = { 0 };
 	struct lines l;
 	int r = shoot_right(t, &s, &l, &right, f);
 
@@ -232,7 +261,8 @@ static int old_nonce(struct selftest *t, const char *name, struct failure *f)
 		r = shoot(t, &other, &l, &again, f);
 	if (r)
 		return r;
-	tell(t, is_taken(first) && is_refused(again), name, "first: %u, another request with it: %u", first, again);
+	tell(t, is_taken(first.status) && is_refused(again.status), name, "first: %s, another request with it: %s", first.text,
+	     again.text);
 	return EXIT_DONE;
 }
 
@@ -277,16 +307,16 @@ static int attack_all(struct selftest *t, struct failure *f)
 		{ "invented server nonce", { WHOAMI, .snonce = long_ago } },
 	};
 	const struct shot whoami = { WHOAMI }, transfer = { TRANSFER, .sent_body = t->body };
-	unsigned int status = 0;
+	struct outcome o = { 0 };
 	struct lines l;
 	int r = secret_random(&other_key, POP_KEY_LEN) ?
 			failure_set(f, EXIT_FAILED, ERROR_INTERNAL, NULL, "no memory") :
-			shoot_right(t, &whoami, &l, &status, f);
+			shoot_right(t, &whoami, &l, &o, f);
 
 	if (r)
 		return r;
-	tell(t, is_taken(status), "signed request", "%u", status);
-	if (!is_taken(status))
+	tell(t, is_taken(o.status), "signed request", "%s", o.text);
+	if (!is_taken(o.status))
 		return EXIT_DONE;
 	r = replay(t, "replayed request", &whoami, f);
 	if (!r)
@@ -299,9 +329,9 @@ static int attack_all(struct selftest *t, struct failure *f)
 		r = old_nonce(t, "old nonce", f);
 	/* None of it has hurt the session. */
 	if (!r)
-		r = shoot_right(t, &whoami, &l, &status, f);
+		r = shoot_right(t, &whoami, &l, &o, f);
 	if (!r)
-		tell(t, is_taken(status), "signed request afterwards", "%u", status);
+		tell(t, is_taken(o.status), "signed request afterwards", "%s", o.text);
 	return r;
 }
 
@@ -333,39 +363,74 @@ static int begin(struct selftest *t, bool registers, const char *password, const
 	return auth_begin(out, &t->target, registers, t->user, secret, invitation, f);
 }
 
-static int join(struct selftest *t, const char *invitation, struct failure *f)
+static int log_in(struct selftest *t, struct failure *f)
 {
-	_cleanup_(auth_exchange_freep) struct auth_exchange *registered = NULL, *wrong = NULL, *x = NULL;
-	struct failure said = { 0 };
-	int r = begin(t, true, t->password, invitation, &registered, f);
+	_cleanup_(auth_exchange_freep) struct auth_exchange *x = NULL;
+	int r = begin(t, false, t->password, NULL, &x, f);
 
-	if (r)
-		return r;
-	t->registered = true;
-	tell(t, true, "registered", "as a throw-away user");
-	r = begin(t, false, "not the password", NULL, &wrong, &said);
-	tell(t, r == EXIT_WRONG_SECRET, "wrong password", "%s", r ? said.message : "a login");
-	r = begin(t, false, t->password, NULL, &x, f);
 	if (r)
 		return r;
 	t->session = auth_exchange_take_session(x, clock_wall_s());
-	if (!t->session)
-		return failure_set(f, EXIT_FAILED, ERROR_INTERNAL, NULL, "no memory");
-	tell(t, true, "login", "right password");
-	return EXIT_DONE;
+	return t->session ? EXIT_DONE : failure_set(f, EXIT_FAILED, ERROR_INTERNAL, NULL, "no memory");
 }
 
-static int leave(struct selftest *t, struct failure *f)
+static int join(struct selftest *t, const char *invitation, struct failure *f)
+{
+	_cleanup_(auth_exchange_freep) struct auth_exchange *registered = NULL, *wrong = NULL;
+	struct failure said = { 0 };
+	int r = begin(t, true, t->password, *invitation ? invitation : NULL, &registered, f);
+
+	/* What was cut off may have been done all the same. */
+	t->may_exist = !r || (registered && auth_exchange_call(registered) &&
+			      strstr(auth_exchange_call(registered)->target, "/register/finish"));
+	if (r)
+		return r;
+	tell(t, true, "registration", "a throw-away user, %s", t->user);
+	r = begin(t, false, "not the password", NULL, &wrong, &said);
+	if (r && r != EXIT_WRONG_SECRET) {
+		*f = said;
+		return r;
+	}
+	tell(t, r == EXIT_WRONG_SECRET, "login with another password", "%s", r ? "refused" : "taken");
+	r = log_in(t, f);
+	if (!r)
+		tell(t, true, "login", "with the right one");
+	return r;
+}
+
+static int unregister(struct selftest *t, struct failure *f)
 {
 	_cleanup_json_ json_t *reply = NULL;
 	unsigned int status = 0;
-	int r;
+	int r = auth_ask(&t->target, t->session, "POST", "/unregister", NULL, &status, &reply, f);
 
-	if (!t->session)
-		return EXIT_DONE;
-	r = auth_ask(&t->target, t->session, "POST", "/unregister", NULL, &status, &reply, f);
+	if (!r && !is_taken(status))
+		r = auth_refused(&t->target, status, reply, "cannot delete the user", f);
 	if (!r)
-		tell(t, is_taken(status), "the user deletes itself", "%u", status);
+		tell(t, true, "the user deletes itself", "%u", status);
+	return r;
+}
+
+/* Whatever happened: what was made goes, or is named. */
+static int leave(struct selftest *t, struct failure *f)
+{
+	struct failure why = { 0 };
+	int r = EXIT_DONE;
+
+	if (!t->may_exist)
+		return EXIT_DONE;
+	transport_set_limits(t->target.transport, LEAVE_MS, 0, true);
+	if (!t->session)
+		r = log_in(t, &why);
+	if (r == EXIT_WRONG_SECRET)
+		return EXIT_DONE;
+	if (!r)
+		r = unregister(t, &why);
+	if (!r)
+		return EXIT_DONE;
+	fprintf(stderr, "handfast: the throw-away user %s is left over, or may be: %s\n"
+			"There, “handfast auth users delete %s” deletes it.\n", t->user, why.message, t->user);
+	*f = why;
 	return r;
 }
 
@@ -379,13 +444,16 @@ static void summary_text(const struct ctl *c, const json_t *result)
 static int run(struct selftest *t, struct failure *f)
 {
 	struct failure first = { 0 };
+	char invitation[AUTH_INVITATION_SPACE];
 	int r;
 
 	invent(t);
-	r = join(t, ctl_option(t->c, "invite"), f);
+	r = auth_invitation(invitation, t->c, false, f);
+	if (!r)
+		r = join(t, invitation, f);
+	wipe(invitation, sizeof(invitation));
 	if (!r)
 		r = attack_all(t, f);
-	/* Whatever happened: what was made goes. */
 	if (r)
 		first = *f;
 	if (leave(t, f) && !r)
@@ -402,8 +470,11 @@ int cmd_auth_selftest(struct ctl *c)
 	json_t *result;
 	int r = auth_target_open(&t.target, c, ctl_argument(c, 0), &f);
 
-	if (!r)
+	if (!r) {
+		interrupt_arm();
+		t.target.holds_signals = true;
 		r = run(&t, &f);
+	}
 	auth_session_free(t.session);
 	auth_target_done(&t.target);
 	result = json_pack("{s:s, s:i, s:i, s:o}", "user", t.user, "right", (int)t.passed, "wrong", (int)t.failed, "checks",

@@ -21,7 +21,7 @@
 #include "crypto/kdf.h"
 #include "crypto/secret.h"
 
-enum { FILE_MAX = 16384, ID_BYTES = 16, ID_LEN = 2 * ID_BYTES, LOGINS_MAX = 1000 };
+enum { FILE_MAX = 16384, ID_BYTES = 16, ID_LEN = 2 * ID_BYTES, LOGINS_MAX = 1000, TIDY_AFTER_S = 86400 };
 
 /* ---- names ---- */
 
@@ -36,18 +36,32 @@ static void login_id(char out[static ID_LEN + 1], const struct auth_session *s)
 	hex_format(out, hash, ID_BYTES);
 }
 
-/*
- * What names its key in the keyring: of the session, so that logins of two folders, or one after the other, never
- * share one.
- */
-static void key_name(char out[static 64], const struct auth_session *s)
+/* What names its key: of the session, so that logins of two folders, or one after the other, never share one. */
+static void key_id(char out[static ID_LEN + 1], const struct auth_session *s)
 {
 	uint8_t hash[SHA256_LEN];
-	char hex[ID_LEN + 1];
 
 	sha256(hash, s->id, strlen(s->id));
-	hex_format(hex, hash, ID_BYTES);
+	hex_format(out, hash, ID_BYTES);
+}
+
+/* In the keyring. */
+static void key_name(char out[static 64], const struct auth_session *s)
+{
+	char hex[ID_LEN + 1];
+
+	key_id(hex, s);
 	snprintf(out, 64, "handfast:login:%s", hex);
+}
+
+/* In the folder. */
+static void key_file(char out[static 96], const struct auth_session *s)
+{
+	char id[ID_LEN + 1], hex[ID_LEN + 1];
+
+	login_id(id, s);
+	key_id(hex, s);
+	snprintf(out, 96, "%s.%s.key", id, hex);
 }
 
 /* The folder; the caller frees it. NULL with *f filled. */
@@ -75,6 +89,11 @@ static char *login_path(const char *dir, const char *id, const char *ending)
 	char *path = NULL;
 
 	return asprintf(&path, "%s/%s%s", dir, id, ending) < 0 ? NULL : path;
+}
+
+bool login_is_expired(const struct auth_session *s)
+{
+	return s->expires_s <= clock_wall_s();
 }
 
 /* ---- the keyring ---- */
@@ -168,11 +187,11 @@ static struct secret *load_key(const char *dir, const struct auth_session *s, en
 {
 	_cleanup_free_ char *path = NULL, *raw = NULL;
 	struct secret *key = keyring_load(s);
-	char id[ID_LEN + 1];
+	char name[96];
 	size_t len;
 
-	login_id(id, s);
-	path = login_path(dir, id, ".key");
+	key_file(name, s);
+	path = login_path(dir, name, "");
 
 	*where = LOGIN_KEY_KEYRING;
 	if (key || !path || read_own(&raw, &len, path))
@@ -184,66 +203,138 @@ static struct secret *load_key(const char *dir, const struct auth_session *s, en
 	return key;
 }
 
-static void remove_file(const char *dir, const char *id, const char *ending)
-{
-	_cleanup_free_ char *path = login_path(dir, id, ending);
-
-	if (path)
-		unlink(path);
-}
-
 static int cannot_keep(const char *dir, int r, struct failure *f)
 {
 	return failure_set(f, EXIT_FAILED, ERROR_FILE, NULL, "cannot keep the login in %s: %s", dir, strerror(-r));
 }
 
-int logins_save(const struct auth_session *s, enum login_key where, struct failure *f)
+static int no_keyring(struct failure *f)
 {
-	_cleanup_free_ char *dir = logins_folder(f), *path = NULL, *key_path = NULL, *text = NULL;
+	return failure_set(f, EXIT_FAILED, ERROR_FILE, "Without --key-store the key is kept in a file there.",
+			   "the kernel gives no keyring to this user");
+}
+
+int logins_check(enum login_key where, struct failure *f)
+{
+	_cleanup_free_ char *dir = logins_folder(f), *path = NULL;
+	char name[32], room[4096] = "";
+	int r;
+
+	if (!dir)
+		return (int)f->exit;
+	if (where == LOGIN_KEY_KEYRING && syscall(SYS_keyctl, KEYCTL_GET_KEYRING_ID, KEY_SPEC_USER_KEYRING, 1) < 0)
+		return no_keyring(f);
+	snprintf(name, sizeof(name), ".room-%d", (int)getpid());
+	path = login_path(dir, name, "");
+	if (!path)
+		return failure_set(f, EXIT_FAILED, ERROR_INTERNAL, NULL, "no memory");
+	r = file_mkdirs(dir, 0700);
+	if (!r)
+		r = file_write_atomic(path, room, sizeof(room), 0600);
+	if (!r)
+		unlink(path);
+	return r ? cannot_keep(dir, r, f) : EXIT_DONE;
+}
+
+/* Key files of this server and user, all but one (NULL: all): also those that a kill left. */
+static void remove_keys(const char *dir, const char *id, const char *but)
+{
+	DIR *d = opendir(dir);
+	const struct dirent *e;
+
+	while (d && (e = readdir(d))) {
+		size_t len = strlen(e->d_name);
+
+		if (len > ID_LEN + 4 && strncmp(e->d_name, id, ID_LEN) == 0 && strcmp(e->d_name + len - 4, ".key") == 0 &&
+		    (!but || strcmp(e->d_name, but) != 0))
+			unlinkat(dirfd(d), e->d_name, 0);
+	}
+	if (d)
+		closedir(d);
+}
+
+/* The key first, under a name of its own: whatever ends this in between, the earlier login has its own still. */
+static int save_key(const struct auth_session *s, enum login_key where, const char *dir, char file[static 96],
+		    struct failure *f)
+{
+	_cleanup_free_ char *path = NULL;
+	int r;
+
+	*file = '\0';
+	if (where != LOGIN_KEY_FILE && keyring_save(s))
+		return EXIT_DONE;
+	if (where == LOGIN_KEY_KEYRING)
+		return no_keyring(f);
+	key_file(file, s);
+	path = login_path(dir, file, "");
+	r = path ? file_write_atomic(path, secret_bytes(s->key), secret_len(s->key), 0600) : -ENOMEM;
+	return r ? cannot_keep(dir, r, f) : EXIT_DONE;
+}
+
+static void forget_key(const struct auth_session *s, const char *dir)
+{
+	_cleanup_free_ char *path = NULL;
+	char file[96];
+
+	keyring_forget(s);
+	key_file(file, s);
+	path = login_path(dir, file, "");
+	if (path)
+		unlink(path);
+}
+
+int logins_save(const struct auth_session *s, enum login_key where, struct auth_session **earlier, struct failure *f)
+{
+	_cleanup_free_ char *dir = logins_folder(f), *path = NULL, *text = NULL;
 	_cleanup_json_ json_t *o = auth_session_to_json(s);
-	_cleanup_(auth_session_freep) struct auth_session *earlier = NULL;
-	char id[ID_LEN + 1];
+	_cleanup_(auth_session_freep) struct auth_session *before = NULL;
+	char id[ID_LEN + 1], file[96];
+	enum login_key ignored;
 	int r;
 
 	if (!dir)
 		return (int)f->exit;
 	login_id(id, s);
 	path = login_path(dir, id, ".json");
-	key_path = login_path(dir, id, ".key");
 	text = o ? json_text(o) : NULL;
-	if (!path || !key_path || !text)
+	if (!path || !text)
 		return failure_set(f, EXIT_FAILED, ERROR_INTERNAL, NULL, "no memory");
 	r = file_mkdirs(dir, 0700);
 	if (r)
 		return cannot_keep(dir, r, f);
-	earlier = load_session(dir, id);
-	if (earlier)
-		keyring_forget(earlier);
-	if (where != LOGIN_KEY_FILE && keyring_save(s)) {
-		unlink(key_path);
-	} else if (where == LOGIN_KEY_KEYRING) {
-		return failure_set(f, EXIT_FAILED, ERROR_FILE, "Without --key-store the key is kept in a file there.",
-				   "the kernel gives no keyring to this user");
-	} else {
-		r = file_write_atomic(key_path, secret_bytes(s->key), secret_len(s->key), 0600);
-	}
-	if (!r)
+	before = load_session(dir, id);
+	if (before)
+		before->key = load_key(dir, before, &ignored);
+	r = save_key(s, where, dir, file, f);
+	if (!r) {
 		r = file_write_atomic(path, text, strlen(text), 0600);
-	return r ? cannot_keep(dir, r, f) : EXIT_DONE;
+		r = r ? cannot_keep(dir, r, f) : EXIT_DONE;
+	}
+	if (r) {
+		forget_key(s, dir);
+		return r;
+	}
+	if (before && strcmp(before->id, s->id) != 0)
+		keyring_forget(before);
+	remove_keys(dir, id, file);
+	*earlier = before && before->key && !login_is_expired(before) && strcmp(before->id, s->id) != 0 ? steal(&before) : NULL;
+	return EXIT_DONE;
 }
 
 void logins_forget(const struct auth_session *s)
 {
 	struct failure ignored;
-	_cleanup_free_ char *dir = logins_folder(&ignored);
+	_cleanup_free_ char *dir = logins_folder(&ignored), *path = NULL;
 	char id[ID_LEN + 1];
 
 	login_id(id, s);
 	keyring_forget(s);
-	if (!dir)
+	path = dir ? login_path(dir, id, ".json") : NULL;
+	if (!path)
 		return;
-	remove_file(dir, id, ".key");
-	remove_file(dir, id, ".json");
+	/* The file first: a login without a key can be forgotten again, a key without a login is seen by nobody. */
+	unlink(path);
+	remove_keys(dir, id, NULL);
 }
 
 /* ---- looking ---- */
@@ -315,6 +406,21 @@ int logins_each(void (*fn)(const struct auth_session *s, enum login_key where, b
 	return EXIT_DONE;
 }
 
+void logins_tidy(void)
+{
+	struct failure ignored;
+	_cleanup_free_ char *dir = logins_folder(&ignored);
+	_cleanup_free_ struct found *all = calloc(1, sizeof(*all));
+
+	if (!dir || !all)
+		return;
+	read_all(all, dir);
+	for (size_t i = 0; i < all->n; i++)
+		if (all->v[i]->expires_s + TIDY_AFTER_S < clock_wall_s())
+			logins_forget(all->v[i]);
+	found_done(all);
+}
+
 static bool matches(const struct auth_session *s, const struct auth_url *url, const char *user)
 {
 	return strcmp(s->url.scheme, url->scheme) == 0 && strcmp(s->url.authority, url->authority) == 0 &&
@@ -326,17 +432,18 @@ static int none_found(const struct auth_url *url, const char *user, struct failu
 	char origin[AUTH_ORIGIN_SPACE], hint[640];
 
 	auth_url_origin(origin, url);
-	snprintf(hint, sizeof(hint), "Log in: “handfast auth login %s%s”.", origin, url->prefix);
-	return failure_set(f, EXIT_NO_SUCH, ERROR_NOT_LOGGED_IN, hint, "%s%s is logged in at %s%s",
-			   user ? user : "nobody", user ? " not" : "", origin, url->prefix);
+	snprintf(hint, sizeof(hint), "Log in: “handfast auth login %s%s%s%s”.", origin, url->prefix, user ? " " : "",
+		 user ? user : "");
+	return failure_set(f, EXIT_NO_SUCH, ERROR_NOT_LOGGED_IN, hint, "%s is%s logged in at %s%s", user ? user : "nobody",
+			   user ? " not" : "", origin, url->prefix);
 }
 
-int logins_find(struct auth_session **out, const struct auth_url *url, const char *user, struct failure *f)
+/* One of those here, with its key where there is one: that has not expired, or, where all have, that has. */
+int logins_look(struct auth_session **out, const struct auth_url *url, const char *user, struct failure *f)
 {
 	_cleanup_free_ char *dir = logins_folder(f);
 	_cleanup_free_ struct found *all = calloc(1, sizeof(*all));
-	struct auth_session *one = NULL;
-	char hint[640];
+	_cleanup_(auth_session_freep) struct auth_session *one = NULL;
 	enum login_key where;
 	size_t n = 0;
 
@@ -345,29 +452,45 @@ int logins_find(struct auth_session **out, const struct auth_url *url, const cha
 	if (!all)
 		return failure_set(f, EXIT_FAILED, ERROR_INTERNAL, NULL, "no memory");
 	read_all(all, dir);
-	for (size_t i = 0; i < all->n; i++) {
-		if (!matches(all->v[i], url, user))
-			continue;
-		n++;
-		if (!one)
-			one = steal(&all->v[i]);
+	for (int expired = 0; expired < 2 && n == 0; expired++) {
+		for (size_t i = 0; i < all->n; i++) {
+			if (!all->v[i] || login_is_expired(all->v[i]) != (expired == 1) || !matches(all->v[i], url, user))
+				continue;
+			n++;
+			if (!one)
+				one = steal(&all->v[i]);
+		}
 	}
 	found_done(all);
-	if (n > 1) {
-		auth_session_free(one);
+	if (n > 1)
 		return failure_set(f, EXIT_USAGE, ERROR_USAGE, "“handfast auth status” lists them; name the user.",
-				   "%zu users are logged in at %s", n, url->authority);
-	}
+				   "%zu users %s at %s", n, login_is_expired(one) ? "were logged in" : "are logged in",
+				   url->authority);
 	if (!one)
 		return none_found(url, user, f);
 	one->key = load_key(dir, one, &where);
-	if (!one->key) {
-		snprintf(hint, sizeof(hint), "Log in again: “handfast auth login %s://%s%s %s”.", one->url.scheme,
-			 one->url.authority, one->url.prefix, one->user);
-		auth_session_free(one);
-		return failure_set(f, EXIT_NO_SUCH, ERROR_NOT_LOGGED_IN, hint,
-				   "the login's key is gone: it ends with the session, and with a restart of this machine");
-	}
-	*out = one;
+	*out = steal(&one);
 	return EXIT_DONE;
+}
+
+int logins_find(struct auth_session **out, const struct auth_url *url, const char *user, struct failure *f)
+{
+	_cleanup_(auth_session_freep) struct auth_session *one = NULL;
+	int r = logins_look(&one, url, user, f);
+	char at[512], hint[640];
+
+	if (r)
+		return r;
+	if (one->key && !login_is_expired(one)) {
+		*out = steal(&one);
+		return EXIT_DONE;
+	}
+	snprintf(at, sizeof(at), "%s://%s%s", one->url.scheme, one->url.authority, one->url.prefix);
+	snprintf(hint, sizeof(hint), "Log in again: “handfast auth login %s %s”.", at, one->user);
+	if (login_is_expired(one))
+		return failure_set(f, EXIT_NO_SUCH, ERROR_NOT_LOGGED_IN, hint, "the login of %s at %s has expired", one->user, at);
+	return failure_set(f, EXIT_NO_SUCH, ERROR_NOT_LOGGED_IN, hint,
+			   "the key of the login of %s at %s is gone: it is in the kernel's keyring, and ends with a restart of "
+			   "this machine",
+			   one->user, at);
 }

@@ -14,18 +14,33 @@ struct auth_url;
 
 enum login_key { LOGIN_KEY_ANY, LOGIN_KEY_KEYRING, LOGIN_KEY_FILE };
 
-/* Keep it, in place of an earlier one of the same server and user. ANY: the keyring where there is one. */
-int logins_save(const struct auth_session *s, enum login_key where, struct failure *f);
+/* Whether a login could be kept: before a password is asked for. EXIT_DONE, or an exit code with *f filled. */
+int logins_check(enum login_key where, struct failure *f);
+
+/*
+ * Keep it, in place of an earlier one of the same server and user, which stays whole until this one is on disk. ANY:
+ * the keyring where there is one. *earlier is that one, which the caller frees, when it can still sign; else NULL.
+ */
+int logins_save(const struct auth_session *s, enum login_key where, struct auth_session **earlier, struct failure *f);
 
 /*
  * The login at this server (scheme and authority; the prefix, too, when there is one); user NULL: the
  * only one there. With its key. EXIT_DONE with *out, which the caller frees; EXIT_NO_SUCH when
- * there is none, or its key is gone.
+ * there is none, it has expired, or its key is gone.
  */
 int logins_find(struct auth_session **out, const struct auth_url *url, const char *user, struct failure *f);
 
+/* The same, to be forgotten: with a key where there is one, and one that has expired where there is no other. */
+int logins_look(struct auth_session **out, const struct auth_url *url, const char *user, struct failure *f);
+
+/* Whether it is over by this machine's clock. */
+bool login_is_expired(const struct auth_session *s);
+
 /* Forget it here: file and key. */
 void logins_forget(const struct auth_session *s);
+
+/* Forget those that have been over for a day: until then, asking for one says that it has expired. */
+void logins_tidy(void);
 
 /*
  * Each one that can be read, without its key, in order of server and user; has_key says whether

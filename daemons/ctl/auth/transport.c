@@ -82,6 +82,13 @@ int transport_new(struct transport **out, const struct transport_options *o, str
 	return EXIT_DONE;
 }
 
+void transport_set_limits(struct transport *t, unsigned int timeout_ms, unsigned int stall_s, bool to_the_end)
+{
+	t->o.timeout_ms = timeout_ms;
+	t->o.stall_s = stall_s;
+	t->o.to_the_end = to_the_end;
+}
+
 struct transport *transport_free(struct transport *t)
 {
 	if (!t)
@@ -106,7 +113,8 @@ struct receiving {
 	struct transport_answer a;
 	size_t head_len;
 	unsigned int snonces;
-	bool began, too_long, no_memory, not_written, interrupted;
+	unsigned char last; /* of what was written to a terminal */
+	bool began, too_long, no_memory, not_written, interrupted, to_the_end;
 };
 
 /* RFC 9110 section 5: "Name: value" of a line, or NULL when it is another. */
@@ -178,12 +186,36 @@ static bool shows(const struct receiving *v)
 	return v->request->to && !(v->request->keep_401 && v->a.status == 401 && *v->a.snonce);
 }
 
+bool transport_write_clean(FILE *to, const char *data, size_t len, unsigned char *last)
+{
+	for (size_t i = 0; i < len; i++) {
+		unsigned char c = (unsigned char)data[i];
+		/* U+0080 to U+009F in UTF-8: a terminal takes them for escapes, too. */
+		bool steers = (c < ' ' && c != '\n' && c != '\t') || c == 127 || (*last == 0xc2 && c >= 0x80 && c <= 0x9f);
+
+		*last = c;
+		/* Carriage returns end header lines, and are no use before a newline. */
+		if (c == '\r' && i + 1 < len && data[i + 1] == '\n')
+			continue;
+		if (putc(steers ? '?' : c, to) == EOF)
+			return false;
+	}
+	return true;
+}
+
+static bool write_answer(struct receiving *v, const char *data, size_t len)
+{
+	FILE *to = v->request->to;
+
+	return v->request->clean ? transport_write_clean(to, data, len, &v->last) : fwrite(data, 1, len, to) == len;
+}
+
 static bool begin_to_show(struct receiving *v)
 {
 	if (v->began || !v->request->with_head || !v->a.head)
 		return true;
 	v->began = true;
-	return fputs(v->a.head, v->request->to) != EOF;
+	return write_answer(v, v->a.head, strlen(v->a.head));
 }
 
 static size_t on_body(char *data, size_t size, size_t n, void *arg)
@@ -193,7 +225,7 @@ static size_t on_body(char *data, size_t size, size_t n, void *arg)
 	char *more;
 
 	if (shows(v)) {
-		if (begin_to_show(v) && fwrite(data, 1, len, v->request->to) == len)
+		if (begin_to_show(v) && write_answer(v, data, len))
 			return len;
 		v->not_written = true;
 		return 0;
@@ -222,7 +254,7 @@ static int on_progress(void *arg, curl_off_t a, curl_off_t b, curl_off_t c, curl
 	(void)b;
 	(void)c;
 	(void)d;
-	v->interrupted = interrupt_seen() != 0;
+	v->interrupted = !v->to_the_end && interrupt_seen() != 0;
 	return v->interrupted;
 }
 
@@ -275,7 +307,9 @@ static bool prepare(struct transport *t, const struct transport_request *r, cons
 	SET(CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
 	SET(CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
 	SET(CURLOPT_CONNECTTIMEOUT_MS, (long)CONNECT_MS);
-	SET(CURLOPT_TIMEOUT_MS, (long)t->o.timeout_s * 1000);
+	SET(CURLOPT_TIMEOUT_MS, (long)t->o.timeout_ms);
+	SET(CURLOPT_LOW_SPEED_LIMIT, t->o.stall_s ? 1L : 0L);
+	SET(CURLOPT_LOW_SPEED_TIME, (long)t->o.stall_s);
 	SET(CURLOPT_HTTPHEADER, fields);
 	SET(CURLOPT_USERAGENT, "handfast/" HANDFAST_VERSION);
 	if (t->o.ca_file) {
@@ -284,7 +318,8 @@ static bool prepare(struct transport *t, const struct transport_request *r, cons
 	}
 	if (t->o.unix_socket)
 		SET(CURLOPT_UNIX_SOCKET_PATH, t->o.unix_socket);
-	if (r->loopback || t->o.unix_socket)
+	/* Over http:// a proxy would read what a tunnel was to protect. */
+	if (r->loopback || t->o.unix_socket || strcmp(r->scheme, "http") == 0)
 		SET(CURLOPT_NOPROXY, "*");
 	if (strcmp(r->method, "HEAD") == 0) {
 		SET(CURLOPT_NOBODY, 1L);
@@ -309,6 +344,7 @@ static int failed(const struct transport *t, const struct transport_request *r, 
 		  struct failure *f)
 {
 	const char *why = *t->error ? t->error : lib.strerror(code);
+	bool plain = strcmp(r->scheme, "http") == 0;
 
 	if (v->interrupted)
 		return failure_set(f, interrupt_exit(), ERROR_INTERRUPTED, NULL, "interrupted");
@@ -338,6 +374,12 @@ static int failed(const struct transport *t, const struct transport_request *r, 
 	case CURLE_SSL_CONNECT_ERROR:
 		return failure_set(f, EXIT_FAILED, ERROR_UNREACHABLE, "Is it http:// there?", "no TLS with %s: %s",
 				   r->authority, why);
+	case CURLE_GOT_NOTHING:
+	case CURLE_RECV_ERROR:
+	case CURLE_UNSUPPORTED_PROTOCOL:
+	case CURLE_WEIRD_SERVER_REPLY:
+		return failure_set(f, EXIT_FAILED, ERROR_BROKEN_ANSWER, plain ? "Is it https:// there?" : NULL,
+				   "no answer of HTTP from %s: %s", r->authority, why);
 	default:
 		return failure_set(f, EXIT_FAILED, ERROR_BROKEN_ANSWER, NULL, "no whole answer of %s: %s", r->authority,
 				   why);
@@ -346,7 +388,7 @@ static int failed(const struct transport *t, const struct transport_request *r, 
 
 int transport_do(struct transport *t, const struct transport_request *r, struct transport_answer *out, struct failure *f)
 {
-	struct receiving v = { .request = r };
+	struct receiving v = { .request = r, .to_the_end = t->o.to_the_end };
 	struct curl_slist *fields = NULL;
 	char url[POP_AUTHORITY_SPACE + 16];
 	CURLcode code;

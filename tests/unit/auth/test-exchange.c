@@ -228,6 +228,7 @@ TEST(stretching_outside_of_floor_and_ceiling_is_refused)
 		CONFIG("{\"name\":\"argon2id\",\"memory_kib\":19456,\"passes\":1,\"parallelism\":1}"),
 		CONFIG("{\"name\":\"argon2id\",\"memory_kib\":1048577,\"passes\":2,\"parallelism\":1}"),
 		CONFIG("{\"name\":\"argon2id\",\"memory_kib\":65536,\"passes\":17,\"parallelism\":1}"),
+		CONFIG("{\"name\":\"argon2id\",\"memory_kib\":1048576,\"passes\":5,\"parallelism\":1}"),
 		CONFIG("{\"name\":\"argon2id\",\"memory_kib\":65536,\"passes\":3,\"parallelism\":2}"),
 		CONFIG("{\"name\":\"argon2id\",\"memory_kib\":65536,\"passes\":3}"),
 		CONFIG("{\"name\":\"argon2id\",\"memory_kib\":-1,\"passes\":3,\"parallelism\":1}"),

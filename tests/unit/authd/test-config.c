@@ -135,6 +135,7 @@ TEST(wrong_values_are_told_with_their_line)
 	refused("pop:\n  timestamps: sometimes\n", ":2:", "kernel");
 	refused("argon2id:\n  memory: 1MiB\n", ":2:", "");
 	refused("argon2id:\n  passes: 1\n", ":2:", "");
+	refused("argon2id:\n  memory: 1GiB\n  passes: 5\n", "", "argon2id.memory times argon2id.passes");
 	refused("session_ttl: 1s\n", ":1:", "");
 	refused("bans:\n  proofs_per_address: 0\n", ":2:", "");
 	refused("limits:\n  body: 1KiB\n", ":2:", "");
