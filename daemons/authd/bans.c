@@ -20,10 +20,13 @@
 
 enum { BUCKETS = 4096, ENTRIES_MAX = 32768 };
 
-/* An entry's key: kind, then the name or the address, then zeros. */
+/* kind, and name or address, or a name at an address. */
 struct key {
-	uint8_t b[1 + USERNAME_SPACE];
+	uint8_t kind;
+	char name[USERNAME_SPACE];
+	struct address_key address;
 };
+_Static_assert(sizeof(struct key) == 1 + USERNAME_SPACE + sizeof(struct address_key), "compared as bytes");
 
 struct entry {
 	struct entry *next;
@@ -31,7 +34,9 @@ struct entry {
 	struct key key;
 	uint64_t attempts;
 	uint64_t forgiven_ms; /* up to when attempts were forgiven */
-	uint64_t until_ms;    /* of the ban */
+	uint64_t until_ms;    /* of the ban, */
+	uint64_t lasts_ms;    /* its length, */
+	struct address_key by; /* and who brought it */
 };
 
 struct bans {
@@ -72,19 +77,14 @@ void bans_set_config(struct bans *b, const struct authd_config *cfg)
 
 /* ---- entries ---- */
 
-static struct key key_of_user(const char *name)
+static struct key key_of(enum ban_kind kind, const char *name, const struct address_key *a)
 {
-	struct key k = { { BAN_USER } };
+	struct key k = { .kind = (uint8_t)kind };
 
-	snprintf((char *)k.b + 1, sizeof(k.b) - 1, "%s", name);
-	return k;
-}
-
-static struct key key_of_address(enum ban_kind kind, const struct address_key *a)
-{
-	struct key k = { { (uint8_t)kind, a->family } };
-
-	memcpy(k.b + 2, a->b, sizeof(a->b));
+	if (name)
+		snprintf(k.name, sizeof(k.name), "%s", name);
+	if (a)
+		k.address = *a;
 	return k;
 }
 
@@ -92,7 +92,7 @@ static struct entry **bucket_of(struct bans *b, const struct key *k)
 {
 	uint8_t mac[HMAC_SHA256_LEN];
 
-	hmac_sha256(mac, b->salt, sizeof(b->salt), k->b, sizeof(k->b));
+	hmac_sha256(mac, b->salt, sizeof(b->salt), k, sizeof(*k));
 	return &b->buckets[be16_load(mac) % BUCKETS];
 }
 
@@ -100,7 +100,7 @@ static struct entry **find(struct bans *b, const struct key *k)
 {
 	struct entry **e = bucket_of(b, k);
 
-	while (*e && memcmp((*e)->key.b, k->b, sizeof(k->b)) != 0)
+	while (*e && memcmp(&(*e)->key, k, sizeof(*k)) != 0)
 		e = &(*e)->next;
 	return e;
 }
@@ -166,16 +166,31 @@ static uint64_t left(const struct entry *e)
 	return e && e->until_ms > now ? e->until_ms - now : 0;
 }
 
-uint64_t bans_user(struct bans *b, const char *name)
+static bool is_same(const struct address_key *a, const struct address_key *b)
 {
-	struct key k = key_of_user(name);
+	return a->family == b->family && memcmp(a->b, b->b, sizeof(a->b)) == 0;
+}
 
-	return left(*find(b, &k));
+/* Whether the name's bans there are apart from those elsewhere. */
+static bool is_home(const struct attempt *t)
+{
+	return t->known && t->from.family;
+}
+
+uint64_t bans_user(struct bans *b, const struct attempt *t)
+{
+	struct key k = key_of(BAN_USER, t->name, is_home(t) ? &t->from : NULL);
+	const struct entry *e = *find(b, &k);
+	uint64_t now = clock_now_ms(), until = e ? e->until_ms : 0;
+
+	if (e && !is_home(t) && t->from.family && is_same(&e->by, &t->from))
+		until += e->lasts_ms;
+	return until > now ? until - now : 0;
 }
 
 static uint64_t left_of(struct bans *b, enum ban_kind kind, const struct address_key *a)
 {
-	struct key k = key_of_address(kind, a);
+	struct key k = key_of(kind, NULL, a);
 
 	return a->family ? left(*find(b, &k)) : 0;
 }
@@ -190,44 +205,77 @@ uint64_t bans_proofs(struct bans *b, const struct address_key *a)
 	return left_of(b, BAN_PROOFS, a);
 }
 
+uint64_t bans_renewals(struct bans *b, const char *name)
+{
+	struct key k = key_of(BAN_RENEWALS, name, NULL);
+
+	return left(*find(b, &k));
+}
+
+/* Of the n-th attempt above what is allowed. */
+static uint64_t length_of(const struct bans *b, uint64_t n)
+{
+	uint64_t ms = b->cfg->ban_first_ms;
+
+	for (; n > 1 && ms < b->cfg->ban_longest_ms; n--)
+		ms *= 2;
+	return ms < b->cfg->ban_longest_ms ? ms : b->cfg->ban_longest_ms;
+}
+
+/* One more would bring no longer ban, and only more to be forgiven. */
+static bool is_enough(const struct bans *b, uint64_t attempts, uint64_t allowed)
+{
+	return attempts > allowed && length_of(b, attempts - allowed) == b->cfg->ban_longest_ms;
+}
+
 /* True when a ban begins. */
-static bool count(struct bans *b, const struct key *k, uint64_t allowed)
+static bool count(struct bans *b, const struct key *k, uint64_t allowed, const struct address_key *by)
 {
 	struct entry *e = need(b, k);
-	uint64_t ms = b->cfg->ban_first_ms;
 
 	/* Without memory nothing is counted, and the login will not find any either. */
 	if (!e)
 		return false;
 	forgive(b, e);
-	e->attempts++;
+	if (!is_enough(b, e->attempts, allowed))
+		e->attempts++;
 	if (e->attempts <= allowed)
 		return false;
-	for (uint64_t i = allowed + 1; i < e->attempts && ms < b->cfg->ban_longest_ms; i++)
-		ms *= 2;
-	if (ms > b->cfg->ban_longest_ms)
-		ms = b->cfg->ban_longest_ms;
-	e->until_ms = clock_now_ms() + ms;
+	e->lasts_ms = length_of(b, e->attempts - allowed);
+	e->until_ms = clock_now_ms() + e->lasts_ms;
+	e->by = *by;
 	return true;
 }
 
-void bans_count(struct bans *b, const char *name, const struct address_key *a, bool *user_began, bool *address_began)
+void bans_count(struct bans *b, const struct attempt *t, bool *user_began, bool *address_began)
 {
-	struct key address = key_of_address(BAN_ADDRESS, a), user;
+	struct key k = key_of(BAN_ADDRESS, NULL, &t->from);
 
-	*address_began = a->family && count(b, &address, b->cfg->ban_attempts_address);
+	*address_began = t->from.family && count(b, &k, b->cfg->ban_attempts_address, &t->from);
 	*user_began = false;
-	if (name) {
-		user = key_of_user(name);
-		*user_began = count(b, &user, b->cfg->ban_attempts);
+	if (!t->name)
+		return;
+	k = key_of(BAN_USER, t->name, NULL);
+	*user_began = count(b, &k, b->cfg->ban_attempts, &t->from);
+	if (is_home(t)) {
+		k = key_of(BAN_USER, t->name, &t->from);
+		(void)count(b, &k, b->cfg->ban_attempts, &t->from);
 	}
 }
 
 bool bans_count_proof(struct bans *b, const struct address_key *a)
 {
-	struct key k = key_of_address(BAN_PROOFS, a);
+	struct key k = key_of(BAN_PROOFS, NULL, a);
 
-	return a->family && count(b, &k, b->cfg->ban_proofs);
+	return a->family && count(b, &k, b->cfg->ban_proofs, a);
+}
+
+bool bans_count_renewal(struct bans *b, const char *name)
+{
+	static const struct address_key none;
+	struct key k = key_of(BAN_RENEWALS, name, NULL);
+
+	return count(b, &k, b->cfg->ban_attempts, &none);
 }
 
 static void uncount(struct bans *b, const struct key *k, uint64_t allowed)
@@ -239,16 +287,19 @@ static void uncount(struct bans *b, const struct key *k, uint64_t allowed)
 	e->attempts--;
 	/* A ban that this attempt brought began with a right password. */
 	if (e->attempts <= allowed)
-		e->until_ms = 0;
+		e->until_ms = e->lasts_ms = 0;
 	if (e->attempts == 0)
 		drop(b, at);
 }
 
-void bans_uncount(struct bans *b, const char *name, const struct address_key *a)
+void bans_uncount(struct bans *b, const struct attempt *t)
 {
-	struct key user = key_of_user(name), address = key_of_address(BAN_ADDRESS, a);
+	struct key user = key_of(BAN_USER, t->name, NULL), home = key_of(BAN_USER, t->name, &t->from),
+		   address = key_of(BAN_ADDRESS, NULL, &t->from);
 
 	uncount(b, &user, b->cfg->ban_attempts);
+	if (is_home(t))
+		uncount(b, &home, b->cfg->ban_attempts);
 	uncount(b, &address, b->cfg->ban_attempts_address);
 }
 
@@ -258,17 +309,11 @@ void bans_each(struct bans *b, void (*fn)(const struct ban *ban, void *arg), voi
 {
 	list_for_each(it, &b->used) {
 		const struct entry *e = container_of(it, struct entry, used);
-		struct ban ban = { .kind = e->key.b[0], .attempts = e->attempts, .left_ms = left(e) };
+		struct ban ban = { .kind = e->key.kind, .address = e->key.address, .attempts = e->attempts, .left_ms = left(e) };
 
-		if (!ban.left_ms)
-			continue;
-		if (ban.kind == BAN_USER) {
-			memcpy(ban.name, e->key.b + 1, sizeof(ban.name));
-		} else {
-			ban.address.family = e->key.b[1];
-			memcpy(ban.address.b, e->key.b + 2, sizeof(ban.address.b));
-		}
-		fn(&ban, arg);
+		memcpy(ban.name, e->key.name, sizeof(ban.name));
+		if (ban.left_ms)
+			fn(&ban, arg);
 	}
 }
 
@@ -292,29 +337,30 @@ size_t bans_in_force(struct bans *b, enum ban_kind kind)
 	return s.n;
 }
 
-static bool lift(struct bans *b, const struct key *k)
+/* All of this name, or of this address where it is no name's. */
+static bool lift(struct bans *b, const char *name, const struct address_key *a)
 {
-	struct entry **at = find(b, k);
+	bool lifted = false;
 
-	if (!*at)
-		return false;
-	drop(b, at);
-	return true;
+	list_for_each(it, &b->used) {
+		struct entry *e = container_of(it, struct entry, used);
+
+		if (name ? strcmp(e->key.name, name) != 0 : *e->key.name || !is_same(&e->key.address, a))
+			continue;
+		drop(b, find(b, &e->key));
+		lifted = true;
+	}
+	return lifted;
 }
 
 bool bans_lift_user(struct bans *b, const char *name)
 {
-	struct key k = key_of_user(name);
-
-	return lift(b, &k);
+	return lift(b, name, NULL);
 }
 
 bool bans_lift_address(struct bans *b, const struct address_key *a)
 {
-	struct key logins = key_of_address(BAN_ADDRESS, a), proofs = key_of_address(BAN_PROOFS, a);
-	bool lifted = lift(b, &logins);
-
-	return lift(b, &proofs) || lifted;
+	return lift(b, NULL, a);
 }
 
 /* ---- addresses as text ---- */

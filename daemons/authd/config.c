@@ -83,6 +83,8 @@ static const struct config_option options[] = {
 	       .help = "addresses and ports, or Unix sockets, where logins are served"),
 	OPTION(CONFIG_STRING, "origin", origin, NULL, .check = check_origin,
 	       .help = "what clients call this service: scheme, host and port"),
+	OPTION(CONFIG_LIST, "names", names, "[]", .check = check_origin,
+	       .help = "what else clients call it, in signed requests: more such origins"),
 	OPTION(CONFIG_STRING, "prefix", prefix, NULL, .check = check_prefix,
 	       .help = "path below which everything is served"),
 	OPTION(CONFIG_LIST, "proxies", proxies, "[]", .check = http_proxies_check,
@@ -130,6 +132,8 @@ static const struct config_option options[] = {
 	       .help = "sessions of one user; a further login ends the oldest"),
 	OPTION(CONFIG_U64, "limits.nonces", nonces, "1000000", RANGE(1000, 100000000),
 	       .help = "requests whose nonce is remembered at a time"),
+	OPTION(CONFIG_U64, "limits.nonces_per_user", nonces_per_user, "100000", RANGE(100, 100000000),
+	       .help = "how many of these may be one user's"),
 	OPTION(CONFIG_U64, "limits.transfers_per_user", transfers_per_user, "1000", RANGE(1, 1000000),
 	       .help = "notes kept that one user sent"),
 };
@@ -187,12 +191,12 @@ static int parse_networks(struct authd_config *c, const char *path, struct confi
 
 static int check_together(const struct authd_config *c, const char *path, struct config_error *err)
 {
+	if (c->argon2id_memory / 1024 * c->argon2id_passes > AUTH_KSF_WORK_KIB_MAX)
+		return refuse(err, -EINVAL, "%s: argon2id.memory times argon2id.passes is above 4GiB, which clients refuse", path);
 	if (c->ban_longest_ms < c->ban_first_ms)
 		return refuse(err, -EINVAL, "%s: bans.longest is shorter than bans.first", path);
 	return 0;
 }
-	if (c->argon2id_memory / 1024 * c->argon2id_passes > AUTH_KSF_WORK_KIB_MAX)
-		return refuse(err, -EINVAL, "%s: argon2id.memory times argon2id.passes is above 4GiB, which clients refuse", path);
 
 int authd_config_load(struct authd_config **out, const char *path, bool missing_ok, struct config_error *err)
 {
@@ -261,6 +265,19 @@ bool authd_config_allows_origin(const struct authd_config *c, const char *origin
 		return true;
 	for (size_t i = 0; i < c->origins.n; i++)
 		if (strcasecmp(c->origins.v[i], origin) == 0)
+			return true;
+	return false;
+}
+
+bool authd_config_is_ours(const struct authd_config *c, const char *scheme, const char *authority)
+{
+	char origin[POP_AUTHORITY_SPACE + 8];
+
+	snprintf(origin, sizeof(origin), "%s://%s", scheme, authority);
+	if (strcmp(origin, c->origin) == 0)
+		return true;
+	for (size_t i = 0; i < c->names.n; i++)
+		if (strcmp(c->names.v[i], origin) == 0)
 			return true;
 	return false;
 }

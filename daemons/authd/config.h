@@ -19,6 +19,7 @@ enum timestamps { TIMESTAMPS_KERNEL, TIMESTAMPS_ALWAYS, TIMESTAMPS_NEVER };
 struct authd_config {
 	struct config_list listen;
 	char *origin; /* OPAQUE's server identity; set by loading where the file has none */
+	struct config_list names; /* further origins by which clients call this service */
 	char *prefix; /* "", or begins with / and does not end with it */
 	struct config_list proxies;
 	struct config_list private_networks;
@@ -32,7 +33,7 @@ struct authd_config {
 	uint64_t pop_window_ms;
 	uint64_t ban_attempts, ban_attempts_address, ban_proofs, ban_first_ms, ban_longest_ms, ban_forgive_ms;
 	uint64_t max_body, connections, connections_per_address, request_timeout_ms;
-	uint64_t users, sessions_per_user, nonces, transfers_per_user;
+	uint64_t users, sessions_per_user, nonces, nonces_per_user, transfers_per_user;
 
 	struct tls_files tls;
 	struct http_proxies *trusted_proxies; /* proxies, parsed */
@@ -52,4 +53,6 @@ const char *authd_config_missing(const struct authd_config *c);
 void authd_config_http_limits(const struct authd_config *c, struct http_limits *out);
 /* Whether a web page of this origin may change things here. */
 bool authd_config_allows_origin(const struct authd_config *c, const char *origin);
+/* Whether clients call this service by that: origin, or one of names. authority: canonical. */
+bool authd_config_is_ours(const struct authd_config *c, const char *scheme, const char *authority);
 const char *authd_registration_name(int mode);

@@ -374,16 +374,17 @@ struct listing {
 	json_t *all;
 };
 
-static const char *const kinds[] = { [BAN_USER] = "user", [BAN_ADDRESS] = "address", [BAN_PROOFS] = "proofs" };
+static const char *const kinds[] = { [BAN_USER] = "user", [BAN_ADDRESS] = "address", [BAN_PROOFS] = "proofs",
+				       [BAN_RENEWALS] = "renewals" };
 
 static void append_ban(const struct ban *ban, void *arg)
 {
 	struct listing *l = arg;
 	char address[ADDRESS_TEXT_SPACE] = "";
 	struct user user;
-	const char *name = ban->kind == BAN_USER && users_find(l->a->state, ban->name, &user) == 0 ? ban->name : NULL;
+	const char *name = *ban->name && users_find(l->a->state, ban->name, &user) == 0 ? ban->name : NULL;
 
-	if (ban->kind != BAN_USER)
+	if (ban->address.family)
 		address_key_format(address, &ban->address);
 	json_array_append_new(l->all,
 			      json_pack("{s:s, s:o, s:o, s:I, s:I}", "kind", kinds[ban->kind], "user",

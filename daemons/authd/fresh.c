@@ -74,7 +74,7 @@ int fresh_new(struct fresh **out, struct state *s, const struct authd_config *cf
 	/* A restored database has an old mark; so what may have been accepted just now counts, too. */
 	f->floor = (marked > now ? marked : now) + window_s(f);
 	random_bytes(f->key, sizeof(f->key));
-	r = replay_new(&f->seen, cfg->nonces, interval_ms(cfg));
+	r = replay_new(&f->seen, cfg->nonces, cfg->nonces_per_user, interval_ms(cfg));
 	if (r)
 		return r;
 	*out = steal(&f);
@@ -93,8 +93,11 @@ struct fresh *fresh_free(struct fresh *f)
 
 void fresh_set_config(struct fresh *f, const struct authd_config *cfg)
 {
+	/* What came with a nonce of ours may be forgotten already, by the shorter window: none of these lives on in a longer one. */
+	if (cfg->pop_window_ms > f->cfg->pop_window_ms)
+		random_bytes(f->key, sizeof(f->key));
 	f->cfg = cfg;
-	replay_set_limits(f->seen, cfg->nonces, interval_ms(cfg));
+	replay_set_limits(f->seen, cfg->nonces, cfg->nonces_per_user, interval_ms(cfg));
 }
 
 void fresh_stop(struct fresh *f)
@@ -125,7 +128,7 @@ const char *fresh_why_not(struct fresh *f)
 		break;
 	}
 	if (f->clocks->wall_s() + window_s(f) <= lowest(f))
-		return "this machine's clock is behind what it was";
+		return "this machine's clock is behind what it was (authd(8) says what to do)";
 	return f->clocks->wall_s() - window_s(f) <= lowest(f) ? fresh_just_started : NULL;
 }
 
@@ -179,7 +182,7 @@ static int check_snonce(const struct fresh *f, const struct pop_proof *p)
 	return bytes_equal(got, right, sizeof(got)) && at <= now && now - at <= f->cfg->pop_window_ms ? 0 : FRESH_E_SNONCE;
 }
 
-int fresh_check(struct fresh *f, const struct pop_proof *p, int64_t session)
+int fresh_check(struct fresh *f, const struct pop_proof *p, int64_t user, int64_t session)
 {
 	uint8_t what[8 + POP_NONCE_BYTES_MAX];
 	int r = p->snonce ? check_snonce(f, p) : check_time(f, p->ts);
@@ -188,7 +191,7 @@ int fresh_check(struct fresh *f, const struct pop_proof *p, int64_t session)
 		return r;
 	be64_store(what, (uint64_t)session);
 	memcpy(what + 8, p->nonce, p->nonce_len);
-	r = replay_add(f->seen, what, 8 + p->nonce_len, p->snonce ? INT64_MIN : p->ts);
+	r = replay_add(f->seen, user, what, 8 + p->nonce_len, p->snonce ? INT64_MIN : p->ts);
 	switch (r) {
 	case REPLAY_E_SEEN:
 		return FRESH_E_REPLAY;

@@ -27,7 +27,7 @@ enum {
 	FRESH_E_TIME,		  /* too far from ours */
 	FRESH_E_SNONCE,		  /* too old, or none of ours */
 	FRESH_E_REPLAY,
-	FRESH_E_FULL, /* no room to remember it: later */
+	FRESH_E_FULL, /* no room to remember it, or none for this user: later */
 };
 
 /* Where clocks come from; tests bring their own. */
@@ -45,8 +45,11 @@ void fresh_set_config(struct fresh *f, const struct authd_config *cfg);
 /* At a clean stop: what was reserved ahead is given back. */
 void fresh_stop(struct fresh *f);
 
-/* A proof whose MAC was right, of a session (session.id). 0, an outcome, or -ENOMEM. What is accepted is remembered. */
-int fresh_check(struct fresh *f, const struct pop_proof *p, int64_t session);
+/*
+ * A proof whose MAC was right, of a user's session (session.user, session.id). 0, an outcome, or -ENOMEM. What is
+ * accepted is remembered.
+ */
+int fresh_check(struct fresh *f, const struct pop_proof *p, int64_t user, int64_t session);
 void fresh_snonce(const struct fresh *f, char out[static SNONCE_SPACE]);
 
 /* Why times are not taken now; NULL: they are. For people. */

@@ -6,7 +6,6 @@
 #include "authd/bans.h"
 #include "authd/http.h"
 #include "authd/server.h"
-#include "authd/users.h"
 #include "base/log.h"
 
 static bool refuse(struct authd *a, struct http_request *req, unsigned int status, uint64_t ms)
@@ -23,11 +22,43 @@ bool guard_address(struct authd *a, struct http_request *req, const struct addre
 	return ms ? refuse(a, req, 429, ms) : true;
 }
 
-bool guard_name(struct authd *a, struct http_request *req, const char *name, int64_t user, const struct address_key *address)
+void guard_count(struct authd *a, const struct attempt *t, bool exists)
 {
-	uint64_t ms = bans_user(a->bans, name);
+	char text[ADDRESS_TEXT_SPACE];
+	bool user_began, address_began;
 
-	return ms && !users_knows_address(a->state, user, address) ? refuse(a, req, 429, ms) : true;
+	bans_count(a->bans, t, &user_began, &address_began);
+	address_key_format(text, &t->from);
+	/* What is nobody's name may be somebody's password, typed into the wrong field. */
+	if (user_began)
+		log_event(LOG_WARNING, &MSG_AUTH_BANNED, LOG_FIELDS({ FIELD_USER, exists ? t->name : NULL }, { FIELD_ADDRESS, text }),
+			  "too many attempts to log in as %s", exists ? t->name : "a user that does not exist");
+	if (address_began)
+		log_event(LOG_WARNING, &MSG_AUTH_BANNED, LOG_FIELDS({ FIELD_ADDRESS, text }), "too many attempts to log in from %s",
+			  text);
+}
+
+bool guard_name(struct authd *a, struct http_request *req, const struct attempt *t)
+{
+	const struct attempt refused = { .from = t->from };
+	uint64_t ms = bans_user(a->bans, t);
+
+	if (!ms)
+		return true;
+	guard_count(a, &refused, false);
+	return refuse(a, req, 429, ms);
+}
+
+bool guard_renewal(struct authd *a, struct http_request *req, const char *name)
+{
+	uint64_t ms = bans_renewals(a->bans, name);
+
+	if (ms)
+		return refuse(a, req, 429, ms);
+	if (bans_count_renewal(a->bans, name))
+		log_event(LOG_WARNING, &MSG_AUTH_BANNED, LOG_FIELDS({ FIELD_USER, name }),
+			  "a session of %s registers anew too often", name);
+	return true;
 }
 
 bool guard_proof(struct authd *a, struct http_request *req, unsigned int status)
@@ -45,20 +76,4 @@ bool guard_proof(struct authd *a, struct http_request *req, unsigned int status)
 		log_event(LOG_WARNING, &MSG_AUTH_BANNED, LOG_FIELDS({ FIELD_ADDRESS, text }),
 			  "too many requests from %s that prove nothing", text);
 	return true;
-}
-
-void guard_count(struct authd *a, const char *name, int64_t user, const struct address_key *address)
-{
-	char text[ADDRESS_TEXT_SPACE];
-	bool user_began, address_began;
-
-	bans_count(a->bans, name, address, &user_began, &address_began);
-	address_key_format(text, address);
-	/* What is nobody's name may be somebody's password, typed into the wrong field. */
-	if (user_began)
-		log_event(LOG_WARNING, &MSG_AUTH_BANNED, LOG_FIELDS({ FIELD_USER, user ? name : NULL }, { FIELD_ADDRESS, text }),
-			  "too many attempts to log in as %s", user ? name : "a user that does not exist");
-	if (address_began)
-		log_event(LOG_WARNING, &MSG_AUTH_BANNED, LOG_FIELDS({ FIELD_ADDRESS, text }), "too many attempts to log in from %s",
-			  text);
 }

@@ -1,7 +1,7 @@
 /*
- * Login (RFC 9807 section 6). A name that nobody has, one that is disabled and one whose keys were retired all get
- * an answer from the fake record (sections 6.3.2.2 and 10.9): by the same steps, of the same form, and then
- * fail as a wrong password does.
+ * Login (RFC 9807 section 6). A name that nobody has, one that is disabled (under the keys that it had) and one whose
+ * keys were retired all get an answer from the fake record (sections 6.3.2.2 and 10.9): by the same steps, of the same
+ * form, and then fail as a wrong password does.
  */
 #include "authd/routes.h"
 
@@ -41,7 +41,7 @@ static int find_candidate(struct authd *a, struct candidate *c, const char *name
 		return r;
 	own = keys_find(a->keys, c->user.generation);
 	c->exists = r == 0 && !c->user.disabled && own;
-	c->generation = c->exists ? own : nobodys;
+	c->generation = r == 0 && own ? own : nobodys;
 	return 0;
 }
 
@@ -89,30 +89,31 @@ void route_login_start(struct authd *a, struct http_request *req)
 		{ .name = "user", .max = 1024, .text = &text, .len = &len },
 		{ .name = "ke1", .bytes = ke1, .n_bytes = sizeof(ke1) },
 	};
-	struct address_key address;
+	struct attempt t = { .name = name };
 	struct candidate c;
 	int r;
 
 	if (!read_body(a, req, members, ARRAY_SIZE(members), &body) || !read_name(a, req, name, text, len))
 		return;
-	request_address(req, &address);
-	if (!guard_address(a, req, &address))
+	request_address(req, &t.from);
+	if (!guard_address(a, req, &t.from))
 		return;
 	r = find_candidate(a, &c, name);
 	if (r) {
 		reply_failure(a, req, r, "cannot look up a user");
 		return;
 	}
-	if (!guard_name(a, req, name, c.exists ? c.user.id : 0, &address))
+	t.known = users_knows_address(a->state, c.exists ? c.user.id : 0, &t.from);
+	if (!guard_name(a, req, &t))
 		return;
-	guard_count(a, name, c.exists ? c.user.id : 0, &address);
+	guard_count(a, &t, c.exists);
 	r = answer(a, &c, name, ke1, ke2, &login_state);
 	if (r == OPAQUE_E_BAD_MESSAGE)
 		reply_error(req, 400, "bad_value", "KE1 holds what is no element of the group");
 	else if (r)
 		reply_failure(a, req, r, "cannot answer a login");
 	else
-		reply_start(a, req, &c, name, &address, ke2, login_state);
+		reply_start(a, req, &c, name, &t.from, ke2, login_state);
 }
 
 /* ---- the second step ---- */
@@ -140,6 +141,7 @@ static void reply_session(struct authd *a, struct http_request *req, const struc
 static void log_in(struct authd *a, struct http_request *req, const struct ticket *t, const struct secret *session_key)
 {
 	_cleanup_(secret_freep) struct secret *key = NULL;
+	const struct attempt attempt = { .name = t->name, .from = t->address, .known = true };
 	char id[SESSION_ID_SPACE], address[ADDRESS_TEXT_SPACE];
 	int r;
 
@@ -157,7 +159,7 @@ static void log_in(struct authd *a, struct http_request *req, const struct ticke
 		return;
 	}
 	a->counted[COUNT_LOGINS]++;
-	bans_uncount(a->bans, t->name, &t->address);
+	bans_uncount(a->bans, &attempt);
 	log_event(LOG_INFO, &MSG_AUTH_LOGIN, LOG_FIELDS({ FIELD_USER, t->name }, { FIELD_ADDRESS, address }), "%s logged in from %s",
 		  t->name, address);
 	reply_session(a, req, t, id);

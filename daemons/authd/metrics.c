@@ -55,6 +55,8 @@ void authd_metrics(struct metrics *m, void *arg)
 		      METRIC_LABELS({ "kind", "user" }));
 	metrics_gauge(m, "handfast_authd_bans", "Bans in force.", (double)bans_in_force(a->bans, BAN_ADDRESS),
 		      METRIC_LABELS({ "kind", "address" }));
+	metrics_gauge(m, "handfast_authd_bans", "Bans in force.", (double)bans_in_force(a->bans, BAN_RENEWALS),
+		      METRIC_LABELS({ "kind", "renewals" }));
 	metrics_gauge(m, "handfast_authd_bans", "Bans in force.", (double)bans_in_force(a->proof_bans, BAN_PROOFS),
 		      METRIC_LABELS({ "kind", "proofs" }));
 	gauge(m, "handfast_authd_storage_failing", "Whether what failed last to be stored still could not be.", authd_storage(a) ? 1 : 0);

@@ -54,7 +54,7 @@ static bool read_fields(const struct http_request *req, struct pop_fields *f)
 
 static bool check_fresh(struct authd *a, struct http_request *req, bool forwarded, const struct pop_proof *p, const struct session *s)
 {
-	int r = fresh_check(a->fresh, p, s->id);
+	int r = fresh_check(a->fresh, p, s->user, s->id);
 
 	switch (r) {
 	case 0:
@@ -131,6 +131,12 @@ bool prove(struct authd *a, struct http_request *req, struct session *out)
 	if (!of.scheme || !http_request_header_once(req, "Host", &host) || !host ||
 	    pop_authority(authority, of.scheme, host))
 		return refuse(a, req, "bad_proof", "the request does not say for whom it is");
+	/* What was signed for a service behind a proxy is not for our own paths. */
+	if (!authd_config_is_ours(a->cfg, of.scheme, authority)) {
+		a->counted[COUNT_PROOFS_REFUSED]++;
+		reply_error(req, 421, "misdirected", "this is no name of this service: see origin and names in authd.yaml");
+		return false;
+	}
 	return prove_request(a, req, &of, false, out);
 }
 

@@ -1,7 +1,9 @@
 /*
  * Registration (RFC 9807 section 5): by whoever comes, by invitation, or by a session for its own user. An
  * answer to /register/start evaluates the user's OPRF, which is what testing one password against a recorded KE2
- * takes; so it counts as an attempt like a login's.
+ * takes; so it counts as an attempt like a login's. That it ended well takes that back for an address where an
+ * invitation was spent for it, and not otherwise: who registers freely could do it again and again. In a session it
+ * counts apart, and is never taken back.
  */
 #include "authd/routes.h"
 
@@ -32,6 +34,7 @@ struct applicant {
 	struct address_key address;
 	uint8_t invitation[INVITATION_HASH_LEN];
 	bool has_invitation;
+	bool is_invited;	/* by name */
 	struct session session; /* id 0: none */
 };
 
@@ -46,17 +49,19 @@ static bool refuse(struct http_request *req, const char *code, const char *text)
 	return false;
 }
 
-static bool check_session(struct authd *a, struct http_request *req, struct applicant *p)
+static bool admit_session(struct authd *a, struct http_request *req, struct applicant *p, bool starts)
 {
 	if (!prove(a, req, &p->session))
 		return false;
-	return strcmp(p->session.name, p->name) == 0 ? true :
-						       refuse(req, "other_user", "the session is another user's");
+	if (strcmp(p->session.name, p->name) != 0)
+		return refuse(req, "other_user", "the session is another user's");
+	return guard_address(a, req, &p->address) && (!starts || guard_renewal(a, req, p->name));
 }
 
 static bool check_invitation(struct authd *a, struct http_request *req, struct applicant *p)
 {
-	int r = invitation_check(a->state, p->invitation, p->name);
+	const struct attempt wrong = { .from = p->address };
+	int r = invitation_check(a->state, p->invitation, p->name, &p->is_invited);
 
 	if (r < 0) {
 		reply_failure(a, req, r, "cannot look up an invitation");
@@ -64,22 +69,12 @@ static bool check_invitation(struct authd *a, struct http_request *req, struct a
 	}
 	if (r == 0)
 		return true;
-	guard_count(a, NULL, 0, &p->address);
+	guard_count(a, &wrong, false);
 	return refuse(req, "invitation", "there is no such invitation, or not for this name");
 }
 
-/* Whether p may register at all. False: answered. */
-static bool admit(struct authd *a, struct http_request *req, struct applicant *p)
+static bool check_mode(struct authd *a, struct http_request *req, struct applicant *p)
 {
-	const char *authorization;
-
-	if (!request_is_confidential(a, req))
-		return refuse(req, "insecure",
-			      "registration takes TLS, this machine, or a private network; a proxy must be listed");
-	if (!http_request_header_once(req, "Authorization", &authorization) || authorization)
-		return check_session(a, req, p);
-	if (!guard_address(a, req, &p->address) || !guard_name(a, req, p->name, 0, &p->address))
-		return false;
 	switch ((enum registration)a->cfg->registration) {
 	case REGISTRATION_CLOSED:
 		return refuse(req, "closed", "this server takes no registrations");
@@ -91,7 +86,29 @@ static bool admit(struct authd *a, struct http_request *req, struct applicant *p
 	return p->has_invitation ? check_invitation(a, req, p) : refuse(req, "invitation", "this server takes registrations by invitation");
 }
 
-static bool read_applicant(struct authd *a, struct http_request *req, struct applicant *p, struct member *bytes)
+static struct attempt attempt_of(const struct applicant *p)
+{
+	return (struct attempt){ .name = p->name, .from = p->address };
+}
+
+/* Whether p may register at all. False: answered. */
+static bool admit(struct authd *a, struct http_request *req, struct applicant *p, bool starts)
+{
+	const struct attempt t = attempt_of(p);
+	const char *authorization;
+
+	if (!request_is_confidential(a, req))
+		return refuse(req, "insecure",
+			      "registration takes TLS, this machine, or a private network; a proxy must be listed");
+	if (!http_request_header_once(req, "Authorization", &authorization) || authorization)
+		return admit_session(a, req, p, starts);
+	if (!guard_address(a, req, &p->address) || !check_mode(a, req, p))
+		return false;
+	/* What others do to a name keeps nobody out who was invited for it; and a finish needs its start. */
+	return p->is_invited || !starts || guard_name(a, req, &t);
+}
+
+static bool read_applicant(struct authd *a, struct http_request *req, struct applicant *p, struct member *bytes, bool starts)
 {
 	_cleanup_json_ json_t *body = NULL;
 	const char *name = NULL, *invitation = NULL;
@@ -108,22 +125,57 @@ static bool read_applicant(struct authd *a, struct http_request *req, struct app
 	if (invitation)
 		sha256(p->invitation, invitation, invitation_len);
 	request_address(req, &p->address);
-	return admit(a, req, p);
+	return admit(a, req, p, starts);
 }
 
-/* Which registrations were started: of this name, under these keys. */
+/* A registration that was started: of this name, by this session's user or none, under these keys, from there. */
 struct started {
 	char name[USERNAME_SPACE];
-	uint8_t generation[8];
+	uint8_t user[8], generation[8];
+	struct address_key from;
 };
 
-static struct started started_key(const struct applicant *p, const struct generation *g)
+static struct started started_key(const struct applicant *p, const struct generation *g, const struct address_key *from)
 {
-	struct started s = { .name = "" };
+	struct started s = { .from = *from };
 
 	memcpy(s.name, p->name, strlen(p->name));
+	be64_store(s.user, (uint64_t)p->session.user);
 	be64_store(s.generation, (uint64_t)g->id);
 	return s;
+}
+
+/* A client may finish from another address than it started from; that is then not the one of the attempt. */
+static const struct address_key anywhere = { .family = UINT8_MAX };
+
+static int note_started(struct authd *a, const struct applicant *p, const struct generation *g)
+{
+	const struct started s = started_key(p, g, &anywhere), here = started_key(p, g, &p->address);
+	int r = replay_add(a->started, 0, &s, sizeof(s), 0);
+
+	if (!r || r == REPLAY_E_SEEN)
+		r = replay_add(a->started, 0, &here, sizeof(here), 0);
+	return r == REPLAY_E_SEEN ? 0 : r;
+}
+
+static bool is_started(struct authd *a, const struct applicant *p, const struct generation *g)
+{
+	const struct started s = started_key(p, g, &anywhere);
+
+	return replay_has(a->started, &s, sizeof(s));
+}
+
+/* It ended well: it is no start of another one. The name is its user's now; the address may have many more. */
+static void end_started(struct authd *a, const struct applicant *p, const struct generation *g)
+{
+	const struct started s = started_key(p, g, &anywhere), here = started_key(p, g, &p->address);
+	struct attempt t = attempt_of(p);
+
+	replay_take(a->started, &s, sizeof(s));
+	if (!replay_take(a->started, &here, sizeof(here)) || !p->has_invitation)
+		t.from = (struct address_key){ 0 };
+	if (!p->session.id)
+		bans_uncount(a->bans, &t);
 }
 
 static void answer_start(struct http_request *req, const uint8_t response[static OPAQUE_RESPONSE_LEN], const struct generation *g)
@@ -140,14 +192,15 @@ void route_register_start(struct authd *a, struct http_request *req)
 	uint8_t request[OPAQUE_REQUEST_LEN], response[OPAQUE_RESPONSE_LEN];
 	struct member bytes = { .name = "request", .bytes = request, .n_bytes = sizeof(request) };
 	const struct generation *g = keys_newest(a->keys);
-	struct started s;
+	struct attempt t;
 	uint64_t begun;
 	int r;
 
-	if (!read_applicant(a, req, &p, &bytes))
+	if (!read_applicant(a, req, &p, &bytes, true))
 		return;
-	s = started_key(&p, g);
-	guard_count(a, p.name, p.session.user, &p.address);
+	t = attempt_of(&p);
+	if (!p.session.id)
+		guard_count(a, &t, p.is_invited);
 	begun = opstat_begin();
 	r = opaque_server_register(g->keys, response, request, p.name, strlen(p.name));
 	opstat_end(&a->measured[OP_REGISTER_START], begun, sizeof(request), r == 0);
@@ -156,12 +209,12 @@ void route_register_start(struct authd *a, struct http_request *req)
 		return;
 	}
 	if (!r)
-		r = replay_add(a->started, &s, sizeof(s), 0);
+		r = note_started(a, &p, g);
 	if (r == REPLAY_E_FULL) {
 		reply_later(req, 503, "busy", "too many registrations are under way", 60000);
 		return;
 	}
-	if (r && r != REPLAY_E_SEEN)
+	if (r)
 		reply_failure(a, req, r, "cannot start a registration");
 	else
 		answer_start(req, response, g);
@@ -188,7 +241,6 @@ static void answer_finish(struct authd *a, struct http_request *req, const struc
 	switch (r) {
 	case 0:
 		a->counted[COUNT_REGISTERED]++;
-		bans_uncount(a->bans, p->name, &p->address);
 		tell_registered(p, replaced);
 		reply_json(req, replaced ? 200 : 201, json_pack("{s:s}", "user", p->name));
 		return;
@@ -217,13 +269,11 @@ void route_register_finish(struct authd *a, struct http_request *req)
 	struct users_claim claim = { 0 };
 	bool replaced = false;
 	uint64_t begun;
-	struct started s;
 	int r;
 
-	if (!read_applicant(a, req, &p, &bytes))
+	if (!read_applicant(a, req, &p, &bytes, false))
 		return;
-	s = started_key(&p, g);
-	if (!replay_has(a->started, &s, sizeof(s))) {
+	if (!is_started(a, &p, g)) {
 		/* Also when the keys changed meanwhile: the record would open nothing. */
 		reply_error(req, 409, "start_again", "this registration was not started, or too long ago");
 		return;
@@ -238,5 +288,7 @@ void route_register_finish(struct authd *a, struct http_request *req)
 	claim.user = p.session.user;
 	claim.invitation_hash = p.has_invitation && !claim.user ? p.invitation : NULL;
 	r = users_register(a->state, p.name, record, g->id, &claim, p.session.id, (int64_t)a->cfg->users, &replaced);
+	if (!r)
+		end_started(a, &p, g);
 	answer_finish(a, req, &p, r, replaced);
 }

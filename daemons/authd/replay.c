@@ -1,6 +1,6 @@
 /*
  * Two hash sets: additions go into one, look-ups into both; after an interval the older one is emptied and
- * becomes the newer. Strangers choose what is added, so the hash has a key.
+ * becomes the newer. Strangers choose what is added, so the hash has a key. What is taken out leaves a mark in its place.
  */
 #include "authd/replay.h"
 
@@ -14,25 +14,35 @@
 
 enum { TAG_LEN = 16, SLOTS_MIN = 256 };
 
+/* How many are of one owner. */
+struct share {
+	int64_t owner; /* 0: free */
+	size_t n;
+};
+
 struct set {
 	uint8_t (*slots)[TAG_LEN]; /* all zeros: free */
 	size_t n_slots, n;	   /* a power of two; at most half are taken */
+	struct share *shares;	   /* the same */
+	size_t n_share_slots, n_shares;
 	int64_t latest;
 };
 
 struct replay {
 	struct set now, before;
-	size_t max;
+	size_t max, each;
 	uint64_t interval_ms, turns_ms;
 	int64_t forgotten;
 	uint8_t key[32];
 };
 
 static const uint8_t nothing[TAG_LEN];
+static const uint8_t taken[TAG_LEN] = { 0, 1 }; /* what was there was forgotten; others may lie behind it */
 
 static void set_clear(struct set *s)
 {
 	free(s->slots);
+	free(s->shares);
 	*s = (struct set){ .latest = INT64_MIN };
 }
 
@@ -54,8 +64,9 @@ static bool set_has(const struct set *s, const uint8_t tag[static TAG_LEN])
 
 static int set_grow(struct set *s)
 {
-	struct set more = { .n_slots = s->n_slots ? s->n_slots * 2 : SLOTS_MIN, .n = s->n, .latest = s->latest };
+	struct set more = *s;
 
+	more.n_slots = s->n_slots ? s->n_slots * 2 : SLOTS_MIN;
 	more.slots = calloc(more.n_slots, TAG_LEN);
 	if (!more.slots)
 		return -ENOMEM;
@@ -66,6 +77,51 @@ static int set_grow(struct set *s)
 	*s = more;
 	return 0;
 }
+
+/* ---- shares ---- */
+
+/* Owners are numbered in a row, so that their numbers are as good as a hash. */
+static struct share *share_of(const struct set *s, int64_t owner)
+{
+	size_t i = (size_t)owner;
+
+	for (i &= s->n_share_slots - 1;; i = (i + 1) & (s->n_share_slots - 1))
+		if (s->shares[i].owner == owner || s->shares[i].owner == 0)
+			return &s->shares[i];
+}
+
+static size_t share(const struct set *s, int64_t owner)
+{
+	return s->n_shares > 0 ? share_of(s, owner)->n : 0;
+}
+
+static int shares_grow(struct set *s)
+{
+	struct set more = *s;
+
+	more.n_share_slots = s->n_share_slots ? s->n_share_slots * 2 : SLOTS_MIN;
+	more.shares = calloc(more.n_share_slots, sizeof(*more.shares));
+	if (!more.shares)
+		return -ENOMEM;
+	for (size_t i = 0; i < s->n_share_slots; i++)
+		if (s->shares[i].owner)
+			*share_of(&more, s->shares[i].owner) = s->shares[i];
+	free(s->shares);
+	*s = more;
+	return 0;
+}
+
+/* One more of owner's, for whom there is room. */
+static void share_add(struct set *s, int64_t owner)
+{
+	struct share *o = share_of(s, owner);
+
+	s->n_shares += o->n == 0;
+	o->owner = owner;
+	o->n++;
+}
+
+/* ---- both sets ---- */
 
 static void forget(struct replay *r, struct set *s)
 {
@@ -97,13 +153,14 @@ static void tag_of(const struct replay *r, uint8_t tag[static TAG_LEN], const vo
 	tag[0] |= (uint8_t)(memcmp(tag, nothing, TAG_LEN) == 0);
 }
 
-int replay_new(struct replay **out, size_t max, uint64_t interval_ms)
+int replay_new(struct replay **out, size_t max, size_t each, uint64_t interval_ms)
 {
 	struct replay *r = calloc(1, sizeof(*r));
 
 	if (!r)
 		return -ENOMEM;
 	r->max = max;
+	r->each = each;
 	r->interval_ms = interval_ms;
 	r->turns_ms = clock_now_ms() + interval_ms;
 	r->now.latest = r->before.latest = r->forgotten = INT64_MIN;
@@ -122,7 +179,14 @@ struct replay *replay_free(struct replay *r)
 	return NULL;
 }
 
-int replay_add(struct replay *r, const void *what, size_t len, int64_t stamp)
+static int make_room(struct set *s)
+{
+	int r = (s->n + 1) * 2 > s->n_slots ? set_grow(s) : 0;
+
+	return r || (s->n_shares + 1) * 2 <= s->n_share_slots ? r : shares_grow(s);
+}
+
+int replay_add(struct replay *r, int64_t owner, const void *what, size_t len, int64_t stamp)
 {
 	uint8_t tag[TAG_LEN];
 	int e;
@@ -131,15 +195,15 @@ int replay_add(struct replay *r, const void *what, size_t len, int64_t stamp)
 	tag_of(r, tag, what, len);
 	if (set_has(&r->now, tag) || set_has(&r->before, tag))
 		return REPLAY_E_SEEN;
-	if (r->now.n + r->before.n >= r->max)
+	if (r->now.n + r->before.n >= r->max || (owner && share(&r->now, owner) + share(&r->before, owner) >= r->each))
 		return REPLAY_E_FULL;
-	if ((r->now.n + 1) * 2 > r->now.n_slots) {
-		e = set_grow(&r->now);
-		if (e)
-			return e;
-	}
+	e = make_room(&r->now);
+	if (e)
+		return e;
 	memcpy(r->now.slots[place_of(&r->now, tag)], tag, TAG_LEN);
 	r->now.n++;
+	if (owner)
+		share_add(&r->now, owner);
 	if (stamp > r->now.latest)
 		r->now.latest = stamp;
 	return 0;
@@ -152,6 +216,20 @@ bool replay_has(struct replay *r, const void *what, size_t len)
 	turn(r);
 	tag_of(r, tag, what, len);
 	return set_has(&r->now, tag) || set_has(&r->before, tag);
+}
+
+bool replay_take(struct replay *r, const void *what, size_t len)
+{
+	uint8_t tag[TAG_LEN];
+	struct set *s;
+
+	turn(r);
+	tag_of(r, tag, what, len);
+	s = set_has(&r->now, tag) ? &r->now : &r->before;
+	if (!set_has(s, tag))
+		return false;
+	memcpy(s->slots[place_of(s, tag)], taken, TAG_LEN);
+	return true;
 }
 
 int64_t replay_forgotten(struct replay *r)
@@ -170,9 +248,10 @@ uint64_t replay_interval(const struct replay *r)
 	return r->interval_ms;
 }
 
-void replay_set_limits(struct replay *r, size_t max, uint64_t interval_ms)
+void replay_set_limits(struct replay *r, size_t max, size_t each, uint64_t interval_ms)
 {
 	r->max = max;
+	r->each = each;
 	r->interval_ms = interval_ms;
 	/* What is remembered already stays as long as it would have; a longer window begins with the next turn. */
 }

@@ -19,7 +19,7 @@
 #include "base/log.h"
 #include "service/listening.h"
 
-/* Registrations under way, each for as long as a login may take. */
+/* Registrations under way, two of each, for as long as a login may take. */
 enum { STARTED_MAX = 1 << 16 };
 
 struct route {
@@ -157,7 +157,7 @@ static int new_parts(struct authd *a, const struct authd_config *cfg)
 	if (!r)
 		r = tickets_new(&a->tickets, cfg->login_ttl_ms);
 	if (!r)
-		r = replay_new(&a->started, STARTED_MAX, cfg->login_ttl_ms);
+		r = replay_new(&a->started, STARTED_MAX, STARTED_MAX, cfg->login_ttl_ms);
 	return r ? r : fresh_new(&a->fresh, a->state, cfg, &fresh_real_clocks);
 }
 
@@ -217,7 +217,7 @@ void authd_set_config(struct authd *a, const struct authd_config *cfg)
 	bans_set_config(a->bans, cfg);
 	bans_set_config(a->proof_bans, cfg);
 	tickets_set_ttl(a->tickets, cfg->login_ttl_ms);
-	replay_set_limits(a->started, STARTED_MAX, cfg->login_ttl_ms);
+	replay_set_limits(a->started, STARTED_MAX, STARTED_MAX, cfg->login_ttl_ms);
 	fresh_set_config(a->fresh, cfg);
 	a->cfg = cfg;
 }

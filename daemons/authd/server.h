@@ -52,7 +52,7 @@ struct authd {
 	struct bans *bans;
 	struct bans *proof_bans; /* apart: what fills it must not make the other forget */
 	struct tickets *tickets;
-	struct replay *started; /* registrations that were started: name and generation */
+	struct replay *started; /* registrations that were started */
 	struct fresh *fresh;
 	struct http_server *http;
 	struct listening *listening;

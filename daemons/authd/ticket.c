@@ -34,7 +34,7 @@ int tickets_new(struct tickets **out, uint64_t ttl_ms)
 	if (!r)
 		r = seal_key_new(&t->key, master, CONTEXT);
 	if (!r)
-		r = replay_new(&t->used, USED_MAX, ttl_ms);
+		r = replay_new(&t->used, USED_MAX, USED_MAX, ttl_ms);
 	if (r)
 		return r;
 	*out = steal(&t);
@@ -56,7 +56,7 @@ void tickets_set_ttl(struct tickets *t, uint64_t ttl_ms)
 	t->ttl_ms = ttl_ms;
 	/* Those out there live as long as they were made for. */
 	if (ttl_ms > replay_interval(t->used))
-		replay_set_limits(t->used, USED_MAX, ttl_ms);
+		replay_set_limits(t->used, USED_MAX, USED_MAX, ttl_ms);
 }
 
 void ticket_seal(struct tickets *t, char out[static TICKET_SPACE], const struct ticket *in)
@@ -89,7 +89,7 @@ static int read_plain(struct tickets *t, struct ticket *out, const uint8_t *plai
 	expires = rbuf_be64(&b);
 	if (clock_now_ms() >= expires)
 		return TICKET_E_EXPIRED;
-	r = replay_add(t->used, plain, 8, 0);
+	r = replay_add(t->used, 0, plain, 8, 0);
 	if (r)
 		return r == REPLAY_E_SEEN ? TICKET_E_USED : r == REPLAY_E_FULL ? TICKET_E_FULL : r;
 	out->user = (int64_t)rbuf_be64(&b);

@@ -135,14 +135,15 @@ static int invitation_name(struct state *s, const uint8_t *hash, char out[static
 	return 0;
 }
 
-int invitation_check(struct state *s, const uint8_t hash[static INVITATION_HASH_LEN], const char *name)
+int invitation_check(struct state *s, const uint8_t hash[static INVITATION_HASH_LEN], const char *name, bool *for_it)
 {
 	char for_name[USERNAME_SPACE];
 	int r = invitation_name(s, hash, for_name);
 
 	if (r)
 		return r;
-	return *for_name && strcmp(for_name, name) != 0 ? USERS_E_INVITATION : 0;
+	*for_it = strcmp(for_name, name) == 0;
+	return *for_name && !*for_it ? USERS_E_INVITATION : 0;
 }
 
 static int invitation_use(struct state *s, const uint8_t *hash)
@@ -365,7 +366,8 @@ bool users_knows_address(struct state *s, int64_t user, const struct address_key
 	_cleanup_(store_donep) struct store_stmt *st = NULL;
 	uint8_t blob[9];
 
-	if (prepare(&st, s, "SELECT 1 FROM known_address WHERE user = ? AND address = ? AND seen_at > ?"))
+	/* Whoever may enter a Unix socket is not told apart there. */
+	if (!a->family || prepare(&st, s, "SELECT 1 FROM known_address WHERE user = ? AND address = ? AND seen_at > ?"))
 		return false;
 	address_blob(blob, a);
 	store_bind_int(st, 1, user);
@@ -381,6 +383,8 @@ int users_learn_address(struct state *s, int64_t user, const struct address_key 
 	uint8_t blob[9];
 	int r;
 
+	if (!a->family)
+		return 0;
 	r = prepare(&st, s, "INSERT OR REPLACE INTO known_address VALUES (?, ?, ?)");
 	if (r)
 		return r;

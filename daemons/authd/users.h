@@ -48,8 +48,11 @@ int users_register(struct state *s, const char *name, const uint8_t record[stati
 		   int64_t generation, const struct users_claim *claim, int64_t keep_session, int64_t max,
 		   bool *replaced);
 
-/* Whether this invitation, if there is one, would allow name; uses nothing up. 0, USERS_E_INVITATION, or a negative errno. */
-int invitation_check(struct state *s, const uint8_t hash[static INVITATION_HASH_LEN], const char *name);
+/*
+ * Whether this invitation, if there is one, would allow name, and is *for_it alone; uses nothing up. 0,
+ * USERS_E_INVITATION, or a negative errno.
+ */
+int invitation_check(struct state *s, const uint8_t hash[static INVITATION_HASH_LEN], const char *name, bool *for_it);
 /* name may be NULL: whoever is no user yet. 0, USERS_E_TAKEN (there is one of this hash), or a negative errno. */
 int invitation_add(struct state *s, const uint8_t hash[static INVITATION_HASH_LEN], const char *name, uint64_t ttl_s);
 
@@ -71,7 +74,10 @@ int users_import(struct state *s, const struct user *u);
 int users_list(struct state *s, const char *after, struct user *out, size_t max);
 int users_count(struct state *s, int64_t *out);
 
-/* Whether a user logged in from this address lately. user 0: nobody's. False also where it cannot be told. */
+/*
+ * Whether a user logged in from this address lately. user 0: nobody's. False also where it cannot be told, and for a
+ * Unix socket.
+ */
 bool users_knows_address(struct state *s, int64_t user, const struct address_key *a);
 /* A login from it; inside of a transaction. */
 int users_learn_address(struct state *s, int64_t user, const struct address_key *a);

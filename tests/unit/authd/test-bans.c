@@ -33,12 +33,39 @@ static void pass(uint64_t ms)
 	clock_fake_ms(now_ms += ms);
 }
 
-static bool count(struct bans *b, const char *name, const struct address_key *a)
+static struct attempt attempt(const char *name, const struct address_key *from)
+{
+	return (struct attempt){ .name = name, .from = *from };
+}
+
+static bool count_one(struct bans *b, const struct attempt *t)
 {
 	bool user, address;
 
-	bans_count(b, name, a, &user, &address);
+	bans_count(b, t, &user, &address);
 	return user || address;
+}
+
+static bool count(struct bans *b, const char *name, const struct address_key *a)
+{
+	const struct attempt t = attempt(name, a);
+
+	return count_one(b, &t);
+}
+
+static void uncount(struct bans *b, const char *name, const struct address_key *a)
+{
+	const struct attempt t = attempt(name, a);
+
+	bans_uncount(b, &t);
+}
+
+/* For whoever did not bring the ban. */
+static uint64_t left(struct bans *b, const char *name)
+{
+	const struct attempt t = attempt(name, &(struct address_key){ .family = 4, .b = { 198, 51, 100, 9 } });
+
+	return bans_user(b, &t);
 }
 
 TEST(proofs_that_fail_are_counted_apart_by_address)
@@ -68,15 +95,15 @@ TEST(a_ban_begins_above_what_is_allowed_and_doubles_up_to_the_longest)
 
 	for (int i = 0; i < 3; i++) {
 		CHECK(!count(b, "alice", &nowhere));
-		CHECK_EQ(bans_user(b, "alice"), 0);
+		CHECK_EQ(left(b, "alice"), 0);
 	}
 	for (size_t i = 0; i < sizeof(lasts) / sizeof(lasts[0]); i++) {
 		CHECK(count(b, "alice", &nowhere));
-		CHECK_EQ(bans_user(b, "alice"), lasts[i]);
+		CHECK_EQ(left(b, "alice"), lasts[i]);
 		pass(lasts[i]);
-		CHECK_EQ(bans_user(b, "alice"), 0);
+		CHECK_EQ(left(b, "alice"), 0);
 	}
-	CHECK_EQ(bans_user(b, "bob"), 0);
+	CHECK_EQ(left(b, "bob"), 0);
 }
 
 TEST(addresses_are_counted_whatever_the_names_are)
@@ -100,14 +127,14 @@ TEST(what_succeeds_does_not_count)
 
 	for (int i = 0; i < 100; i++) {
 		CHECK(!count(b, "alice", &here));
-		bans_uncount(b, "alice", &here);
+		uncount(b, "alice", &here);
 	}
 	/* Several at once: the ban that the last of them brought goes when one of them succeeds. */
 	for (int i = 0; i < 4; i++)
 		count(b, "alice", &here);
-	CHECK(bans_user(b, "alice") > 0);
-	bans_uncount(b, "alice", &here);
-	CHECK_EQ(bans_user(b, "alice"), 0);
+	CHECK(left(b, "alice") > 0);
+	uncount(b, "alice", &here);
+	CHECK_EQ(left(b, "alice"), 0);
 }
 
 TEST(a_success_takes_back_its_own_attempt_and_no_other)
@@ -117,8 +144,8 @@ TEST(a_success_takes_back_its_own_attempt_and_no_other)
 	for (int i = 0; i < 6; i++)
 		count(b, "alice", &here);
 	count(b, "alice", &here);
-	bans_uncount(b, "alice", &here);
-	CHECK(bans_user(b, "alice") > 0);
+	uncount(b, "alice", &here);
+	CHECK(left(b, "alice") > 0);
 }
 
 TEST(attempts_are_forgiven_with_time)
@@ -145,6 +172,99 @@ TEST(who_has_no_address_is_not_banned_by_it)
 	CHECK_EQ(bans_address(b, &unix_socket), 0);
 }
 
+TEST(who_goes_on_has_no_more_to_be_forgiven_than_who_stops_at_the_longest_ban)
+{
+	_cleanup_(bans_freep) struct bans *b = fixture();
+
+	for (int i = 0; i < 1000; i++)
+		count(b, "alice", &here);
+	/* Three are allowed; the fourth ban in a row is the longest: seven are counted. */
+	pass(4 * 60000);
+	CHECK(count(b, "alice", &(struct address_key){ 0 }));
+	CHECK_EQ(left(b, "alice"), 1000);
+}
+
+TEST(a_stranger_who_takes_every_attempt_does_not_keep_others_out)
+{
+	_cleanup_(bans_freep) struct bans *b = fixture();
+	const struct attempt stranger = attempt("alice", &here);
+	int tries = 0, chances = 0;
+
+	for (int i = 0; i < 36000; i++) {
+		if (!bans_user(b, &stranger)) {
+			count_one(b, &stranger);
+			tries++;
+		}
+		chances += left(b, "alice") == 0;
+		pass(100);
+	}
+	CHECK(tries > 60);
+	/* As long as the ban was, again and again. */
+	CHECK(chances > 36000 / 4);
+}
+
+TEST(i4_what_others_do_to_a_name_keeps_nobody_out_where_he_was_before)
+{
+	_cleanup_(bans_freep) struct bans *b = fixture();
+	struct attempt home = attempt("alice", &here);
+	struct attempt elsewhere = attempt("alice", &(struct address_key){ .family = 4, .b = { 9 } });
+	struct attempt through_a_socket = attempt("alice", &(struct address_key){ 0 });
+
+	home.known = through_a_socket.known = true;
+	for (int i = 0; i < 5; i++)
+		count_one(b, &elsewhere);
+	CHECK(bans_user(b, &elsewhere) > 0);
+	CHECK_EQ(bans_user(b, &home), 0);
+	CHECK(bans_user(b, &through_a_socket) > 0);
+	/* There, attempts are counted like those on a name that nobody has. */
+	for (int i = 0; i < 3; i++) {
+		count_one(b, &home);
+		CHECK_EQ(bans_user(b, &home), 0);
+	}
+	count_one(b, &home);
+	CHECK(bans_user(b, &home) > 0);
+	bans_uncount(b, &home);
+	CHECK_EQ(bans_user(b, &home), 0);
+	count_one(b, &home);
+	CHECK(bans_lift_user(b, "alice"));
+	CHECK_EQ(bans_user(b, &home), 0);
+	CHECK_EQ(bans_user(b, &elsewhere), 0);
+	CHECK_EQ(bans_address(b, &elsewhere.from), 0);
+}
+
+TEST(i8_who_guesses_where_a_user_was_sees_no_more_than_of_nobody)
+{
+	_cleanup_(bans_freep) struct bans *b = fixture();
+	struct attempt user = attempt("alice", &here), nobody = attempt("nobody", &here);
+
+	user.known = true;
+	for (int i = 0; i < 20; i++) {
+		CHECK_EQ(bans_user(b, &user) > 0, bans_user(b, &nobody) > 0);
+		if (!bans_user(b, &user))
+			count_one(b, &user);
+		if (!bans_user(b, &nobody))
+			count_one(b, &nobody);
+		pass(500);
+	}
+	CHECK(left(b, "alice") > 0);
+}
+
+TEST(what_sessions_register_anew_is_counted_apart)
+{
+	_cleanup_(bans_freep) struct bans *b = fixture();
+
+	for (int i = 0; i < 3; i++)
+		CHECK(!bans_count_renewal(b, "alice"));
+	CHECK_EQ(bans_renewals(b, "alice"), 0);
+	CHECK(bans_count_renewal(b, "alice"));
+	CHECK_EQ(bans_renewals(b, "alice"), 1000);
+	CHECK_EQ(left(b, "alice"), 0);
+	CHECK_EQ(bans_renewals(b, "bob"), 0);
+	CHECK_EQ(bans_in_force(b, BAN_RENEWALS), 1);
+	CHECK(bans_lift_user(b, "alice"));
+	CHECK_EQ(bans_renewals(b, "alice"), 0);
+}
+
 static void remember(const struct ban *ban, void *arg)
 {
 	struct ban *out = arg;
@@ -167,7 +287,7 @@ TEST(bans_are_listed_and_lifted)
 	CHECK_EQ(bans_in_force(b, BAN_ADDRESS), 0);
 	CHECK(bans_lift_user(b, "alice"));
 	CHECK(!bans_lift_user(b, "alice"));
-	CHECK_EQ(bans_user(b, "alice"), 0);
+	CHECK_EQ(left(b, "alice"), 0);
 	CHECK(bans_lift_address(b, &here));
 }
 
@@ -183,7 +303,7 @@ TEST(i4_a_flood_of_names_takes_bounded_memory_and_frees_nobody_who_is_guessed_at
 		if (i % 10000 == 0)
 			count(b, "alice", &nowhere);
 	}
-	CHECK(bans_user(b, "alice") > 0);
+	CHECK(left(b, "alice") > 0);
 }
 
 TEST(addresses_have_one_text)

@@ -24,7 +24,9 @@ static bool fake_synchronised(void)
 }
 
 static const struct fresh_clocks clocks = { fake_wall, fake_synchronised };
-static struct authd_config cfg = { .pop_timestamps = TIMESTAMPS_KERNEL, .pop_window_ms = 30000, .nonces = 1000 };
+static struct authd_config cfg = {
+	.pop_timestamps = TIMESTAMPS_KERNEL, .pop_window_ms = 30000, .nonces = 1000, .nonces_per_user = 1000
+};
 
 struct fixture {
 	const char *dir;
@@ -69,14 +71,14 @@ static int by_time(struct fixture *f, int64_t ts, uint8_t nonce)
 {
 	struct pop_proof p = { .ts = ts, .nonce_len = 16, .nonce = { nonce } };
 
-	return fresh_check(f->fresh, &p, 1);
+	return fresh_check(f->fresh, &p, 1, 1);
 }
 
 static int by_nonce(struct fixture *f, const char *snonce, uint8_t nonce)
 {
 	struct pop_proof p = { .snonce = snonce, .snonce_len = strlen(snonce), .nonce_len = 16, .nonce = { nonce } };
 
-	return fresh_check(f->fresh, &p, 1);
+	return fresh_check(f->fresh, &p, 1, 1);
 }
 
 TEST(i7_no_time_is_taken_until_what_was_taken_before_the_start_is_too_old)
@@ -235,6 +237,81 @@ TEST(a_nonce_of_another_life_or_of_nobody_is_none)
 	end(&f);
 }
 
+TEST(i7_a_longer_window_brings_nothing_back)
+{
+	struct fixture f = fixture();
+	struct authd_config longer = cfg;
+	char nonce[SNONCE_SPACE], other[SNONCE_SPACE];
+	int64_t ts;
+
+	longer.pop_window_ms = 300000;
+	pass(&f, 1000);
+	fresh_snonce(f.fresh, nonce);
+	ts = wall;
+	CHECK_EQ(by_nonce(&f, nonce, 1), 0);
+	CHECK_EQ(by_time(&f, ts, 3), 0);
+	pass(&f, 70);
+	fresh_snonce(f.fresh, other);
+	CHECK_EQ(by_nonce(&f, other, 2), 0); /* what is remembered turns over */
+	pass(&f, 66);
+	fresh_set_config(f.fresh, &longer);
+	CHECK(by_nonce(&f, nonce, 1) != 0);
+	CHECK(by_time(&f, ts, 3) != 0);
+	/* Nonces of now are good for the longer one. */
+	fresh_snonce(f.fresh, nonce);
+	pass(&f, 200);
+	CHECK_EQ(by_nonce(&f, nonce, 4), 0);
+	CHECK_EQ(by_nonce(&f, nonce, 4), FRESH_E_REPLAY);
+	end(&f);
+}
+
+/* What authd(8) says to do. */
+TEST(a_clock_that_was_years_ahead_can_be_forgotten)
+{
+	struct fixture f = fixture();
+	char nonce[SNONCE_SPACE];
+
+	pass(&f, 10 * 365 * 86400);
+	CHECK_EQ(by_time(&f, wall, 1), 0);
+	end(&f);
+	wall -= 10 * 365 * 86400;
+	start(&f);
+	pass(&f, 1000);
+	CHECK_EQ(by_time(&f, wall, 2), FRESH_E_NEEDS_SNONCE);
+	CHECK(strstr(fresh_why_not(f.fresh), "authd(8)") != NULL);
+	fresh_snonce(f.fresh, nonce);
+	CHECK_EQ(by_nonce(&f, nonce, 3), 0);
+	CHECK_EQ(state_run(f.state, "UPDATE clock SET mark = 0, seen = 0", NULL, NULL), 0);
+	end(&f);
+	start(&f);
+	pass(&f, 61);
+	CHECK_EQ(by_time(&f, wall, 4), 0);
+	end(&f);
+}
+
+TEST(i4_one_user_does_not_keep_the_others_from_being_remembered)
+{
+	struct fixture f = fixture();
+	struct authd_config shares = cfg;
+	char nonce[SNONCE_SPACE];
+	struct pop_proof p = { .nonce_len = 16 };
+	int r = 0;
+
+	shares.nonces_per_user = 100;
+	fresh_set_config(f.fresh, &shares);
+	fresh_snonce(f.fresh, nonce);
+	p.snonce = nonce;
+	p.snonce_len = strlen(nonce);
+	for (int64_t i = 0; i < 101; i++) {
+		p.nonce[0] = (uint8_t)i;
+		/* In whichever of the user's sessions. */
+		r = fresh_check(f.fresh, &p, 1, 1 + i % 3);
+		CHECK_EQ(r, i < 100 ? 0 : FRESH_E_FULL);
+	}
+	CHECK_EQ(fresh_check(f.fresh, &p, 2, 9), 0);
+	end(&f);
+}
+
 TEST(i4_more_than_there_is_room_for_is_refused_not_forgotten)
 {
 	struct fixture f = fixture();
@@ -248,10 +325,10 @@ TEST(i4_more_than_there_is_room_for_is_refused_not_forgotten)
 	for (int i = 0; i < 1001 && !r; i++) {
 		p.nonce[0] = (uint8_t)i;
 		p.nonce[1] = (uint8_t)(i >> 8);
-		r = fresh_check(f.fresh, &p, 1);
+		r = fresh_check(f.fresh, &p, 1, 1);
 	}
 	CHECK_EQ(r, FRESH_E_FULL);
 	p.nonce[0] = p.nonce[1] = 0;
-	CHECK_EQ(fresh_check(f.fresh, &p, 1), FRESH_E_REPLAY);
+	CHECK_EQ(fresh_check(f.fresh, &p, 1, 1), FRESH_E_REPLAY);
 	end(&f);
 }

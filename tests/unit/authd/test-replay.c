@@ -11,13 +11,13 @@ static struct replay *fixture(size_t max)
 
 	CHECK_EQ(crypto_init(), 0);
 	clock_fake_ms(1000);
-	CHECK_EQ(replay_new(&r, max, 100), 0);
+	CHECK_EQ(replay_new(&r, max, max / 2, 100), 0);
 	return r;
 }
 
 static int add(struct replay *r, uint32_t what, int64_t stamp)
 {
-	return replay_add(r, &what, sizeof(what), stamp);
+	return replay_add(r, 0, &what, sizeof(what), stamp);
 }
 
 TEST(a_second_time_is_refused)
@@ -74,4 +74,43 @@ TEST(i4_memory_is_bounded_and_full_is_told)
 		CHECK_EQ(add(r, i, 0), REPLAY_E_SEEN);
 	clock_fake_ms(1500);
 	CHECK_EQ(add(r, 5000, 0), 0);
+}
+
+TEST(i4_one_owner_does_not_take_the_place_of_all)
+{
+	_cleanup_(replay_freep) struct replay *r = fixture(1000);
+
+	for (uint32_t i = 0; i < 500; i++)
+		CHECK_EQ(replay_add(r, 7, &i, sizeof(i), 0), 0);
+	CHECK_EQ(replay_add(r, 7, &(uint32_t){ 5000 }, 4, 0), REPLAY_E_FULL);
+	CHECK_EQ(replay_add(r, 7, &(uint32_t){ 5 }, 4, 0), REPLAY_E_SEEN);
+	CHECK_EQ(replay_add(r, 8, &(uint32_t){ 5000 }, 4, 0), 0);
+	/* Many, each with a few. */
+	for (uint32_t i = 0; i < 400; i++)
+		CHECK_EQ(replay_add(r, 100 + i, &(uint32_t){ 10000 + i }, 4, 0), 0);
+	clock_fake_ms(1100);
+	CHECK_EQ(replay_add(r, 7, &(uint32_t){ 5001 }, 4, 0), REPLAY_E_FULL);
+	clock_fake_ms(1200);
+	CHECK_EQ(replay_add(r, 7, &(uint32_t){ 5001 }, 4, 0), 0);
+}
+
+TEST(what_was_taken_out_is_there_no_more_and_hides_nothing)
+{
+	_cleanup_(replay_freep) struct replay *r = fixture(100000);
+
+	for (uint32_t i = 0; i < 1000; i++)
+		CHECK_EQ(add(r, i, 0), 0);
+	clock_fake_ms(1100);
+	for (uint32_t i = 1000; i < 2000; i++)
+		CHECK_EQ(add(r, i, 0), 0);
+	for (uint32_t i = 0; i < 2000; i += 2) {
+		CHECK(replay_take(r, &i, sizeof(i)));
+		CHECK(!replay_take(r, &i, sizeof(i)));
+	}
+	for (uint32_t i = 0; i < 2000; i++)
+		CHECK_EQ(replay_has(r, &i, sizeof(i)), i % 2 == 1);
+	for (uint32_t i = 2000; i < 9000; i++)
+		CHECK_EQ(add(r, i, 0), 0);
+	for (uint32_t i = 0; i < 2000; i++)
+		CHECK_EQ(replay_has(r, &i, sizeof(i)), i % 2 == 1);
 }
