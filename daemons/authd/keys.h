@@ -41,7 +41,7 @@ const struct generation *keys_at(const struct keys *k, size_t i);
 
 /*
  * Which generation answers for a name that nobody has: users move to a new one with time, and so do
- * these names, each at a time of its own that nobody can tell beforehand. now: state_now().
+ * these names, each at a time of its own that nobody can tell beforehand, and some never. now: state_now().
  */
 const struct generation *keys_for_nobody(const struct keys *k, const char *name, int64_t now);
 

@@ -20,6 +20,7 @@
 struct state {
 	struct store *store;
 	const struct seal_key *key;
+	bool is_sealed; /* under it, all */
 	int64_t marked; /* as stored */
 	int64_t seen;	/* as stored, */
 	uint64_t seen_ms; /* and when, on the clock that never jumps */
@@ -142,11 +143,6 @@ int state_scrub(struct state *s)
 
 /* ---- secrets at rest ---- */
 
-bool state_is_sealed(const struct state *s)
-{
-	return s->key != NULL;
-}
-
 const struct opstat *state_sealing(const struct state *s)
 {
 	return &s->sealing;
@@ -190,7 +186,7 @@ int state_unseal(struct state *s, struct secret **out, const void *in, size_t in
 	uint8_t *bytes;
 	int r;
 
-	if (in_len != len)
+	if (in_len != len || s->is_sealed)
 		return open_sealed(s, out, in, in_len, len, context);
 	r = secret_new(out, len, &bytes);
 	if (!r)
@@ -209,7 +205,24 @@ static int write_key(struct state *s)
 	return err_fold(store_step(st));
 }
 
-/* Which state key the secrets here are sealed under; written when there is one for the first time. */
+bool state_is_to_seal(const struct state *s)
+{
+	return s->key && !s->is_sealed;
+}
+
+int state_begin_sealing(struct state *s)
+{
+	int r = state_run(s, "DELETE FROM session", NULL, NULL);
+
+	return r ? r : write_key(s);
+}
+
+void state_seals(struct state *s)
+{
+	s->is_sealed = true;
+}
+
+/* Which state key the secrets here are sealed under, if they are. */
 static int check_key(struct state *s)
 {
 	_cleanup_(store_donep) struct store_stmt *st = NULL;
@@ -225,9 +238,10 @@ static int check_key(struct state *s)
 		id = store_blob(st, 0, &len);
 		if (!s->key)
 			return STATE_E_SEALED;
-		return id && len == SEAL_ID_LEN && memcmp(id, seal_key_id(s->key), len) == 0 ? 0 : STATE_E_OTHER_KEY;
+		s->is_sealed = id && len == SEAL_ID_LEN && memcmp(id, seal_key_id(s->key), len) == 0;
+		return s->is_sealed ? 0 : STATE_E_OTHER_KEY;
 	}
-	return r || !s->key ? err_fold(r) : write_key(s);
+	return err_fold(r);
 }
 
 /* ---- the clock ---- */

@@ -56,15 +56,21 @@ int state_run(struct state *s, const char *sql, const int64_t *a, const int64_t 
 #define STATE_SEALED_SPACE(len) ((len) + 52)
 /* The form in which a secret is stored: sealed where there is a state key, else as it is. context says what it is. */
 void state_seal(struct state *s, uint8_t *out, size_t *out_len, const uint8_t *in, size_t len, const char *context);
-/* And back. 0, -EBADMSG or -ENOMEM. */
+/* And back. 0, -EBADMSG (also what should be sealed and is not) or -ENOMEM. */
 int state_unseal(struct state *s, struct secret **out, const void *in, size_t in_len, size_t len, const char *context);
 
 /* How often, and how long it took; whole sessions are sealed and opened in two layers, of which this is the outer. */
 const struct opstat *state_sealing(const struct state *s);
 const struct opstat *state_opening(const struct state *s);
 
-/* Whether there is a state key. */
-bool state_is_sealed(const struct state *s);
+/*
+ * Whether there is a state key that nothing here was sealed under before: what is secret is to be sealed, and then that
+ * noted, in one transaction; sessions that were sealed by their ids alone end with it. state_seals() after it: what is
+ * not sealed is refused from then on.
+ */
+bool state_is_to_seal(const struct state *s);
+int state_begin_sealing(struct state *s);
+void state_seals(struct state *s);
 
 /* Whether the disk takes what is written: 0 or a negative errno. */
 int state_try(struct state *s);
