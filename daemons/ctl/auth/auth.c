@@ -337,9 +337,12 @@ int auth_refused(const struct auth_target *t, unsigned int status, const json_t 
 {
 	const json_t *error = json_object_get(reply, "error");
 	const char *text = json_get_str(error, "text"), *code = json_get_str(error, "code");
+	char hint[512];
 
+	snprintf(hint, sizeof(hint), "Log in again: “handfast auth login %s://%s%s”.", t->url.scheme, t->url.authority,
+		 t->url.prefix);
 	if (auth_is_over(status, reply))
-		return failure_set(f, EXIT_PERMISSION, ERROR_NOT_LOGGED_IN, "Log in again: “handfast auth login”.",
+		return failure_set(f, EXIT_PERMISSION, ERROR_NOT_LOGGED_IN, hint,
 				   "%s: the server does not know the session (any more)", what);
 	if (status == 401 && code && strcmp(code, "wrong_proof") == 0)
 		return failure_set(f, EXIT_PERMISSION, ERROR_LOGIN_REFUSED,

@@ -299,7 +299,7 @@ static void add_login(const struct auth_session *s, enum login_key where, bool h
 {
 	json_t *one = login_json(s);
 
-	json_object_set_new(one, "key", json_string(has_key ? stores[where] : login_is_expired(s) ? "expired" : "gone"));
+	json_object_set_new(one, "key", json_string(login_is_expired(s) ? "expired" : has_key ? stores[where] : "gone"));
 	json_array_append_new(arg, one);
 }
 
