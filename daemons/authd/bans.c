@@ -183,7 +183,7 @@ uint64_t bans_user(struct bans *b, const struct attempt *t)
 	const struct entry *e = *find(b, &k);
 	uint64_t now = clock_now_ms(), until = e ? e->until_ms : 0;
 
-	if (e && !is_home(t) && t->from.family && is_same(&e->by, &t->from))
+	if (e && t->from.family && is_same(&e->by, &t->from))
 		until += e->lasts_ms;
 	return until > now ? until - now : 0;
 }
