@@ -42,7 +42,9 @@ class Server:
     """An authd of its own on this machine's loopback."""
 
     def __init__(self, net, name, config="", registration="open", bans=PATIENT, env=None):
+        """PORT in config stands for its port."""
         self.host, self.port, self.env = net.host(name), lab.free_port(), env
+        config = config.replace("PORT", str(self.port))
         self.text = f"listen: [\"127.0.0.1:{self.port}\"]\nregistration: {registration}\n{CHEAP}{bans}{config}"
         self.url = f"http://127.0.0.1:{self.port}"
         self.start()

@@ -830,6 +830,29 @@ TEST(i8_opaque_answers_unknown_users_alike)
 		 OPAQUE_E_BAD_MESSAGE);
 }
 
+TEST(i8_opaque_masks_answers_to_unknown_users_under_a_key_that_nobody_has)
+{
+	static const struct opaque_server_random random = { { 1 }, { 2 }, { 3 } };
+	_cleanup_(opaque_keys_freep) struct opaque_keys *again = NULL;
+	_cleanup_(secret_freep) struct secret *bytes = NULL;
+	_cleanup_(house_done) struct house h;
+	_cleanup_(attempt_done) struct attempt a, b;
+
+	house_init(&h);
+	attempt_start(&a, &h, "secret");
+	attempt_start(&b, &h, "secret");
+	a.state = secret_free(a.state);
+	b.state = secret_free(b.state);
+	CHECK_EQ(opaque_keys_export(&bytes, h.keys), 0);
+	CHECK_EQ(opaque_keys_import(&again, secret_bytes(bytes)), 0);
+	/* One server in two lives, with everything else alike: who knew the mask would see the server's public key below it. */
+	CHECK_EQ(opaque_server_ke2(h.keys, a.ke2, &a.state, NULL, "nobody", 6, a.ke1, &h.ids, &random), 0);
+	CHECK_EQ(opaque_server_ke2(again, b.ke2, &b.state, NULL, "nobody", 6, a.ke1, &h.ids, &random), 0);
+	CHECK_MEM(a.ke2, b.ke2, 64);
+	for (size_t at = 64; at < 192; at += 32)
+		CHECK(memcmp(a.ke2 + at, b.ke2 + at, 32) != 0);
+}
+
 TEST(i8_opaque_evaluates_an_unknown_name_as_it_will_once_registered)
 {
 	_cleanup_(opaque_keys_freep) struct opaque_keys *again = NULL;
