@@ -60,6 +60,12 @@ static uint64_t interval_ms(const struct authd_config *cfg)
 	return 2 * cfg->pop_window_ms + 5000;
 }
 
+/* Whatever is configured: four users at least have room. */
+static size_t share(const struct authd_config *cfg)
+{
+	return cfg->nonces_per_user < cfg->nonces / 4 ? cfg->nonces_per_user : cfg->nonces / 4;
+}
+
 int fresh_new(struct fresh **out, struct state *s, const struct authd_config *cfg, const struct fresh_clocks *clocks)
 {
 	_cleanup_(fresh_freep) struct fresh *f = calloc(1, sizeof(*f));
@@ -74,7 +80,7 @@ int fresh_new(struct fresh **out, struct state *s, const struct authd_config *cf
 	/* A restored database has an old mark; so what may have been accepted just now counts, too. */
 	f->floor = (marked > now ? marked : now) + window_s(f);
 	random_bytes(f->key, sizeof(f->key));
-	r = replay_new(&f->seen, cfg->nonces, cfg->nonces_per_user, interval_ms(cfg));
+	r = replay_new(&f->seen, cfg->nonces, share(cfg), interval_ms(cfg));
 	if (r)
 		return r;
 	*out = steal(&f);
@@ -97,7 +103,7 @@ void fresh_set_config(struct fresh *f, const struct authd_config *cfg)
 	if (cfg->pop_window_ms > f->cfg->pop_window_ms)
 		random_bytes(f->key, sizeof(f->key));
 	f->cfg = cfg;
-	replay_set_limits(f->seen, cfg->nonces, cfg->nonces_per_user, interval_ms(cfg));
+	replay_set_limits(f->seen, cfg->nonces, share(cfg), interval_ms(cfg));
 }
 
 void fresh_stop(struct fresh *f)

@@ -309,6 +309,16 @@ TEST(i4_one_user_does_not_keep_the_others_from_being_remembered)
 		CHECK_EQ(r, i < 100 ? 0 : FRESH_E_FULL);
 	}
 	CHECK_EQ(fresh_check(f.fresh, &p, 2, 9), 0);
+	/* However much is allowed, it is not all. */
+	shares.nonces_per_user = 1000000;
+	fresh_set_config(f.fresh, &shares);
+	for (int64_t i = 0; i < 150; i++) {
+		p.nonce[1] = (uint8_t)(i + 1);
+		CHECK_EQ(fresh_check(f.fresh, &p, 1, 1), 0);
+	}
+	p.nonce[1] = 0xff;
+	CHECK_EQ(fresh_check(f.fresh, &p, 1, 1), FRESH_E_FULL);
+	CHECK_EQ(fresh_check(f.fresh, &p, 3, 10), 0);
 	end(&f);
 }
 
