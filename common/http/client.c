@@ -233,6 +233,8 @@ static void on_readable(struct bufferevent *stream, void *arg)
 		fail(c, WEBSOCKET_E_CONNECT);
 		return;
 	}
+	/* This is told once, whether or not anybody takes the stream. */
+	loop_timer_stop(c->deadline);
 	c->fn(&answer, 0, NULL, c->arg);
 }
 

@@ -43,7 +43,7 @@ typedef void (*http_client_fn)(const struct http_answer *answer, int outcome, co
 /*
  * extra: header lines, each ended by CRLF. token: NULL, or what is sent as
  * Authorization: Bearer, without blanks; it is wiped with the client. 0 or a negative errno. timeout_ms counts until the
- * client is freed or its stream taken.
+ * answer's head is there.
  */
 int http_client_start(struct http_client **out, struct loop *l, const char *method, const char *url,
 		      const char *ca_file, const char *extra, const char *token, uint64_t timeout_ms,

@@ -124,21 +124,14 @@ size_t relay_memory(struct relay *r)
 	return held(r);
 }
 
-/* Sockets drain without telling: before memory is refused, look at all of them. */
+/*
+ * Beside what those will cost who may still join, for their sessions were let in. Sockets drain without telling: before
+ * memory is refused, look at all of them.
+ */
 static bool has_room(struct relay *r, size_t bytes)
 {
+	bytes += sessions_awaited(r->sessions) * connection_cost(r);
 	return held(r) + bytes <= r->cfg->memory || relay_memory(r) + bytes <= r->cfg->memory;
-}
-
-/* What those will cost who may still join: their sessions were let in. */
-static size_t promised(const struct relay *r)
-{
-	size_t n = 0;
-
-	for (struct session *s = sessions_first(r->sessions); s; s = session_next(r->sessions, s))
-		for (size_t i = 0; i < ARRAY_SIZE(s->members); i++)
-			n += s->members[i].place == PLACE_FREE;
-	return n * connection_cost(r);
 }
 
 /* ---- frames out ---- */
@@ -415,7 +408,7 @@ static void on_open(struct websocket *ws, void *arg)
 		return;
 	}
 	websocket_start(ws, &handlers, &limits);
-	m->place = PLACE_HERE;
+	session_enter(r->sessions, m);
 	m->ws = ws;
 	if (m->session->ended || r->stopping) {
 		websocket_close(ws, CLOSE_ENDED, "the session has ended");
@@ -483,7 +476,7 @@ int relay_session_new(struct relay *r, struct session **out)
 		r->counters.refused[REFUSED_SESSIONS_FULL]++;
 		return -ENOBUFS;
 	}
-	if (!has_room(r, promised(r) + SESSION_COST + 2 * connection_cost(r))) {
+	if (!has_room(r, SESSION_COST + 2 * connection_cost(r))) {
 		r->counters.refused[REFUSED_MEMORY]++;
 		return -ENOBUFS;
 	}

@@ -18,7 +18,7 @@ struct sessions {
 	uint64_t salt;
 	struct list by_age;
 	struct loop_timer *timer;
-	size_t count;
+	size_t count, awaited;
 	struct session none; /* what is looked at when there is no session */
 };
 
@@ -139,6 +139,7 @@ int session_create(struct session **out, struct sessions *t, uint64_t ttl_ms)
 	s->next = t->buckets[b];
 	t->buckets[b] = s;
 	t->count++;
+	t->awaited += ARRAY_SIZE(s->members);
 	insert_by_age(t, s);
 	set_timer(t);
 	*out = s;
@@ -174,6 +175,11 @@ struct member *session_hold(struct sessions *t, const char code[static RELAY_COD
 	return m;
 }
 
+static bool is_awaited(const struct member *m)
+{
+	return m->place == PLACE_FREE || m->place == PLACE_HELD;
+}
+
 static void free_if_left(struct sessions *t, struct session *s)
 {
 	if (!s->ended)
@@ -185,6 +191,13 @@ static void free_if_left(struct sessions *t, struct session *s)
 	mailbox_done(&s->members[0].waiting);
 	mailbox_done(&s->members[1].waiting);
 	free(s);
+}
+
+void session_enter(struct sessions *t, struct member *m)
+{
+	assert(m->place == PLACE_HELD);
+	m->place = PLACE_HERE;
+	t->awaited -= m->session->ended ? 0 : 1;
 }
 
 void session_release(struct sessions *t, struct member *m)
@@ -206,6 +219,8 @@ void session_end(struct sessions *t, struct session *s)
 	*at = s->next;
 	list_remove(&s->by_age);
 	t->count--;
+	for (size_t i = 0; i < ARRAY_SIZE(s->members); i++)
+		t->awaited -= is_awaited(&s->members[i]) ? 1 : 0;
 	s->ended = true;
 	set_timer(t);
 	free_if_left(t, s);
@@ -224,4 +239,9 @@ struct session *session_next(struct sessions *t, struct session *s)
 size_t sessions_count(const struct sessions *t)
 {
 	return t->count;
+}
+
+size_t sessions_awaited(const struct sessions *t)
+{
+	return t->awaited;
 }

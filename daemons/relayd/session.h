@@ -73,6 +73,8 @@ int session_create(struct session **out, struct sessions *t, uint64_t ttl_ms); /
  */
 struct member *session_hold(struct sessions *t, const char code[static RELAY_CODE_LEN + 1],
 			    enum relay_role role, const struct http_listener *through);
+/* The place's holder is here. */
+void session_enter(struct sessions *t, struct member *m);
 /* The place's holder has left (or never came): may free an ended session. */
 void session_release(struct sessions *t, struct member *m);
 /* Take it out of the table; freed as soon as nobody holds a place. */
@@ -82,6 +84,8 @@ struct session *session_find(struct sessions *t, const char *code);
 struct session *sessions_first(struct sessions *t);
 struct session *session_next(struct sessions *t, struct session *s);
 size_t sessions_count(const struct sessions *t);
+/* Places of living sessions whose holders may still come. */
+size_t sessions_awaited(const struct sessions *t);
 
 static inline struct member *member_peer(struct member *m)
 {

@@ -240,6 +240,8 @@ int http_upgrade(struct http_request *r, void (*on_open)(struct websocket *ws, v
 	pending[n_pending].on_open = on_open;
 	pending[n_pending].arg = arg;
 	pending[n_pending++].member = m;
+	/* It has been one since it was accepted. */
+	counters.open++;
 	return 0;
 }
 
@@ -400,11 +402,11 @@ static void open_one(const struct happening *h)
 	pending[i] = pending[--n_pending];
 	if (h->what & 64) {
 		memset(ws, 0, sizeof(*ws));
+		counters.open--;
 		on_open(NULL, arg);
 		return;
 	}
 	n_sockets++;
-	counters.open++;
 	ws->open = true;
 	on_open(ws, arg);
 	assert(ws->limits.max_message > 0);
@@ -546,6 +548,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	}
 	while (n_pending > 0) {
 		n_pending--;
+		counters.open--;
 		pending[n_pending].on_open(NULL, pending[n_pending].arg);
 	}
 	for (size_t i = 0; i < n_sockets; i++)

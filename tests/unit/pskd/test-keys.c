@@ -455,6 +455,8 @@ static void live(struct end *e, struct lives *l, unsigned int seed)
 static void kill_many(struct end *e, struct lives *l, unsigned int rounds, unsigned int max_ms,
 		      void (*hurt)(struct end *e, unsigned int round))
 {
+	unsigned int n_empty = 0; /* lives in a row */
+
 	for (unsigned int i = 0; i < rounds; i++) {
 		uint64_t before = l->n;
 		int status;
@@ -474,8 +476,11 @@ static void kill_many(struct end *e, struct lives *l, unsigned int rounds, unsig
 		if (hurt)
 			hurt(e, i);
 		/* On a slow machine the lives must be longer for anything to happen in them. */
-		if (l->n == before && max_ms < 100)
-			max_ms++;
+		n_empty = l->n == before ? n_empty + 1 : 0;
+		if (n_empty == 4 && max_ms < 150) {
+			max_ms *= 2;
+			n_empty = 0;
+		}
 	}
 	check_lives(l);
 }

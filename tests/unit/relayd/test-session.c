@@ -168,3 +168,35 @@ TEST(sessions_end_in_the_order_of_their_ends)
 	CHECK(sessions_first(f.t) == longer);
 	stop(&f);
 }
+
+/* What memory is kept for. */
+TEST(places_are_awaited_until_their_holders_are_there_or_the_session_is_over)
+{
+	struct session *s, *other;
+	struct member *a, *b;
+	struct fixture f;
+
+	start(&f);
+	CHECK_EQ(session_create(&s, f.t, 1000), 0);
+	CHECK_EQ(session_create(&other, f.t, 1000), 0);
+	CHECK_EQ(sessions_awaited(f.t), 4);
+	a = session_hold(f.t, s->code, RELAY_ALICE, NULL);
+	CHECK_EQ(sessions_awaited(f.t), 4);
+	session_release(f.t, a);
+	CHECK_EQ(sessions_awaited(f.t), 4);
+	a = session_hold(f.t, s->code, RELAY_ALICE, NULL);
+	session_enter(f.t, a);
+	CHECK_EQ(sessions_awaited(f.t), 3);
+	session_release(f.t, a);
+	CHECK_EQ(sessions_awaited(f.t), 3);
+	b = session_hold(f.t, s->code, RELAY_BOB, NULL);
+	session_end(f.t, s);
+	CHECK_EQ(sessions_awaited(f.t), 2);
+	/* A handshake that ends after its session. */
+	session_enter(f.t, b);
+	CHECK_EQ(sessions_awaited(f.t), 2);
+	session_release(f.t, b);
+	session_end(f.t, other);
+	CHECK_EQ(sessions_awaited(f.t), 0);
+	stop(&f);
+}
