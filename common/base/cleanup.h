@@ -1,6 +1,7 @@
 /* Scope-bound cleanup: what a scope owns, the scope releases. */
 #pragma once
 
+#include <stdint.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -51,3 +52,13 @@ static inline void closep(int *fd)
 #define _cleanup_close_ _cleanup_(closep)
 
 #define ARRAY_SIZE(a) (sizeof(a) / sizeof((a)[0]))
+
+static inline uint64_t min_u64(uint64_t a, uint64_t b)
+{
+	return a < b ? a : b;
+}
+
+static inline uint64_t max_u64(uint64_t a, uint64_t b)
+{
+	return a > b ? a : b;
+}

@@ -504,7 +504,6 @@ struct bufferevent *http_client_take(struct http_client *c)
 	struct bufferevent *stream = steal(&c->stream);
 
 	c->ssl = NULL;
-	loop_timer_stop(c->deadline);
 	return stream;
 }
 

@@ -170,13 +170,12 @@ static void on_answer(const struct http_answer *answer, int outcome, const char 
 		finish(f, outcome, detail);
 		return;
 	}
-	/* The client has nothing more to tell then, whatever becomes of this answer. */
-	f->stream = http_client_take(f->client);
 	f->status = answer->status;
 	if (read_framing(f, answer)) {
 		finish(f, WEBSOCKET_E_REFUSED, "the answer is too large or damaged");
 		return;
 	}
+	f->stream = http_client_take(f->client);
 	f->body = evbuffer_new();
 	if (!f->body) {
 		finish(f, WEBSOCKET_E_CONNECT, "out of memory");

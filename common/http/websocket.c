@@ -286,11 +286,6 @@ void websocket_abort(struct websocket *ws)
 	finish(ws);
 }
 
-static uint64_t sooner(uint64_t a, uint64_t b)
-{
-	return a < b ? a : b;
-}
-
 /* When the timer has to look again, UINT64_MAX: never. */
 static uint64_t next_look_ms(const struct websocket *ws)
 {
@@ -301,12 +296,12 @@ static uint64_t next_look_ms(const struct websocket *ws)
 	if (ws->close_by_ms)
 		next = ws->close_by_ms;
 	if (ws->in_message && ws->limits.message_timeout_ms)
-		next = sooner(next, ws->in_since_ms + ws->limits.message_timeout_ms);
+		next = min_u64(next, ws->in_since_ms + ws->limits.message_timeout_ms);
 	if (interval && !ws->close_by_ms) {
 		/* Ping after one and two intervals of silence, give up after two and a half. */
 		uint64_t pinged = ws->pinged_ms > ws->heard_ms ? ws->pinged_ms : ws->heard_ms;
 
-		next = sooner(next, sooner(pinged + interval, ws->heard_ms + interval * 5 / 2));
+		next = min_u64(next, min_u64(pinged + interval, ws->heard_ms + interval * 5 / 2));
 	}
 	return next;
 }

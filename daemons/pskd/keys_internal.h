@@ -97,16 +97,6 @@ struct keys {
 	bool tx_waiting;
 };
 
-static inline uint64_t min_u64(uint64_t a, uint64_t b)
-{
-	return a < b ? a : b;
-}
-
-static inline uint64_t max_u64(uint64_t a, uint64_t b)
-{
-	return a > b ? a : b;
-}
-
 /* ---- keys_job.c ---- */
 
 /* Does the work; in a worker's thread, or here. */

@@ -21,13 +21,16 @@
 #include "pskd/spec.h"
 #include "service/export.h"
 
+/* All tables together: the rest of the backup must have room beside them. */
+enum { TABLES_MAX = BUNDLE_MAX - (16 << 20) };
+
 /* What a life after this one would start from, as a record that says where it is from. */
 static void settle(struct ledger_record *r, const struct ledger_state *s)
 {
 	*r = s->newest;
 	if (!s->other_ok) {
-		r->tx_reserved = portable_smaller(r->tx_reserved + r->tx_limit, portable_end_of(r));
-		r->rx_mark = portable_smaller(r->rx_mark + r->rx_limit, portable_end_of(r));
+		r->tx_reserved = min_u64(r->tx_reserved + r->tx_limit, portable_end_of(r));
+		r->rx_mark = min_u64(r->rx_mark + r->rx_limit, portable_end_of(r));
 	}
 	r->tx_next = r->tx_reserved;
 	r->generation = 1;

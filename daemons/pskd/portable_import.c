@@ -24,6 +24,8 @@
 #include "service/export.h"
 #include "service/service.h"
 
+enum { WHY_MAX = 512, NAME_TRIES = 1000 };
+
 /* ---- staging ---- */
 
 struct import {
@@ -67,13 +69,13 @@ static void merge(struct ledger_record *r, const struct ledger_state *here)
 	uint64_t tx = h->tx_reserved, rx = h->rx_mark;
 
 	if (!here->other_ok) {
-		tx = portable_smaller(tx + h->tx_limit, portable_end_of(r));
-		rx = portable_smaller(rx + h->rx_limit, portable_end_of(r));
+		tx = min_u64(tx + h->tx_limit, portable_end_of(r));
+		rx = min_u64(rx + h->rx_limit, portable_end_of(r));
 	}
-	r->tx_next = r->tx_reserved = portable_larger(r->tx_reserved, tx);
+	r->tx_next = r->tx_reserved = max_u64(r->tx_reserved, tx);
 	if (h->rx_high != LEDGER_NONE && (r->rx_high == LEDGER_NONE || h->rx_high > r->rx_high))
 		r->rx_high = h->rx_high;
-	r->rx_mark = portable_larger(r->rx_mark, rx);
+	r->rx_mark = max_u64(r->rx_mark, rx);
 	r->handshaken = r->handshaken || h->handshaken;
 	if (h->erase_to > r->erase_to) {
 		r->erase_to = h->erase_to;

@@ -26,14 +26,7 @@
 /* In what is staged: the files that go before the others get their places, a path below the state folder a line. */
 #define REMOVE "remove"
 
-enum {
-	WHY_MAX = 512,
-	SPEC_MAX = 65536,
-	FILE_NAME_MAX = 80,
-	NAME_TRIES = 1000,
-	/* All tables together: the rest of the backup must have room beside them. */
-	TABLES_MAX = BUNDLE_MAX - (16 << 20),
-};
+enum { SPEC_MAX = 65536, FILE_NAME_MAX = 80 };
 
 /* The names in a folder with this suffix, sorted; one that is not there is empty. */
 struct portable_names {
@@ -59,16 +52,6 @@ static inline bool portable_ends_with(const char *name, const char *suffix)
 static inline uint64_t portable_end_of(const struct ledger_record *r)
 {
 	return r->slots_total * SLOT_PACKETS;
-}
-
-static inline uint64_t portable_smaller(uint64_t a, uint64_t b)
-{
-	return a < b ? a : b;
-}
-
-static inline uint64_t portable_larger(uint64_t a, uint64_t b)
-{
-	return a > b ? a : b;
 }
 
 /* l is to be done with, also after an error. 0 or a negative errno. */

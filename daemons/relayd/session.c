@@ -197,7 +197,8 @@ void session_enter(struct sessions *t, struct member *m)
 {
 	assert(m->place == PLACE_HELD);
 	m->place = PLACE_HERE;
-	t->awaited -= m->session->ended ? 0 : 1;
+	if (!m->session->ended)
+		t->awaited--;
 }
 
 void session_release(struct sessions *t, struct member *m)
@@ -220,7 +221,8 @@ void session_end(struct sessions *t, struct session *s)
 	list_remove(&s->by_age);
 	t->count--;
 	for (size_t i = 0; i < ARRAY_SIZE(s->members); i++)
-		t->awaited -= is_awaited(&s->members[i]) ? 1 : 0;
+		if (is_awaited(&s->members[i]))
+			t->awaited--;
 	s->ended = true;
 	set_timer(t);
 	free_if_left(t, s);

@@ -1297,20 +1297,44 @@ static void end_crash_file(struct end *e, struct end *next, const char *name)
 	ledger_restore(next, &s);
 }
 
+/* A first life, with a file of what was received. */
+static void end_receive_700(struct end *a, char path[64])
+{
+	tmpfs_path(path);
+	end_init(a, "a", KEYS_RESPONDER);
+	a->o.prototype = true;
+	a->o.received_path = path;
+	end_create_file(a, 40);
+	end_open(a);
+	for (uint64_t i = 0; i < 700; i++)
+		CHECK(keys_rx_advance(a->keys, i));
+}
+
+/* The next life has no such file. It receives from what is returned on, up to *got. */
+static uint64_t end_receive_without_file(struct end *a, struct end *b, uint64_t *got)
+{
+	uint64_t first;
+
+	end_crash_file(a, b, "b");
+	b->o.received_path = NULL;
+	end_open(b);
+	first = keys_rx_floor(b->keys);
+	CHECK(first > 700);
+	*got = 0;
+	for (uint64_t i = first; i < first + 20; i++)
+		if (keys_rx_advance(b->keys, i))
+			*got = i;
+	CHECK(*got > 0);
+	return first;
+}
+
 TEST(i1_prototype_gives_up_nothing_of_its_peer_when_only_the_process_ends)
 {
 	char path[64], text[64];
 	struct end a, b, c;
 	int fd;
 
-	tmpfs_path(path);
-	end_init(&a, "a", KEYS_RESPONDER);
-	a.o.prototype = true;
-	a.o.received_path = path;
-	end_create_file(&a, 40);
-	end_open(&a);
-	for (uint64_t i = 0; i < 700; i++)
-		CHECK(keys_rx_advance(a.keys, i));
+	end_receive_700(&a, path);
 	end_crash_file(&a, &b, "b");
 	end_open(&b);
 	CHECK_EQ(keys_rx_floor(b.keys), 700);
@@ -1394,28 +1418,13 @@ TEST(received_is_believed_only_between_what_is_known_and_the_mark)
 TEST(i1_what_an_older_life_received_is_not_believed)
 {
 	struct keys_info info;
-	uint64_t first, got = 0;
+	uint64_t first, got;
 	unsigned int twice = 0;
 	struct end a, b, c;
 	char path[64];
 
-	tmpfs_path(path);
-	end_init(&a, "a", KEYS_RESPONDER);
-	a.o.prototype = true;
-	a.o.received_path = path;
-	end_create_file(&a, 40);
-	end_open(&a);
-	for (uint64_t i = 0; i < 700; i++)
-		CHECK(keys_rx_advance(a.keys, i));
-	end_crash_file(&a, &b, "b");
-	b.o.received_path = NULL;
-	end_open(&b);
-	first = keys_rx_floor(b.keys);
-	CHECK(first > 700);
-	for (uint64_t i = first; i < first + 20; i++)
-		if (keys_rx_advance(b.keys, i))
-			got = i;
-	CHECK(got > 0);
+	end_receive_700(&a, path);
+	first = end_receive_without_file(&a, &b, &got);
 	/* Of one record an older life might have told, had it been killed while writing it. */
 	keys_info(b.keys, &info);
 	CHECK(info.ledger_writes >= 2);
@@ -1440,14 +1449,7 @@ TEST(i1_what_an_older_life_received_is_not_believed_when_a_record_is_lost)
 	uint64_t got = 0;
 	char path[64];
 
-	tmpfs_path(path);
-	end_init(&a, "a", KEYS_RESPONDER);
-	a.o.prototype = true;
-	a.o.received_path = path;
-	end_create_file(&a, 40);
-	end_open(&a);
-	for (uint64_t i = 0; i < 700; i++)
-		CHECK(keys_rx_advance(a.keys, i));
+	end_receive_700(&a, path);
 	end_crash_file(&a, &b, "b");
 	b.o.received_path = NULL;
 	end_open(&b);
@@ -1475,28 +1477,13 @@ TEST(i1_what_an_older_life_received_is_not_believed_when_a_record_is_lost)
  */
 TEST(i1_what_an_older_life_received_is_not_believed_after_one_that_only_sent)
 {
-	uint64_t first, got = 0;
+	uint64_t first, got;
 	unsigned int twice = 0;
 	struct end a, b, c, d;
 	char path[64];
 
-	tmpfs_path(path);
-	end_init(&a, "a", KEYS_RESPONDER);
-	a.o.prototype = true;
-	a.o.received_path = path;
-	end_create_file(&a, 40);
-	end_open(&a);
-	for (uint64_t i = 0; i < 700; i++)
-		CHECK(keys_rx_advance(a.keys, i));
-	end_crash_file(&a, &b, "b");
-	b.o.received_path = NULL;
-	end_open(&b);
-	first = keys_rx_floor(b.keys);
-	CHECK(first > 700);
-	for (uint64_t i = first; i < first + 20; i++)
-		if (keys_rx_advance(b.keys, i))
-			got = i;
-	CHECK(got > 0);
+	end_receive_700(&a, path);
+	first = end_receive_without_file(&a, &b, &got);
 	end_crash_file(&b, &c, "c");
 	c.o.received_path = path;
 	end_open(&c);

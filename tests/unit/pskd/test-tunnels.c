@@ -256,7 +256,7 @@ static void list_pairing(uint8_t n)
 	uint8_t id[IDENTITY_TUNNEL_ID_LEN];
 
 	memset(id, n, sizeof(id));
-	ops->on_pairing(peer_id, id, "bob", ops_arg);
+	ops->on_pairing(peer_id, id, peer_name, ops_arg);
 }
 
 static void three_pairings(void)
