@@ -1,105 +1,78 @@
 """Whether two kinds of requests can be told apart: by their answers, and by the time these take.
 
-    a = Kind("known", lambda before: request)       # bytes; further steps get the answer of the one before
-    b = Kind("unknown", lambda before: request)
-    measure(("127.0.0.1", port), pid, [a, b], rng, 10000, seconds)
+    a = Kind("known", 10000, lambda: request)       # bytes; further steps may hold ticket_for(…)
+    b = Kind("unknown", 10000, lambda: request)
+    measure(server, [a, b], rng)                    # an authlab.Server
     compare(a.waited[0], b.waited[0])               # Verdict
 
-The kinds come mixed at random on one connection, so that whatever the machine does meanwhile falls on both. Two clocks: what
-the client waited, and what the daemon worked, which others on the machine change less. Samples are tested by Mann and
-Whitney's U (normal approximation) and Kolmogorov and Smirnov's D. How much a single look tells is "later", the chance
-that one of b takes longer than one of a: 0.5 where nothing is to be seen.
+The kinds come mixed at random on one connection, so that whatever the machine does meanwhile falls on both. tools/http-times
+asks and holds two clocks: what the client waited, and what the daemon worked, which others on the machine change less. Samples
+are tested by Mann and Whitney's U (normal approximation) and Kolmogorov and Smirnov's D. How much a single look tells is
+"later", the chance that one of b takes longer than one of a: 0.5 where nothing is to be seen.
 """
 import bisect
 import collections
-import gc
 import math
+import os
 import re
-import socket
 import statistics
-import time
+import struct
+import subprocess
+
+import lab
 
 # What is random, or the time, in every answer: compared by its length alone.
-LENGTH_ALONE = {b"x-snonce", b"www-authenticate", b"date", b"retry-after"}
-# Samples of each kind that are taken however long they take.
-LEAST = 400
+LENGTH_ALONE = re.compile(rb"\r\n(x-snonce|www-authenticate|date|retry-after): *([^\r]*)", re.I)
+# Requests that are made ahead: a server's nonce in them must not get old before they go out.
+BATCH = 1000
+ROOM = b"~"
 
 
-class Connection:
-    """Kept alive; asks one thing after the other."""
-
-    def __init__(self, address):
-        self.s = socket.create_connection(address, timeout=60)
-        self.s.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-
-    def close(self):
-        self.s.close()
-
-    def ask(self, request):
-        """(nanoseconds waited, the whole answer)"""
-        begun = time.perf_counter_ns()
-        self.s.sendall(request)
-        data = self.s.recv(65536)
-        while not is_whole(data):
-            part = self.s.recv(65536)
-            if not part:
-                raise ConnectionError(f"closed after {data[:200]!r}")
-            data += part
-        return time.perf_counter_ns() - begun, data
+def ticket_for(length):
+    """Stands in a request for the login's ticket in the answer before."""
+    return ROOM * length
 
 
-def is_whole(data):
-    at = data.find(b"\r\n\r\n")
-    if at < 0:
-        return False
-    m = re.search(rb"\r\ncontent-length: *(\d+)", data[:at], re.I)
-    return len(data) >= at + 4 + (int(m[1]) if m else 0)
+def ask(server, requests):
+    """[(nanoseconds waited, nanoseconds the daemon worked, the whole answer), …]"""
+    heads = ((len(r), max(r.find(ROOM), 0), r.count(ROOM)) for r in requests)
+    out = subprocess.run([os.path.join(lab.BUILD, "tests/tools/http-times"), str(server.port), str(server.daemon.pid)],
+                         input=b"".join(struct.pack("=III", *h) + r for h, r in zip(heads, requests)),
+                         stdout=subprocess.PIPE, check=True).stdout
+    answers, at = [], 0
+    while at < len(out):
+        waited, worked, n = struct.unpack_from("=QQI4x", out, at)
+        answers.append((waited, worked, out[at + 24:at + 24 + n]))
+        at += 24 + n
+    return answers
 
 
 def form(data):
-    """What may not differ: status line, every header field with its value or the value's length, the body's length."""
+    """What may not differ: status line, every header field with its value or the value's length, the body's length, and all of
+    it where nothing was given."""
     head, body = data.split(b"\r\n\r\n", 1)
-    lines = head.split(b"\r\n")
-    fields = []
-    for line in lines[1:]:
-        k, v = line.split(b":", 1)
-        fields.append((k, len(v) if k.lower() in LENGTH_ALONE else v))
-    return lines[0], tuple(fields), len(body)
+    head = LENGTH_ALONE.sub(lambda m: b"\r\n%s: %d bytes" % (m[1], len(m[2])), head)
+    return head, len(body) if head[9:10] == b"2" else body
 
 
 class Kind:
-    def __init__(self, name, *steps):
-        self.name, self.steps = name, steps
+    def __init__(self, name, n, *steps):
+        self.name, self.n, self.steps = name, n, steps
         self.waited, self.worked, self.forms = ([[] for _ in steps] for _ in range(3))
 
 
-def measure(address, pid, kinds, rng, n, seconds):
-    """n of each kind, or as many as there is time for."""
-    order = [k for k in kinds for _ in range(n)]
+def measure(server, kinds, rng, begin=None):
+    """So many of each kind as it says. begin() comes before each thousand."""
+    order = [k for k in kinds for _ in range(k.n)]
     rng.shuffle(order)
-    clock = (~pid << 3) | 2  # the process's, clock_getcpuclockid(3)
-    c = Connection(address)
-    for _ in range(20):
-        c.ask(b"GET /healthz HTTP/1.1\r\nHost: warm\r\n\r\n")
-    end = time.monotonic() + seconds
-    gc.collect()
-    gc.disable()
-    try:
-        for i, k in enumerate(order):
-            if i > 2 * LEAST and time.monotonic() > end:
-                break
-            answer = None
-            for j, step in enumerate(k.steps):
-                request = step(answer)
-                before = time.clock_gettime_ns(clock)
-                ns, answer = c.ask(request)
-                k.forms[j].append(form(answer))
-                # By now the daemon waits again, as a rule.
-                k.worked[j].append(time.clock_gettime_ns(clock) - before)
-                k.waited[j].append(ns)
-    finally:
-        gc.enable()
-        c.close()
+    for i in range(0, len(order), BATCH):
+        if begin:
+            begin()
+        steps = [(k, j) for k in order[i:i + BATCH] for j in range(len(k.steps))]
+        for (k, j), (waited, worked, answer) in zip(steps, ask(server, [k.steps[j]() for k, j in steps])):
+            k.waited[j].append(waited)
+            k.worked[j].append(worked)
+            k.forms[j].append(form(answer))
 
 
 class Verdict(collections.namedtuple("Verdict", "n m later z p d median_a median_b")):
@@ -109,9 +82,9 @@ class Verdict(collections.namedtuple("Verdict", "n m later z p d median_a median
 
     @property
     def shows(self):
-        """Whether one look tells more than noise: a twentieth above even, and five standard deviations of this many."""
+        """Whether one look tells more than noise: a thirtieth above even, and five standard deviations of this many."""
         spread = math.sqrt((self.n + self.m + 1) / (12 * self.n * self.m))
-        return abs(self.later - 0.5) > max(0.05, 5 * spread)
+        return abs(self.later - 0.5) > max(1 / 30, 5 * spread)
 
 
 def compare(a, b):
