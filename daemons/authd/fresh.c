@@ -29,6 +29,7 @@ struct fresh {
 	const struct fresh_clocks *clocks;
 	struct replay *seen;
 	int64_t floor; /* of the start: times up to it are not taken */
+	int64_t latest; /* that was accepted since */
 	uint8_t key[32];
 };
 
@@ -78,7 +79,7 @@ int fresh_new(struct fresh **out, struct state *s, const struct authd_config *cf
 	f->cfg = cfg;
 	f->clocks = clocks;
 	/* A restored database has an old mark; so what may have been accepted just now counts, too. */
-	f->floor = (marked > now ? marked : now) + window_s(f);
+	f->floor = f->latest = (marked > now ? marked : now) + window_s(f);
 	random_bytes(f->key, sizeof(f->key));
 	r = replay_new(&f->seen, cfg->nonces, share(cfg), interval_ms(cfg));
 	if (r)
@@ -110,6 +111,9 @@ void fresh_stop(struct fresh *f)
 {
 	int64_t marked = state_marked(f->state), enough = f->clocks->wall_s() + window_s(f);
 
+	/* A clock that was ahead for a while had times accepted that this one has yet to reach. */
+	if (enough < f->latest)
+		enough = f->latest;
 	if (marked > enough && f->clocks->wall_s() > f->floor && state_mark(f->state, enough))
 		log_debug("the clock's mark stays ahead");
 }
@@ -153,7 +157,11 @@ static int check_time(struct fresh *f, int64_t ts)
 		return FRESH_E_NEEDS_SNONCE;
 	if (ts < now - window || ts > now + window)
 		return FRESH_E_TIME;
-	return ts > lowest(f) && is_marked(f, ts) ? 0 : FRESH_E_NEEDS_SNONCE;
+	if (ts <= lowest(f) || !is_marked(f, ts))
+		return FRESH_E_NEEDS_SNONCE;
+	if (ts > f->latest)
+		f->latest = ts;
+	return 0;
 }
 
 static void snonce_mac(const struct fresh *f, uint8_t nonce[static SNONCE_LEN])

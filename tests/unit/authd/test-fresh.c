@@ -157,6 +157,26 @@ TEST(i7_nor_does_one_set_back_over_a_crash)
 	end(&f);
 }
 
+TEST(i7_nor_does_one_set_back_over_a_clean_stop)
+{
+	struct fixture f = fixture();
+	int64_t ts;
+
+	/* The clock is an hour ahead for a while, and right again when authd stops. */
+	pass(&f, 1000);
+	wall += 3600;
+	ts = wall;
+	CHECK_EQ(by_time(&f, ts, 1), 0);
+	wall -= 3600;
+	fresh_stop(f.fresh);
+	end(&f);
+	start(&f);
+	pass(&f, 3600);
+	CHECK_EQ(wall, ts);
+	CHECK_EQ(by_time(&f, ts, 1), FRESH_E_NEEDS_SNONCE);
+	end(&f);
+}
+
 TEST(a_clean_stop_gives_back_what_was_reserved)
 {
 	struct fixture f = fixture();
