@@ -79,7 +79,7 @@ int fresh_new(struct fresh **out, struct state *s, const struct authd_config *cf
 	f->cfg = cfg;
 	f->clocks = clocks;
 	/* A restored database has an old mark; so what may have been accepted just now counts, too. */
-	f->floor = f->latest = (marked > now ? marked : now) + window_s(f);
+	f->floor = (marked > now ? marked : now) + window_s(f);
 	random_bytes(f->key, sizeof(f->key));
 	r = replay_new(&f->seen, cfg->nonces, share(cfg), interval_ms(cfg));
 	if (r)
