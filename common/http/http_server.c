@@ -26,6 +26,7 @@
 #include "base/base64.h"
 #include "base/list.h"
 #include "base/log.h"
+#include "base/text.h"
 #include "event/loop.h"
 #include "http/address.h"
 #include "http/proxies.h"
@@ -787,9 +788,13 @@ static int resolve_listen(struct addrinfo **out, const char *address)
 					.ai_socktype = SOCK_STREAM };
 	char host[64];
 	const char *colon = strrchr(address, ':'), *start = address;
+	uint64_t port;
 	size_t len;
 
 	if (!colon || colon == address || (size_t)(colon - address) >= sizeof(host))
+		return -EINVAL;
+	/* getaddrinfo() takes 65537 for 1. */
+	if (text_parse_u64(&port, colon + 1, 0, UINT16_MAX))
 		return -EINVAL;
 	len = (size_t)(colon - address);
 	if (*start == '[') {

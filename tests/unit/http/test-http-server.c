@@ -397,6 +397,10 @@ TEST(addresses_to_listen_on_are_checked)
 	CHECK_EQ(http_listen_tcp(":80", &port), -EINVAL);
 	CHECK_EQ(http_listen_tcp("localhost:80", &port), -EINVAL);
 	CHECK_EQ(http_listen_tcp("[::1:80", &port), -EINVAL);
+	CHECK_EQ(http_listen_tcp("127.0.0.1:65536", &port), -EINVAL);
+	CHECK_EQ(http_listen_tcp("127.0.0.1:99999", &port), -EINVAL);
+	CHECK_EQ(http_listen_tcp("127.0.0.1:-1", &port), -EINVAL);
+	CHECK_EQ(http_listen_tcp("127.0.0.1:", &port), -EINVAL);
 	fd = http_listen_tcp("*:0", &port);
 	CHECK(fd >= 0);
 	CHECK(port > 0);
