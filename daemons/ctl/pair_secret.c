@@ -2,6 +2,7 @@
 #include "ctl/pair_secret.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,6 +13,7 @@
 #include "base/bytes.h"
 #include "base/cleanup.h"
 #include "base/file.h"
+#include "base/text.h"
 #include "crypto/secret.h"
 #include "event/unixsock.h"
 
@@ -109,10 +111,14 @@ static int read_pin_file(struct pair_secret *s, const char *path, struct failure
 static int read_pin_fd(struct pair_secret *s, const char *number, struct failure *f)
 {
 	char line[LINE_MAX_LEN], where[64];
+	uint64_t fd;
 	int r;
 
 	snprintf(where, sizeof(where), "file descriptor %s", number);
-	r = read_line(atoi(number), line, sizeof(line));
+	/* One that is too large must not be taken for another. */
+	if (text_parse_u64(&fd, number, 0, INT_MAX))
+		return cannot_read(where, -EBADF, f);
+	r = read_line((int)fd, line, sizeof(line));
 	if (r == -EINTR)
 		return failure_set(f, EXIT_INTERRUPTED, ERROR_INTERRUPTED, NULL, "interrupted");
 	if (r)

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -10,6 +11,7 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/text.h"
 #include "crypto/secret.h"
 
 #include "ctl/ctl.h"
@@ -121,9 +123,13 @@ static int read_file(const char *path, char *line, size_t cap, struct failure *f
 static int read_fd(const char *number, char *line, size_t cap, struct failure *f)
 {
 	char where[64];
+	uint64_t fd;
 
 	snprintf(where, sizeof(where), "file descriptor %s", number);
-	return read_line(atoi(number), where, line, cap, f);
+	/* One that is too large must not be taken for another. */
+	if (text_parse_u64(&fd, number, 0, INT_MAX))
+		return failure_set(f, EXIT_FAILED, ERROR_FILE, NULL, "cannot read %s: %s", where, strerror(EBADF));
+	return read_line((int)fd, where, line, cap, f);
 }
 
 int secret_line_get(struct secret **out, const struct secret_question *q, struct failure *f)
