@@ -48,7 +48,8 @@ int auth_target_open(struct auth_target *out, const struct ctl *c, const char *u
 				   url);
 	if (t.origin && (auth_url_parse(&named, t.origin) || *named.prefix))
 		return failure_set(f, EXIT_USAGE, ERROR_USAGE, "For example https://pi.home.", "%s is no origin", t.origin);
-	if (strcmp(t.url.scheme, "https") != 0 && !t.url.loopback && !o.unix_socket && !ctl_flag(c, "plain-http"))
+	if (strcmp(t.url.scheme, "https") != 0 && !t.url.loopback && !o.unix_socket && !ctl_flag(c, "plain-http") &&
+	    !ctl_flag(c, "local"))
 		return failure_set(f, EXIT_USAGE, ERROR_USAGE,
 				   "Use https://. If the way there is protected otherwise, by a tunnel of handfast say: "
 				   "--plain-http.",

@@ -18,7 +18,7 @@
 #include "ctl/daemon.h"
 #include "ctl/terminal.h"
 
-enum { TOKEN_BYTES = 16, PAGES_MAX = 100000 };
+enum { TOKEN_BYTES = 16, PAGES_MAX = 100000, LIFETIME_MAX_DAYS = 365 };
 
 /* ---- asking authd ---- */
 
@@ -77,6 +77,17 @@ static int surplus(struct ctl *c)
 	snprintf(hint, sizeof(hint), "See “handfast help %s”.", c->parsed.command->name);
 	return ctl_fail(c, EXIT_USAGE, ERROR_USAGE, hint, "“%s” does not know what to do with “%s”", action(c),
 			ctl_argument(c, 1));
+}
+
+/* An option that says nothing of this action would be ignored: what its author meant is not known. */
+static int check_option(struct ctl *c, const char *option, const char *only)
+{
+	char hint[128];
+
+	if (!ctl_option(c, option) || is_action(c, only))
+		return EXIT_DONE;
+	snprintf(hint, sizeof(hint), "See “handfast help %s”.", c->parsed.command->name);
+	return ctl_fail(c, EXIT_USAGE, ERROR_USAGE, hint, "--%s is for “%s”, not for “%s”", option, only, action(c));
 }
 
 /* EXIT_DONE to go on. */
@@ -172,6 +183,8 @@ static int make_invitation(struct ctl *c)
 
 	if (lifetime && (text_parse_duration_ms(&lifetime_ms, lifetime) || lifetime_ms == 0))
 		return ctl_fail(c, EXIT_USAGE, ERROR_USAGE, "For example 30min, 12h or 7d.", "“%s” is no time", lifetime);
+	if (lifetime_ms / 1000 > LIFETIME_MAX_DAYS * 86400)
+		return ctl_fail(c, EXIT_USAGE, ERROR_USAGE, NULL, "an invitation is good for %d days at most", LIFETIME_MAX_DAYS);
 	if (crypto_init() != 0)
 		return ctl_fail(c, EXIT_FAILED, ERROR_INTERNAL, NULL, "the cryptographic library does not start");
 	random_bytes(raw, sizeof(raw));
@@ -249,8 +262,10 @@ int cmd_auth_users(struct ctl *c)
 	const char *user = ctl_argument(c, 1);
 	char question[256];
 	json_t *reply = NULL;
-	int r;
+	int r = check_option(c, "yes", "delete");
 
+	if (r)
+		return r;
 	if (is_action(c, "list")) {
 		if (user)
 			return surplus(c);
@@ -392,8 +407,12 @@ int cmd_auth_keys(struct ctl *c)
 {
 	const char *id = ctl_argument(c, 1);
 	json_t *reply = NULL;
-	int r;
+	int r = check_option(c, "force", "retire");
 
+	if (!r)
+		r = check_option(c, "yes", "retire");
+	if (r)
+		return r;
 	if (is_action(c, "retire"))
 		return id ? retire_keys(c, id) : missing(c, "ID");
 	if (id)
@@ -453,10 +472,12 @@ static bool is_address(const char *who)
 
 int cmd_auth_bans(struct ctl *c)
 {
-	const char *who = ctl_argument(c, 1);
+	const char *who = ctl_argument(c, 1), *bits = who ? strchr(who, '/') : NULL;
 	json_t *reply = NULL;
-	int r;
+	int r = check_option(c, "user", "lift");
 
+	if (r)
+		return r;
 	if (is_action(c, "list")) {
 		if (who)
 			return surplus(c);
@@ -465,6 +486,9 @@ int cmd_auth_bans(struct ctl *c)
 	}
 	if (!who)
 		return missing(c, "WHO");
+	if (bits && is_address(who) && (strcmp(bits, "/64") != 0 || !strchr(who, ':')))
+		return ctl_fail(c, EXIT_USAGE, ERROR_USAGE, "“handfast auth bans” lists what is banned.",
+				"bans are of one IPv4 address, or of a /64 of IPv6, not of %s", clean_text(who));
 	r = daemon_call(c, AUTHD, "Auth.LiftBan",
 			json_pack("{s:s}", is_address(who) && !ctl_flag(c, "user") ? "address" : "user", who), &reply);
 	return r ? r : ctl_result(c, reply, lifted_text);

@@ -392,14 +392,28 @@ static int ask_session(struct ctl *c, struct auth_target *t, struct failure *f)
 	return ctl_result(c, result, session_text);
 }
 
+/* The list asks no server. */
+static int check_options(struct ctl *c)
+{
+	static const char *const of_servers[] = { "ca", "unix-socket", "plain-http" };
+
+	for (size_t i = 0; i < ARRAY_SIZE(of_servers); i++)
+		if (ctl_option(c, of_servers[i]))
+			return ctl_fail(c, EXIT_USAGE, ERROR_USAGE, "See “handfast help auth status”.",
+					"--%s says how to reach a server, and none is named", of_servers[i]);
+	return EXIT_DONE;
+}
+
 int cmd_auth_status(struct ctl *c)
 {
 	_cleanup_(auth_target_done) struct auth_target t = { 0 };
 	struct failure f = { 0 };
 	int r;
 
-	if (!ctl_argument(c, 0))
-		return list_logins(c);
+	if (!ctl_argument(c, 0)) {
+		r = check_options(c);
+		return r ? r : list_logins(c);
+	}
 	r = auth_target_open(&t, c, ctl_argument(c, 0), &f);
 	if (!r)
 		r = ask_session(c, &t, &f);
