@@ -151,11 +151,9 @@ static const struct address_key anywhere = { .family = UINT8_MAX };
 static int note_started(struct authd *a, const struct applicant *p, const struct generation *g)
 {
 	const struct started s = started_key(p, g, &anywhere), here = started_key(p, g, &p->address);
-	int r = replay_add(a->started, 0, &s, sizeof(s), 0);
+	int r = replay_renew(a->started, &s, sizeof(s));
 
-	if (!r || r == REPLAY_E_SEEN)
-		r = replay_add(a->started, 0, &here, sizeof(here), 0);
-	return r == REPLAY_E_SEEN ? 0 : r;
+	return r ? r : replay_renew(a->started, &here, sizeof(here));
 }
 
 static bool is_started(struct authd *a, const struct applicant *p, const struct generation *g)

@@ -186,15 +186,10 @@ static int make_room(struct set *s)
 	return r || (s->n_shares + 1) * 2 <= s->n_share_slots ? r : shares_grow(s);
 }
 
-int replay_add(struct replay *r, int64_t owner, const void *what, size_t len, int64_t stamp)
+static int put(struct replay *r, int64_t owner, const uint8_t tag[static TAG_LEN], int64_t stamp)
 {
-	uint8_t tag[TAG_LEN];
 	int e;
 
-	turn(r);
-	tag_of(r, tag, what, len);
-	if (set_has(&r->now, tag) || set_has(&r->before, tag))
-		return REPLAY_E_SEEN;
 	if (r->now.n + r->before.n >= r->max || (owner && share(&r->now, owner) + share(&r->before, owner) >= r->each))
 		return REPLAY_E_FULL;
 	e = make_room(&r->now);
@@ -209,6 +204,41 @@ int replay_add(struct replay *r, int64_t owner, const void *what, size_t len, in
 	return 0;
 }
 
+static bool take(struct set *s, const uint8_t tag[static TAG_LEN])
+{
+	if (!set_has(s, tag))
+		return false;
+	memcpy(s->slots[place_of(s, tag)], taken, TAG_LEN);
+	return true;
+}
+
+int replay_add(struct replay *r, int64_t owner, const void *what, size_t len, int64_t stamp)
+{
+	uint8_t tag[TAG_LEN];
+
+	turn(r);
+	tag_of(r, tag, what, len);
+	if (set_has(&r->now, tag) || set_has(&r->before, tag))
+		return REPLAY_E_SEEN;
+	return put(r, owner, tag, stamp);
+}
+
+int replay_renew(struct replay *r, const void *what, size_t len)
+{
+	uint8_t tag[TAG_LEN];
+	int e;
+
+	turn(r);
+	tag_of(r, tag, what, len);
+	/* What is in there stays for an interval at least. */
+	if (set_has(&r->now, tag))
+		return 0;
+	e = put(r, 0, tag, INT64_MIN);
+	if (!e)
+		(void)take(&r->before, tag);
+	return e;
+}
+
 bool replay_has(struct replay *r, const void *what, size_t len)
 {
 	uint8_t tag[TAG_LEN];
@@ -221,15 +251,10 @@ bool replay_has(struct replay *r, const void *what, size_t len)
 bool replay_take(struct replay *r, const void *what, size_t len)
 {
 	uint8_t tag[TAG_LEN];
-	struct set *s;
 
 	turn(r);
 	tag_of(r, tag, what, len);
-	s = set_has(&r->now, tag) ? &r->now : &r->before;
-	if (!set_has(s, tag))
-		return false;
-	memcpy(s->slots[place_of(s, tag)], taken, TAG_LEN);
-	return true;
+	return take(&r->now, tag) || take(&r->before, tag);
 }
 
 int64_t replay_forgotten(struct replay *r)

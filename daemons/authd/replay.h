@@ -22,6 +22,8 @@ DEFINE_CLEANUP(struct replay *, replay_free);
 
 /* Remember it with a stamp of the caller's. owner 0: nobody's share. 0, REPLAY_E_SEEN, REPLAY_E_FULL, or -ENOMEM. */
 int replay_add(struct replay *r, int64_t owner, const void *what, size_t len, int64_t stamp);
+/* Remember it for an interval from now on, of nobody's share, whether it was added before or not. 0, REPLAY_E_FULL, or -ENOMEM. */
+int replay_renew(struct replay *r, const void *what, size_t len);
 /* Whether it was added lately. */
 bool replay_has(struct replay *r, const void *what, size_t len);
 /* The same, and forget it. */

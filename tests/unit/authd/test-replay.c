@@ -114,3 +114,24 @@ TEST(what_was_taken_out_is_there_no_more_and_hides_nothing)
 	for (uint32_t i = 0; i < 2000; i++)
 		CHECK_EQ(replay_has(r, &i, sizeof(i)), i % 2 == 1);
 }
+
+TEST(what_is_renewed_is_remembered_for_an_interval_from_then_on)
+{
+	_cleanup_(replay_freep) struct replay *r = fixture(10);
+	const uint32_t what = 7;
+
+	CHECK_EQ(add(r, what, 0), 0);
+	clock_fake_ms(1100);
+	CHECK(replay_has(r, &what, sizeof(what)));
+	clock_fake_ms(1199);
+	CHECK_EQ(replay_renew(r, &what, sizeof(what)), 0);
+	clock_fake_ms(1298);
+	CHECK(replay_has(r, &what, sizeof(what)));
+	/* However often: it is in there once. */
+	CHECK_EQ(replay_renew(r, &what, sizeof(what)), 0);
+	CHECK_EQ(replay_renew(r, &what, sizeof(what)), 0);
+	CHECK(replay_take(r, &what, sizeof(what)));
+	CHECK(!replay_has(r, &what, sizeof(what)));
+	CHECK_EQ(replay_renew(r, &what, sizeof(what)), 0);
+	CHECK(replay_has(r, &what, sizeof(what)));
+}
