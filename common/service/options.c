@@ -101,6 +101,25 @@ static int complain(const struct service_info *info, const char *what, const cha
 	return 2;
 }
 
+static bool is_given(const struct service_options *o, const char *name)
+{
+	for (size_t i = 0; i < o->n_own; i++)
+		if (strcmp(o->own[i].name, name) == 0)
+			return true;
+	return o->check && strcmp(name, "check") == 0;
+}
+
+/* What would be ignored is a mistake. */
+static int check_together(const struct service_options *o, const struct service_info *info)
+{
+	for (const struct service_option *own = info->options; own && own->name; own++)
+		if (own->with && is_given(o, own->name) && !is_given(o, own->with)) {
+			fprintf(stderr, "%s: --%s goes with --%s\nTry: %s --help\n", info->name, own->name, own->with, info->name);
+			return 2;
+		}
+	return 0;
+}
+
 int service_options_parse(struct service_options *o, const struct service_info *info, int argc, char **argv)
 {
 	struct option table[ARRAY_SIZE(shared) + 16 + 1] = { 0 };
@@ -133,5 +152,5 @@ int service_options_parse(struct service_options *o, const struct service_info *
 	}
 	if (optind < argc)
 		return complain(info, "unexpected argument", argv[optind]);
-	return 0;
+	return check_together(o, info);
 }

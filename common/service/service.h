@@ -25,6 +25,7 @@ struct service_option { /* of one daemon, beside the shared ones */
 	const char *name; /* "relay-socket" */
 	const char *arg;  /* "FILE", or NULL: a flag */
 	const char *help;
+	const char *with; /* the option without which it says nothing, and is refused; NULL: none */
 };
 
 struct service_info {

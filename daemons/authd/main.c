@@ -25,8 +25,8 @@
 
 static const struct service_option own_options[] = {
 	{ "import", NULL, "take state from a backup on standard input, and end" },
-	{ "replace", NULL, "with --import: also in place of existing users" },
-	{ NULL, NULL, NULL },
+	{ "replace", NULL, "with --import: also in place of existing users", "import" },
+	{ 0 },
 };
 
 static const struct service_info info = {

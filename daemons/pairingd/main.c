@@ -27,9 +27,9 @@
 
 static const struct service_option own_options[] = {
 	{ "import", NULL, "take state from a backup on standard input, and end" },
-	{ "replace", NULL, "with --import: also in place of existing pairings" },
-	{ "probe-relay", NULL, "with --check: also try the configured relay, and tell of it in JSON" },
-	{ NULL, NULL, NULL },
+	{ "replace", NULL, "with --import: also in place of existing pairings", "import" },
+	{ "probe-relay", NULL, "with --check: also try the configured relay, and tell of it in JSON", "check" },
+	{ 0 },
 };
 
 static const struct service_info info = {

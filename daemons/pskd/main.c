@@ -22,8 +22,8 @@
 
 static const struct service_option own_options[] = {
 	{ "import", NULL, "take state from a backup on standard input, and end" },
-	{ "replace", NULL, "with --import: also in place of existing tunnels" },
-	{ NULL, NULL, NULL },
+	{ "replace", NULL, "with --import: also in place of existing tunnels", "import" },
+	{ 0 },
 };
 
 static const struct service_info info = {

@@ -11,6 +11,8 @@
 static const struct service_option own[] = {
 	{ "allow-user", "NAME", "who may ask" },
 	{ "fast", NULL, "hurry" },
+	{ "faster", NULL, "with --fast: hurry more", "fast" },
+	{ "twice", NULL, "with --check: check twice", "check" },
 	{ 0 },
 };
 
@@ -73,6 +75,14 @@ TEST(a_daemons_own_options_may_repeat_and_keep_their_order)
 	CHECK_STR(o.own[1].name, "fast");
 	CHECK_STR(o.own[1].value, "");
 	CHECK_STR(o.own[2].value, "y");
+}
+
+TEST(an_option_that_says_nothing_by_itself_is_refused)
+{
+	CHECK_EQ(PARSE(&full, "--faster"), 2);
+	CHECK_STR(said, "exampled: --faster goes with --fast\nTry: exampled --help\n");
+	CHECK_EQ(PARSE(&full, "--twice", "--fast"), 2);
+	CHECK_EQ(PARSE(&full, "--faster", "--twice", "--fast", "--check"), 0);
 }
 
 TEST(a_wrong_command_line_is_refused_with_a_hint)
