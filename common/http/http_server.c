@@ -500,7 +500,8 @@ static bool take_body(struct http_request *r, const char *data, size_t len)
 {
 	size_t max = r->conn->listener->server->o.limits.max_body;
 
-	if (r->too_big || len > max - r->body_len) {
+	/* A reload may have lowered the limit meanwhile. */
+	if (r->too_big || r->body_len > max || len > max - r->body_len) {
 		r->too_big = true;
 		r->discarded += len;
 		return r->discarded <= DISCARD_MAX;

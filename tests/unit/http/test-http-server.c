@@ -388,6 +388,32 @@ TEST(listener_that_ends_takes_its_connections_along)
 	stop(&f);
 }
 
+TEST(i4_a_limit_that_is_lowered_during_a_body_bounds_what_follows)
+{
+	static const char begin[] = "POST / HTTP/1.1\r\nHost: h\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n";
+	struct http_limits limits = { .max_connections = 4, .max_body = 1000, .header_timeout_ms = 60000,
+				      .body_timeout_ms = 60000, .idle_timeout_ms = 60000 };
+	char chunk[800], buf[8192];
+	struct fixture f;
+	int fd, n;
+
+	start(&f);
+	http_server_set_limits(f.server, &limits);
+	fd = raw_open(&f);
+	n = snprintf(chunk, sizeof(chunk), "%s258\r\n%0600d\r\n", begin, 0);
+	CHECK_EQ(send(fd, chunk, (size_t)n, MSG_NOSIGNAL), n);
+	turn(&f, 100);
+	limits.max_body = 500;
+	http_server_set_limits(f.server, &limits);
+	n = snprintf(chunk, sizeof(chunk), "c8\r\n%0200d\r\n0\r\n\r\n", 0);
+	CHECK_EQ(send(fd, chunk, (size_t)n, MSG_NOSIGNAL), n);
+	CHECK(read_to_end(&f, fd, buf, sizeof(buf)));
+	CHECK(strncmp(buf + 9, "413", 3) == 0);
+	CHECK_EQ(f.requests, 0);
+	close(fd);
+	stop(&f);
+}
+
 TEST(addresses_to_listen_on_are_checked)
 {
 	uint16_t port;
