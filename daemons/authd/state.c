@@ -251,13 +251,22 @@ int64_t state_marked(const struct state *s)
 	return s->marked;
 }
 
+static void set_seen(struct state *s, int64_t now)
+{
+	s->seen = now;
+	s->seen_ms = clock_now_ms();
+}
+
 int state_mark(struct state *s, int64_t at)
 {
-	int r = state_run(s, "UPDATE clock SET mark = ?", &at, NULL);
+	int64_t now = state_now(s);
+	int r = state_run(s, "UPDATE clock SET mark = ?, seen = max(seen, ?)", &at, &now);
 
-	if (!r)
-		s->marked = at;
-	return r;
+	if (r)
+		return r;
+	s->marked = at;
+	set_seen(s, now);
+	return 0;
 }
 
 int64_t state_now(const struct state *s)
@@ -272,10 +281,8 @@ int state_tick(struct state *s)
 	int64_t now = state_now(s);
 	int r = state_run(s, "UPDATE clock SET seen = max(seen, ?)", &now, NULL);
 
-	if (!r) {
-		s->seen = now;
-		s->seen_ms = clock_now_ms();
-	}
+	if (!r)
+		set_seen(s, now);
 	return r;
 }
 

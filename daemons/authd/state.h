@@ -80,14 +80,14 @@ int state_scrub(struct state *s);
 
 /*
  * The durable mark of the wall clock, in seconds: the latest time that a request's time stamp may have been
- * accepted at. state_mark() raises it; state_now() is the wall clock, or the mark when the clock is behind it.
+ * accepted at. state_mark() raises it.
  */
 int64_t state_marked(const struct state *s);
 int state_mark(struct state *s, int64_t at);
 
 /* Seconds since the epoch that never go back, nor stand still while the wall clock is behind: what sessions end by. */
 int64_t state_now(const struct state *s);
-/* Make that durable, with whatever else is written. */
+/* Make that durable, with whatever else is written; state_mark() does. */
 int state_tick(struct state *s);
 
 /*

@@ -508,3 +508,22 @@ TEST(i7_the_clock_of_sessions_goes_on_while_the_wall_clock_is_behind)
 	CHECK_EQ(state_tick(s), 0);
 	CHECK_EQ(state_now(s), ahead + 60);
 }
+
+TEST(i7_a_moved_mark_takes_the_clock_of_sessions_along)
+{
+	_cleanup_(state_freep) struct state *s = NULL;
+	const char *dir = test_tmpdir();
+	int64_t ahead = clock_wall_s() + 1000000;
+
+	clock_fake_ms(5000);
+	s = open_state(dir, NULL);
+	CHECK_EQ(state_run(s, "UPDATE clock SET seen = ?", &ahead, NULL), 0);
+	s = state_free(s);
+	s = open_state(dir, NULL);
+	clock_fake_ms(65000);
+	CHECK_EQ(state_mark(s, ahead), 0);
+	CHECK_EQ(state_marked(s), ahead);
+	s = state_free(s);
+	s = open_state(dir, NULL);
+	CHECK_EQ(state_now(s), ahead + 60);
+}
