@@ -1,8 +1,8 @@
 /*
  * authd as a sequence of requests: people who register, log in and sign, each of whose messages may be changed on the way,
  * come again, or come in another's session; strangers' requests of any content on any path; time; users that are
- * disabled. Handlers, keys and database are authd's own; HTTP is a double that hands requests over, and clients do not
- * stretch their passwords.
+ * disabled. Handlers, keys and database are authd's own; HTTP is a double that hands requests over, elements are numbers, and
+ * clients do not stretch their passwords.
  *
  * What must hold: each request is answered once, in a form that handfast-auth(7) tells; a login succeeds once for
  * each proof that an honest client made, and for nothing else; so does a signed request, whose method, target and body
@@ -29,11 +29,15 @@
 #include "crypto/kdf.h"
 #include "crypto/opaque.h"
 #include "crypto/secret.h"
+#include "fuzz/lib/quick_group.h"
 #include "fuzz/lib/requests.h"
 #include "fuzz/lib/sequence.h"
 #include "proto/pop.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+/* One of the group that takes the place of ristretto255: its generator. */
+#define ELEMENT "CQAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
 
 enum { LOGINS = 4, SESSIONS = 4, SIGNED = 32, PEOPLE = 3 };
 
@@ -329,7 +333,7 @@ static void signed_request(const struct happening *h)
 		{ "POST", "/logout", "" },
 		{ "GET", "/api/metrics", "" },
 		{ "HEAD", "/session", "" },
-		{ "POST", "/register/start", "{\"user\":\"ann\",\"request\":\"4vKpA5gp1PAnAKVrpwAh_OyzKmg6fLlRFHXDDo7D9mw\"}" },
+		{ "POST", "/register/start", "{\"user\":\"ann\",\"request\":\"" ELEMENT "\"}" },
 	};
 	const struct held *s = &held[happening_byte(h, 0) % SESSIONS];
 	size_t i = happening_byte(h, 1) % ARRAY_SIZE(asks);
@@ -372,7 +376,7 @@ static void register_somebody(const struct happening *h)
 	const char *name = names[happening_byte(h, 0) % ARRAY_SIZE(names)];
 	struct http_request *r;
 
-	snprintf(body, sizeof(body), "{\"user\":\"%s\",\"request\":\"4vKpA5gp1PAnAKVrpwAh_OyzKmg6fLlRFHXDDo7D9mw\"}", name);
+	snprintf(body, sizeof(body), "{\"user\":\"%s\",\"request\":\"" ELEMENT "\"}", name);
 	r = new_request("POST", "/register/start", body);
 	send_request(r);
 	/* Everybody keeps the password that he has. */

@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "base/bytes.h"
+#include "crypto/group.h"
 #include "crypto/secret.h"
 #include "crypto/sign.h"
 #include "crypto/spake2_group.h"
@@ -47,6 +48,84 @@ static bool group_decode(uint64_t *v, const uint8_t in[static 32])
 	*v = group_number(in);
 	group_encode(again, *v);
 	return *v != 0 && memcmp(again, in, sizeof(again)) == 0;
+}
+
+/* ---- crypto/group.h ---- */
+
+int group_check_scalar(const uint8_t scalar[static GROUP_SCALAR_LEN])
+{
+	uint64_t v;
+
+	return group_decode(&v, scalar) ? 0 : GROUP_E_BAD_SCALAR;
+}
+
+int group_check_element(const uint8_t element[static GROUP_ELEMENT_LEN])
+{
+	uint64_t v;
+
+	return group_decode(&v, element) ? 0 : GROUP_E_BAD_ELEMENT;
+}
+
+int group_multiply(uint8_t out[static GROUP_ELEMENT_LEN], const uint8_t scalar[static GROUP_SCALAR_LEN],
+		   const uint8_t element[static GROUP_ELEMENT_LEN])
+{
+	uint64_t by, v;
+
+	if (!group_decode(&by, scalar))
+		return GROUP_E_BAD_SCALAR;
+	if (!group_decode(&v, element))
+		return GROUP_E_BAD_ELEMENT;
+	group_encode(out, group_times(by, v));
+	return 0;
+}
+
+int group_public_key(uint8_t out[static GROUP_ELEMENT_LEN], const uint8_t scalar[static GROUP_SCALAR_LEN])
+{
+	static const uint8_t generator[GROUP_ELEMENT_LEN] = { 9 };
+
+	return group_multiply(out, scalar, generator);
+}
+
+/* Fermat: to the power of the order less two. */
+int group_invert(uint8_t out[static GROUP_SCALAR_LEN], const uint8_t scalar[static GROUP_SCALAR_LEN])
+{
+	uint64_t v, inverse = 1;
+
+	if (!group_decode(&v, scalar))
+		return GROUP_E_BAD_SCALAR;
+	for (uint64_t left = GROUP_ORDER - 2; left > 0; left >>= 1, v = group_times(v, v))
+		if (left & 1)
+			inverse = group_times(inverse, v);
+	group_encode(out, inverse);
+	return 0;
+}
+
+static void group_encode_sum(uint8_t out[static 32], const void *msg, size_t msg_len, const void *dst, size_t dst_len)
+{
+	uint8_t all[32 + 32];
+
+	quick_sum(all, msg, msg_len);
+	quick_sum(all + 32, dst, dst_len);
+	quick_sum(all, all, sizeof(all));
+	group_encode(out, group_number(all));
+}
+
+void group_hash_to_element(uint8_t out[static GROUP_ELEMENT_LEN], const void *msg, size_t msg_len, const void *dst, size_t dst_len)
+{
+	group_encode_sum(out, msg, msg_len, dst, dst_len);
+}
+
+void group_hash_to_scalar(uint8_t out[static GROUP_SCALAR_LEN], const void *msg, size_t msg_len, const void *dst, size_t dst_len)
+{
+	group_encode_sum(out, msg, msg_len, dst, dst_len);
+}
+
+void group_random_scalar(uint8_t out[static GROUP_SCALAR_LEN])
+{
+	do {
+		random_bytes(out, GROUP_SCALAR_LEN);
+		group_encode(out, group_number(out));
+	} while (group_check_scalar(out));
 }
 
 /* ---- crypto/spake2_group.h ---- */
