@@ -110,12 +110,14 @@ static void group_encode_sum(uint8_t out[static 32], const void *msg, size_t msg
 	group_encode(out, group_number(all));
 }
 
-void group_hash_to_element(uint8_t out[static GROUP_ELEMENT_LEN], const void *msg, size_t msg_len, const void *dst, size_t dst_len)
+void group_hash_to_element(uint8_t out[static GROUP_ELEMENT_LEN], const void *msg, size_t msg_len, const void *dst,
+			   size_t dst_len)
 {
 	group_encode_sum(out, msg, msg_len, dst, dst_len);
 }
 
-void group_hash_to_scalar(uint8_t out[static GROUP_SCALAR_LEN], const void *msg, size_t msg_len, const void *dst, size_t dst_len)
+void group_hash_to_scalar(uint8_t out[static GROUP_SCALAR_LEN], const void *msg, size_t msg_len, const void *dst,
+			  size_t dst_len)
 {
 	group_encode_sum(out, msg, msg_len, dst, dst_len);
 }
