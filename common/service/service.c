@@ -463,12 +463,13 @@ static int prepare_paths(struct service *svc)
 	return svc->config_path && svc->state_dir && svc->runtime_dir ? 0 : -ENOMEM;
 }
 
+/* Somebody has to see to it: starting again does not. */
 static int state_dir_complaint(struct service *svc, const char *why)
 {
 	char text[STATUS_MAX];
 
 	snprintf(text, sizeof(text), "state folder %s: %s", svc->state_dir, why);
-	return service_fail_text(svc, text);
+	return service_fail_config(svc, text);
 }
 
 static int make_state_dir(const char *path)
@@ -498,7 +499,7 @@ static int prepare_state_dir(struct service *svc)
 	if (!r && stat(svc->state_dir, &st) < 0)
 		r = -errno;
 	if (r)
-		return state_dir_complaint(svc, strerror(-r));
+		return service_fail(svc, r, svc->state_dir);
 	if (!S_ISDIR(st.st_mode))
 		return state_dir_complaint(svc, "is no folder");
 	if (st.st_uid != geteuid())

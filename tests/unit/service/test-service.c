@@ -246,7 +246,7 @@ TEST(a_state_folder_that_others_may_enter_is_refused)
 	snprintf(state, sizeof(state), "%s/state", dir);
 	CHECK_EQ(mkdir(state, 0700), 0);
 	CHECK_EQ(chmod(state, 0710), 0);
-	CHECK_EQ(end(start(run_plain, NULL), 0), 1);
+	CHECK_EQ(end(start(run_plain, NULL), 0), 78);
 	CHECK(log_has("chmod it to 0700"));
 }
 
@@ -255,7 +255,7 @@ TEST(a_state_folder_that_is_a_file_is_refused)
 	prepare();
 	snprintf(state, sizeof(state), "%s/state", dir);
 	close(open(state, O_CREAT | O_WRONLY | O_CLOEXEC, 0600));
-	CHECK_EQ(end(start(run_plain, NULL), 0), 1);
+	CHECK_EQ(end(start(run_plain, NULL), 0), 78);
 	CHECK(log_has("is no folder"));
 }
 
