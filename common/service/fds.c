@@ -126,3 +126,19 @@ int service_fd_unstore(const char *name)
 	r = sd_notifyf(0, "FDSTOREREMOVE=1\nFDNAME=%s", name);
 	return r < 0 ? r : 0;
 }
+
+int service_fd_barrier(int *fd)
+{
+	_cleanup_close_ int ours = -1, theirs = -1;
+	int ends[2], r;
+
+	*fd = -1;
+	if (pipe2(ends, O_CLOEXEC | O_NONBLOCK) < 0)
+		return -errno;
+	ours = ends[0];
+	theirs = ends[1];
+	r = sd_pid_notify_with_fds(0, 0, "BARRIER=1", &theirs, 1);
+	if (r > 0)
+		*fd = steal_fd(&ours);
+	return r < 0 ? r : 0;
+}

@@ -43,3 +43,8 @@ bool service_fd_is_listening(int fd, int family, int type);
 int service_fd_store(const char *name, int fd, bool watch);
 /* Have the manager close all that it keeps under name. 0 or a negative errno. */
 int service_fd_unstore(const char *name);
+/*
+ * Ask the manager to hang up when it has done all that it was told before. 0 and in *fd, which is the caller's, what
+ * then has POLLHUP; *fd is -1 without a manager. Or a negative errno.
+ */
+int service_fd_barrier(int *fd);

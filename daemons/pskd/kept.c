@@ -3,9 +3,12 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
+#include "base/clock.h"
 #include "base/list.h"
 #include "base/log.h"
 #include "pskd/spec.h"
@@ -14,6 +17,9 @@
 #define NAME_MAX_ (sizeof("tun.") + SPEC_NAME_MAX)
 
 static const char *const prefixes[] = { "tun.", "udp." };
+
+/* For a manager that is slow, or does not know what it is asked. */
+#define PATIENCE_MS 5000
 
 struct left {
 	struct list node;
@@ -24,6 +30,9 @@ struct left {
 struct kept {
 	struct list left;
 	bool leaving;
+	bool dropped;	   /* something, since the manager was last asked */
+	int barrier;	   /* service_fd_barrier(), or -1 */
+	uint64_t asked_ms; /* for it */
 };
 
 static void left_free(struct left *l)
@@ -49,6 +58,7 @@ int kept_new(struct kept **out, struct service_fds *fds)
 	if (!k)
 		return -ENOMEM;
 	list_init(&k->left);
+	k->barrier = -1;
 	while ((name = service_fds_name(fds, at))) {
 		struct left *l;
 
@@ -73,6 +83,8 @@ struct kept *kept_free(struct kept *k)
 		return NULL;
 	list_for_each (it, &k->left)
 		left_free(container_of(it, struct left, node));
+	if (k->barrier >= 0)
+		close(k->barrier);
 	free(k);
 	return NULL;
 }
@@ -143,6 +155,12 @@ void kept_store_udp(struct kept *k, const char *tunnel, int fd)
 	store(k, prefixes[1], tunnel, fd);
 }
 
+static void unstore(struct kept *k, const char *name)
+{
+	(void)service_fd_unstore(name);
+	k->dropped = true;
+}
+
 static void drop(struct kept *k, const char *prefix, const char *tunnel)
 {
 	char name[NAME_MAX_];
@@ -153,7 +171,7 @@ static void drop(struct kept *k, const char *prefix, const char *tunnel)
 	make_name(name, prefix, tunnel);
 	while ((l = find(k, name)))
 		left_free(l);
-	(void)service_fd_unstore(name);
+	unstore(k, name);
 }
 
 void kept_drop_tun(struct kept *k, const char *tunnel)
@@ -226,9 +244,32 @@ void kept_prune(struct kept *k, bool (*is_wanted)(const char *tunnel, void *arg)
 			continue;
 		log_event(LOG_NOTICE, &MSG_FD_REFUSED, LOG_FIELDS({ FIELD_FILE, l->name }),
 			  "%s was kept for a tunnel that is not to be up; it is closed", l->name);
-		(void)service_fd_unstore(l->name);
+		unstore(k, l->name);
 		left_free(l);
 	}
+}
+
+bool kept_is_settled(struct kept *k)
+{
+	struct pollfd at;
+
+	if (!k)
+		return true;
+	if (k->dropped) {
+		if (k->barrier >= 0)
+			close(k->barrier);
+		k->dropped = false;
+		(void)service_fd_barrier(&k->barrier);
+		k->asked_ms = clock_now_ms();
+	}
+	at = (struct pollfd){ .fd = k->barrier };
+	if (k->barrier < 0)
+		return true;
+	if (poll(&at, 1, 0) == 0 && clock_now_ms() - k->asked_ms < PATIENCE_MS)
+		return false;
+	close(k->barrier);
+	k->barrier = -1;
+	return true;
 }
 
 void kept_leave(struct kept *k)

@@ -35,5 +35,10 @@ void kept_hand_over(struct kept *k, const char *tunnel, int tun_fd, int udp_fd);
 void kept_rename(struct kept *k, const char *from, const char *to, int tun_fd, int udp_fd);
 /* What was left for tunnels that nobody wants goes. */
 void kept_prune(struct kept *k, bool (*is_wanted)(const char *tunnel, void *arg), void *arg);
+/*
+ * Whether the manager has let go of all that was dropped: until then a port is taken and a device is there. True at
+ * once without a manager, and after 5 s with one that does not answer.
+ */
+bool kept_is_settled(struct kept *k);
 /* This process ends: from now on nothing is dropped. */
 void kept_leave(struct kept *k);

@@ -22,6 +22,7 @@
 #include "pskd/tunnel_internal.h"
 
 #define RETRY_MAX_MS 60000
+#define SETTLE_MS 20
 #define LEDGER_TRIES 100
 
 static void open_keys(struct tunnel *t);
@@ -59,12 +60,16 @@ void tunnel_tell(struct tunnel *t, const char *event)
 	t->ctx.on_event(t, event, NULL, t->ctx.arg);
 }
 
+static void listen_now(struct tunnel *t);
+
 static void on_retry(void *arg)
 {
 	struct tunnel *t = arg;
 
 	if (t->state == TUNNEL_FAILED)
 		tunnel_start(t);
+	else
+		listen_now(t);
 }
 
 int tunnel_new(struct tunnel **out, const struct tunnel_context *ctx, struct spec **spec)
@@ -96,6 +101,7 @@ static void take_down(struct tunnel *t)
 	t->job = NULL;
 	t->resolving = NULL;
 	loop_timer_stop(t->timer);
+	loop_timer_stop(t->retry);
 	tunnel_untold_drops(t, &t->drops_before);
 	t->drops_told = (struct drops){ .arrived = 0 };
 	t->hello = hello_free(t->hello);
@@ -561,6 +567,31 @@ static void choose_addresses(struct tunnel *t)
 	address_derive(&t->addresses, info.is_file ? info.fingerprint : t->spec->tunnel_id, role);
 }
 
+/* The manager still has what a tunnel that went down had, which is in the way; listen_now() is called again. */
+static bool must_wait(struct tunnel *t)
+{
+	if (kept_is_settled(t->ctx.kept))
+		return false;
+	loop_timer_start(t->retry, SETTLE_MS);
+	return true;
+}
+
+/* -EAGAIN: not yet. */
+static int open_socket(struct tunnel *t, struct sockaddr_in6 *at)
+{
+	int r = listen_address(t, at);
+
+	if (r || take_socket(t, at))
+		return r;
+	if (must_wait(t))
+		return -EAGAIN;
+	r = udp_open(&t->udp, at);
+	if (!r)
+		kept_store_udp(t->ctx.kept, t->spec->name, t->udp.fd);
+	t->kept = true;
+	return r;
+}
+
 static void listen_now(struct tunnel *t)
 {
 	struct sockaddr_in6 at;
@@ -570,13 +601,9 @@ static void listen_now(struct tunnel *t)
 	int device, r;
 	bool is_same;
 
-	r = listen_address(t, &at);
-	if (!r && !take_socket(t, &at)) {
-		r = udp_open(&t->udp, &at);
-		if (!r)
-			kept_store_udp(t->ctx.kept, t->spec->name, t->udp.fd);
-		t->kept = true;
-	}
+	r = t->udp.fd >= 0 ? 0 : open_socket(t, &at);
+	if (r == -EAGAIN)
+		return;
 	if (r) {
 		udp_format(text, &at);
 		tunnel_error_set(&e, E(ListenFailed), "Choose another port with “listen”.",
@@ -584,9 +611,11 @@ static void listen_now(struct tunnel *t)
 		tunnel_fail(t, &e);
 		return;
 	}
-	tunnel_tell(t, "listening");
 	choose_addresses(t);
 	device = take_device(t, &is_same);
+	if (device < 0 && must_wait(t))
+		return;
+	tunnel_tell(t, "listening");
 	if (is_same) {
 		use_device(t, device, true);
 		return;

@@ -40,6 +40,7 @@ class Manager:
         self.host, self.name, self.sockets = host, name, list(sockets)
         self.store, self.told, self.proc = {}, [], None
         self.stored = 0  # how often it was asked to
+        self.slow = 0.0  # seconds before it does what it is told
         self.log_path = os.path.join(host.dir, f"{name}.log")
         self.argv = [f"{lab.BUILD}/bin/{name}", "--runtime-dir", host.runtime,
                      "--config", host.config(name, config)]
@@ -59,6 +60,7 @@ class Manager:
                 data, ancillary, _, _ = self._notify.recvmsg(4096, socket.CMSG_SPACE(4 * 16))
             except OSError:
                 return
+            time.sleep(self.slow)
             fds = array.array("i")
             for level, kind, what in ancillary:
                 if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:

@@ -11,6 +11,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "pskd/udp.h"
 #include "service/fds.h"
 #include "unit/lib/test.h"
@@ -109,6 +110,37 @@ TEST(dropping_tells_the_manager_until_the_process_ends)
 	kept_leave(k);
 	kept_drop(k, "pi");
 	CHECK(strcmp(heard(), "FDSTORE=1 FDNAME=tun.pi|") == 0);
+	kept_free(k);
+}
+
+TEST(what_was_dropped_is_waited_for)
+{
+	struct kept *k = kept_with(2, "tun.pi:udp.pi");
+
+	CHECK(kept_is_settled(NULL));
+	CHECK(kept_is_settled(k));
+	kept_drop(k, "pi");
+	CHECK(!kept_is_settled(k) && !kept_is_settled(k));
+	/* Asked once; what takes no descriptors lets go of them. */
+	CHECK(strcmp(heard(), "FDSTOREREMOVE=1 FDNAME=tun.pi|FDSTOREREMOVE=1 FDNAME=udp.pi|BARRIER=1|") == 0);
+	CHECK(kept_is_settled(k));
+	/* A manager that never comes to it. */
+	clock_fake_ms(1000);
+	kept_drop(k, "pi");
+	CHECK(!kept_is_settled(k));
+	clock_fake_ms(5999);
+	CHECK(!kept_is_settled(k));
+	clock_fake_ms(6000);
+	CHECK(kept_is_settled(k));
+	/* Another one dropped meanwhile is waited for as well. */
+	kept_drop(k, "pi");
+	CHECK(!kept_is_settled(k));
+	heard();
+	kept_drop(k, "raspi");
+	CHECK(!kept_is_settled(k));
+	heard();
+	CHECK(kept_is_settled(k));
+	clock_fake_ms(UINT64_MAX);
 	kept_free(k);
 }
 

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -183,6 +184,31 @@ TEST(storing_sends_the_descriptor_and_its_name)
 	CHECK_EQ(service_fd_unstore("udp.pi"), 0);
 	CHECK_EQ(heard(text), -1);
 	CHECK(strstr(text, "FDSTOREREMOVE=1\n") && strstr(text, "FDNAME=udp.pi"));
+}
+
+static bool has_hung_up(int fd)
+{
+	struct pollfd at = { .fd = fd };
+
+	return poll(&at, 1, 0) == 1 && (at.revents & POLLHUP);
+}
+
+TEST(a_barrier_hangs_up_when_the_manager_has_come_to_it)
+{
+	char text[512];
+	int fd, got;
+
+	be_manager();
+	CHECK_EQ(service_fd_barrier(&fd), 0);
+	CHECK(fd >= 0 && (fcntl(fd, F_GETFD) & FD_CLOEXEC) && !has_hung_up(fd));
+	got = heard(text);
+	CHECK(got >= 0 && strcmp(text, "BARRIER=1") == 0 && !has_hung_up(fd));
+	close(got);
+	CHECK(has_hung_up(fd));
+	close(fd);
+	unsetenv("NOTIFY_SOCKET");
+	CHECK_EQ(service_fd_barrier(&fd), 0);
+	CHECK_EQ(fd, -1);
 }
 
 TEST(names_that_the_manager_would_not_take_are_refused)
