@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <malloc.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -43,6 +44,7 @@ enum {
 	STATUS_MAX = 256,
 	STOP_MS = 50,
 	STOP_WAIT_MS = 1000,
+	LARGE_BUFFER = 64 * 1024, /* one goes back to the system when it is freed */
 };
 
 struct service {
@@ -664,6 +666,8 @@ static int prepare(struct service *svc)
 	/* A reload that is asked for too early has nothing to reload; it must not end us. */
 	signal(SIGHUP, SIG_IGN);
 	umask(0077);
+	/* glibc raises this bound to the largest buffer that was freed, and then keeps what a burst of callers took. */
+	mallopt(M_MMAP_THRESHOLD, LARGE_BUFFER);
 	r = forbid_dumps();
 	if (!r)
 		r = service_fds_new(&svc->fds);
