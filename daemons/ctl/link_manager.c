@@ -27,6 +27,7 @@ enum {
 	POLL_MS = 100,
 	NETWORKD_WAIT_MS = 10 * 1000,
 	NETWORKMANAGER_WAIT_MS = 30 * 1000,
+	FORGET_WAIT_MS = 10 * 1000,
 	INTERFACES_MAX = 256 * 1024,
 	DESCRIPTION_MAX = 1024 * 1024,
 };
@@ -511,19 +512,26 @@ static int nd_apply(struct link_bus *b, const struct link_state *l, const char *
 	return LINK_E_TIMED_OUT;
 }
 
-static bool nm_connection(const struct link_bus *b, const char *name, char *out, size_t cap)
+/* 1: it is there; 0: it is not; or a negative errno, with why filled. */
+static int nm_connection(const struct link_bus *b, const char *name, char *out, size_t out_cap, char *why,
+			 size_t cap)
 {
 	_cleanup_message_ sd_bus_message *m = NULL;
 	char uuid[LINK_UUID_MAX];
 	const char *path;
+	int r;
 
 	link_profile_uuid(uuid, name);
-	if (call(b, NM, NM_PATH "/Settings", NM ".Settings", "GetConnectionByUuid", NULL, 0, &m, "s",
-		 uuid) < 0 ||
-	    sd_bus_message_read_basic(m, 'o', (void *)&path) < 0)
-		return false;
-	snprintf(out, cap, "%s", path);
-	return true;
+	r = call(b, NM, NM_PATH "/Settings", NM ".Settings", "GetConnectionByUuid", why, cap, &m, "s", uuid);
+	/* An error of its own, and it has no other for this call. */
+	if (r == -EIO)
+		return 0;
+	if (r >= 0)
+		r = sd_bus_message_read_basic(m, 'o', (void *)&path);
+	if (r < 0)
+		return r;
+	snprintf(out, out_cap, "%s", path);
+	return 1;
 }
 
 static int nm_load(struct link_bus *b, const char *path, char *why, size_t cap)
@@ -587,7 +595,7 @@ static int nm_apply(struct link_bus *b, const struct link_state *l, const char *
 
 	if (r)
 		return r;
-	if (!nm_connection(b, l->name, connection, sizeof(connection))) {
+	if (nm_connection(b, l->name, connection, sizeof(connection), why, cap) <= 0) {
 		snprintf(why, cap, "NetworkManager does not take %s", path);
 		return LINK_E_REFUSED;
 	}
@@ -625,19 +633,33 @@ void link_remember(struct link_before *out, struct link_bus *b, enum link_manage
 			 sizeof(out->connection));
 }
 
+/* Until it is seen to be gone: while a profile is being brought up, telling it once may not do. */
+static int nm_forget(const struct link_bus *b, const char *name, char *why, size_t cap)
+{
+	uint64_t since = clock_now_ms();
+	char connection[LINK_TEXT_MAX];
+	int r;
+
+	do {
+		r = nm_connection(b, name, connection, sizeof(connection), why, cap);
+		if (r == 0)
+			return 0;
+		if (r > 0)
+			call(b, NM, connection, NM ".Settings.Connection", "Delete", why, cap, NULL, "");
+	} while (wait_a_little(since, FORGET_WAIT_MS));
+	if (r > 0)
+		snprintf(why, cap, "NetworkManager keeps its profile for %s", name);
+	return LINK_E_REFUSED;
+}
+
 static int nm_withdraw(struct link_bus *b, const char *name, const struct link_state *l,
 		       const struct link_before *before, char *why, size_t cap)
 {
-	char connection[LINK_TEXT_MAX], device[LINK_TEXT_MAX], active[LINK_TEXT_MAX];
-	char path[LINK_PATH_MAX];
-	int r = 0;
+	char device[LINK_TEXT_MAX], active[LINK_TEXT_MAX], path[LINK_PATH_MAX];
+	int r;
 
 	link_profile_path(path, LINK_NETWORKMANAGER, name);
-	if (access(path, F_OK) == 0)
-		r = nm_load(b, path, why, cap);
-	else if (nm_connection(b, name, connection, sizeof(connection)) &&
-		 call(b, NM, connection, NM ".Settings.Connection", "Delete", why, cap, NULL, "") < 0)
-		r = LINK_E_REFUSED;
+	r = access(path, F_OK) == 0 ? nm_load(b, path, why, cap) : nm_forget(b, name, why, cap);
 	if (r || !l || !before || !*before->connection ||
 	    !nm_device(b, name, device, sizeof(device)))
 		return r;
