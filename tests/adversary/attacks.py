@@ -348,8 +348,11 @@ def offer_op(how):
             return items
 
         def one(b):
-            f = p.parse(b)
-            offer, low = p.names(f[4][1]), f[5][1]
+            try:
+                f = p.parse(b)
+                offer, low = p.offer_of(b)
+            except ValueError:  # an operation before this one broke it
+                return b
             if how == "strip first":
                 offer = offer[1:] or [b"v10-nothing"]
                 low = low if low in offer else offer[-1]
@@ -402,9 +405,12 @@ def forge_choose(c, items):
     own = next((s.body for s in c.session.seen if s.role == you and s.seq == 1), None)
     if own is None or you not in told:
         return items
-    mine, theirs = p.offer_of(own), p.offer_of(told[you])
-    offers = (mine, theirs) if you == "alice" else (theirs, mine)
-    chosen = p.choice(*offers)
+    try:
+        mine, theirs = p.offer_of(own), p.offer_of(told[you])
+        offers = (mine, theirs) if you == "alice" else (theirs, mine)
+        chosen = p.choice(*offers)
+    except ValueError:  # an operation before this one broke it
+        return items
     if not chosen:
         return items
     return bodies(items, lambda b: p.fields((4, chosen), (3, p.digest(c.session.id, *offers, chosen))))

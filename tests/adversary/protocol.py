@@ -55,9 +55,11 @@ def parse(body):
 
 
 def names(value):
-    """A list field's texts."""
+    """A list field's texts; ValueError when it is none."""
     out = []
     while value:
+        if len(value) < 2 or len(value) < 2 + struct.unpack(">H", value[:2])[0]:
+            raise ValueError("cut")
         n = struct.unpack(">H", value[:2])[0]
         out.append(value[2:2 + n])
         value = value[2 + n:]
@@ -65,8 +67,10 @@ def names(value):
 
 
 def offer_of(hello):
-    """(profiles, minimum) of a hello body."""
+    """(profiles, minimum) of a hello body; ValueError when it is none."""
     f = parse(hello)
+    if len(f) < 6 or not f[4][1]:
+        raise ValueError("cut")
     return names(f[4][1]), f[5][1]
 
 
