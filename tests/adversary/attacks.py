@@ -379,11 +379,11 @@ def offer_op(how):
             elif how == "many":
                 offer = [b"v%d-x" % i for i in range(99, 40, -1)] + offer
             elif how == "class":
-                f[2] = (1, bytes([3 - f[2][1][0]]))
+                f[2] = (1, bytes(x ^ 3 for x in f[2][1]))
             elif how == "role":
-                f[1] = (1, bytes([1 - f[1][1][0]]))
+                f[1] = (1, bytes(x ^ 1 for x in f[1][1]))
             elif how == "comparing":
-                f[3] = (1, bytes([1 - f[3][1][0]]))
+                f[3] = (1, bytes(x ^ 1 for x in f[3][1]))
             elif how == "version":
                 f[0] = (1, bytes([c.rng.choice((0, 2, 255))]))
             f[4], f[5] = (5, b"".join(map(p.lv, offer))), (4, low)
