@@ -401,9 +401,12 @@ static int restore_file(const struct setup *s)
 static int apply_failure(struct setup *s, int outcome, const char *why, const struct link_before *before)
 {
 	char again[512] = "";
-	int r = restore_file(s), w;
+	int r, w;
 
+	interrupt_block(true);
+	r = restore_file(s);
 	w = link_withdraw(s->bus, s->manager, s->link->name, s->link, before, again, sizeof(again));
+	interrupt_block(false);
 	if (r || w)
 		return ctl_fail(s->c, EXIT_FAILED, ERROR_NOT_APPLIED,
 				r ? "The file is still there: remove it by hand." :

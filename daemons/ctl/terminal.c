@@ -50,6 +50,17 @@ void interrupt_arm(void)
 	handle(on_interrupt);
 }
 
+void interrupt_block(bool block)
+{
+	sigset_t all;
+
+	sigemptyset(&all);
+	sigaddset(&all, SIGINT);
+	sigaddset(&all, SIGTERM);
+	sigaddset(&all, SIGHUP);
+	sigprocmask(block ? SIG_BLOCK : SIG_UNBLOCK, &all, NULL);
+}
+
 void interrupt_hold(bool hold)
 {
 	if (interrupt_pipe[0] < 0)

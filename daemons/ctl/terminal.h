@@ -25,6 +25,8 @@ void interrupt_arm(void);
  * before. Nothing happens where they are not armed.
  */
 void interrupt_hold(bool hold);
+/* For what must be done whole: they wait until it is over, and interrupt no call meanwhile. */
+void interrupt_block(bool block);
 /* The signal that came, or 0. */
 int interrupt_seen(void);
 /* What the process exits with after it: 130 after Ctrl-C (or the terminal's end). */

@@ -666,7 +666,9 @@ class Machine:
 
     def terminal(self, *argv, user=None, columns=80):
         """A program inside on a terminal of its own: a terminal.OnTerminal (read_until, type, end)."""
-        t = terminal.OnTerminal([*self._enter(user, {"TERM": "xterm"}), *argv], dict(os.environ), columns)
+        way, inside = self._enter(user, {"TERM": "xterm"}), ["env", "--default-signal=INT", *argv]
+        # What ^C ends is the program alone, and the way in brings its status.
+        t = terminal.OnTerminal(["env", "--ignore-signal=INT", *way, *inside], dict(os.environ), columns)
         self._children.append(t.proc)
         return t
 
