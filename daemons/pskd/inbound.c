@@ -11,6 +11,7 @@
 #include "base/clock.h"
 #include "crypto/secret.h"
 
+#include "pskd/mss.h"
 #include "pskd/operations.h"
 
 struct packet {
@@ -155,12 +156,14 @@ static bool is_ip(const uint8_t *packet, size_t len)
 
 static void deliver(struct path *p, const struct packet *k)
 {
-	const uint8_t *ip = k->header + PSK2_HEADER_LEN;
+	uint8_t *ip = k->header + PSK2_HEADER_LEN;
 
 	if (!is_ip(ip, k->len)) {
 		drop(p, DROP_INNER);
 		return;
 	}
+	/* What it announces says how large our answers will be. */
+	mss_clamp(ip, k->len, p->o.mtu);
 	if (write(p->o.tun_fd, ip, k->len) != (ssize_t)k->len) {
 		drop(p, DROP_DEVICE);
 		return;

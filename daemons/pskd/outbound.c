@@ -11,6 +11,7 @@
 
 #include "base/clock.h"
 
+#include "pskd/mss.h"
 #include "pskd/operations.h"
 
 /* Lay the header down and encrypt what is behind it. */
@@ -149,6 +150,7 @@ static void read_batch(struct path *p)
 
 		if (len <= 0)
 			return;
+		mss_clamp(header + PSK2_HEADER_LEN, (size_t)len, p->o.mtu);
 		b->iov[p->out.n++].iov_len = (size_t)len;
 	}
 }

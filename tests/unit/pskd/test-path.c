@@ -404,6 +404,34 @@ TEST(what_is_no_ip_packet_is_not_delivered)
 	CHECK_EQ(read(x->b.tun, got, sizeof(got)), -1);
 }
 
+/* An IPv4 SYN that announces 1460; what it announces when it has come through. */
+static uint16_t announced_behind(struct end *from, struct end *to, struct both *x)
+{
+	uint8_t syn[44] = { 0x45, [3] = 44, [6] = 0x40, [9] = IPPROTO_TCP, [32] = 6 << 4, [33] = 2,
+			    [40] = 2, [41] = 4, [42] = 0x05, [43] = 0xb4 };
+	uint8_t got[100];
+
+	CHECK_EQ(write(from->tun, syn, sizeof(syn)), (ssize_t)sizeof(syn));
+	run(x);
+	CHECK_EQ(read(to->tun, got, sizeof(got)), (ssize_t)sizeof(syn));
+	return (uint16_t)(got[42] << 8 | got[43]);
+}
+
+TEST(connections_announce_what_fits_both_ways)
+{
+	_cleanup_(both_freep) struct both *x = both_new(SLOTS);
+	uint8_t syn[44] = { 0x45, [3] = 44, [9] = IPPROTO_TCP, [32] = 6 << 4, [33] = 2,
+			    [40] = 2, [41] = 4, [42] = 0x05, [43] = 0xb4 };
+	uint8_t msg[200], got[100];
+
+	CHECK_EQ(announced_behind(&x->a, &x->b, x), MTU - 40);
+	CHECK_EQ(announced_behind(&x->b, &x->a, x), MTU - 40);
+	/* Also of a peer that does not see to it. */
+	inject(x, msg, forge(x, msg, 50, syn, sizeof(syn)));
+	CHECK_EQ(read(x->b.tun, got, sizeof(got)), (ssize_t)sizeof(syn));
+	CHECK_EQ(got[42] << 8 | got[43], MTU - 40);
+}
+
 TEST(own_packet_that_comes_back_is_an_event)
 {
 	_cleanup_(both_freep) struct both *x = both_new(SLOTS);
