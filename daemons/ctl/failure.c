@@ -47,6 +47,7 @@ static const struct {
 	{ "io.handfast.Auth.BadName", EXIT_USAGE },
 	{ "io.handfast.Pairing.BadInvitation", EXIT_USAGE },
 	{ "io.handfast.Tunnel.BadName", EXIT_USAGE },
+	{ "io.handfast.Tunnel.BadPin", EXIT_USAGE },
 	{ "io.handfast.Daemon.BadRequest", EXIT_USAGE },
 	{ "io.handfast.Daemon.PermissionDenied", EXIT_PERMISSION },
 	{ "org.varlink.service.PermissionDenied", EXIT_PERMISSION },

@@ -84,6 +84,12 @@ static const struct option burn_options[] = {
 	{ .name = NULL },
 };
 
+static const struct option pin_options[] = {
+	{ "from-peer", 0, "PEER", VALUE_PEER, NULL, "pin the key of this paired device" },
+	{ "none", 0, NULL, VALUE_TEXT, NULL, "pin nobody: whoever has the key file may be the other side" },
+	{ .name = NULL },
+};
+
 static const struct option link_options[] = {
 	{ "role", 0, "ROLE", VALUE_CHOICE, link_roles,
 	  "which end of the cable this is: laptop or pi; required" },
@@ -311,6 +317,17 @@ const struct command commands[] = {
 		{ TUNNEL_ARGUMENT },
 		burn_options,
 		cmd_tunnel_burn,
+	},
+	{
+		"tunnel pin",
+		"show or set which device a tunnel's key file is to be used by",
+		"Without KEY and options it shows this device's key, and the one that is pinned. With a pin both "
+		"sides sign their handshakes, so each pins the other's key; until both have, the tunnel stays "
+		"down. Tunnels from a pairing are pinned by it.",
+		{ TUNNEL_ARGUMENT,
+		  { "KEY", VALUE_TEXT, NULL, true, false, "the other device's public key, as this command shows it there" } },
+		pin_options,
+		cmd_tunnel_pin,
 	},
 	{
 		"tunnel generate",

@@ -194,6 +194,18 @@ static void fact_if_told(const struct style *s, const json_t *t, const char *lab
 		fact(stdout, s, label, "%s", value);
 }
 
+static void identity_facts(const struct style *s, const json_t *t)
+{
+	bool pinned = *str(t, "pin");
+
+	if (*str(t, "own_identity"))
+		fact(stdout, s, "identity", "%s (%s)", str(t, "own_identity"),
+		     pinned ? "this device's key signs for it" : "a label: nothing signs for it");
+	if (*str(t, "peer_identity"))
+		fact(stdout, s, "its identity", "%s (%s)", str(t, "peer_identity"),
+		     pinned ? "pinned, and signed for" : "a label: it proves nothing");
+}
+
 void tunnel_text(const struct ctl *c, const json_t *t)
 {
 	const struct style *s = &c->style;
@@ -206,6 +218,7 @@ void tunnel_text(const struct ctl *c, const json_t *t)
 	fact_if_told(s, t, "rollback", "rollback");
 	fact(stdout, s, "peer", "%s (we are the %s)", str(t, "peer"), str(t, "role"));
 	fact_if_told(s, t, "its version", "peer_version");
+	identity_facts(s, t);
 	fact(stdout, s, "keys", "%s", str(t, "source"));
 	fact_if_told(s, t, "key file", "key_file");
 	fact(stdout, s, "endpoint", "%s", *str(t, "endpoint") ? str(t, "endpoint") : "not known yet");

@@ -358,11 +358,27 @@ static void method_burn(struct varlink_call *call, const json_t *params, void *a
 					      (json_int_t)burned));
 }
 
+static void method_pin(struct varlink_call *call, const json_t *params, void *arg)
+{
+	struct control *c = arg;
+	struct tunnel *t = find(c, call, params);
+	const char *key = json_get_str(params, "key");
+	struct tunnel_error e = { 0 };
+
+	if (!t)
+		return;
+	if (tunnels_set_pin(c->tunnels, t, *key ? key : NULL, &e))
+		reply_error(call, &e);
+	else
+		varlink_reply(call, with_tunnel(t));
+}
+
 static const struct varlink_method methods[] = {
 	{ "List", VARLINK_READ, method_list },	   { "Show", VARLINK_READ, method_show },
 	{ "Up", VARLINK_CHANGE, method_up },	   { "Down", VARLINK_CHANGE, method_down },
 	{ "Add", VARLINK_CHANGE, method_add },	   { "Remove", VARLINK_CHANGE, method_remove },
-	{ "Burn", VARLINK_CHANGE, method_burn },   { 0 },
+	{ "Burn", VARLINK_CHANGE, method_burn },   { "Pin", VARLINK_CHANGE, method_pin },
+	{ 0 },
 };
 
 static const struct varlink_interface interface = {

@@ -69,7 +69,7 @@ static const char *check_pin(const char *value)
 {
 	struct sign_public pub;
 
-	return parse_pin(&pub, value) == 0 ? NULL : "the peer's public key in base64 or hex, as `handfast peers` shows it";
+	return parse_pin(&pub, value) == 0 ? NULL : "the peer's public key in base64 or hex, as `handfast tunnel pin` shows it there";
 }
 
 static const char *check_interface(const char *value)
@@ -239,6 +239,25 @@ int spec_make(struct spec **out, const char *name, const struct json_t *members,
 	if (r)
 		return r;
 	*out = steal(&s);
+	return 0;
+}
+
+int spec_set_pin(struct spec *s, const char *key)
+{
+	struct sign_public pub = { .b = { 0 } };
+	char *copy = NULL;
+
+	if (key && parse_pin(&pub, key) != 0)
+		return -EINVAL;
+	if (key) {
+		copy = strdup(key);
+		if (!copy)
+			return -ENOMEM;
+	}
+	free(s->f.pin);
+	s->f.pin = copy;
+	s->pinned = key != NULL;
+	s->peer_public = pub;
 	return 0;
 }
 

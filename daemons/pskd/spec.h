@@ -68,6 +68,9 @@ int spec_from_root(struct spec **out, const struct identity_root *root, const ch
 /* From what a command gives; members as in the YAML file, NULL: not given. 0, or negative with *err. */
 int spec_make(struct spec **out, const char *name, const struct json_t *members, struct config_error *err);
 
+/* Pin the peer's public key, in base64 or hex; NULL: none. 0, -EINVAL when it is no key, or -ENOMEM. */
+int spec_set_pin(struct spec *s, const char *key);
+
 /* What is kept in state. NULL without memory. */
 struct json_t *spec_to_json(const struct spec *s);
 /* Of a declared tunnel, this only adds what state knows (enabled, ledger, last_endpoint). 0 or -EBADMSG, -ENOMEM. */

@@ -189,7 +189,7 @@ bool tunnel_is_up(const struct tunnel *t)
 /* What time does not mend: trying again would only read a whole key file again. */
 static bool is_lasting(const struct tunnel_error *e)
 {
-	static const char *const codes[] = { E(BadKeyFile), E(KeyFileDiffers), E(KeyFileInUse), E(Exhausted) };
+	static const char *const codes[] = { E(BadKeyFile), E(KeyFileDiffers), E(KeyFileInUse), E(Exhausted), E(BadPin) };
 
 	for (size_t i = 0; i < ARRAY_SIZE(codes); i++)
 		if (strcmp(e->code, codes[i]) == 0)
@@ -700,7 +700,8 @@ static int make_path(struct tunnel *t, int tun_fd)
 	t->udp.fd = -1;
 	if (po.prototype)
 		return 0;
-	own_identity(t, ho.own_identity);
+	own_identity(t, t->own_identity);
+	memcpy(ho.own_identity, t->own_identity, sizeof(ho.own_identity));
 	ho.drops = &path_counters(t->path)->drops;
 	return hello_new(&t->hello, &ho);
 }
@@ -751,6 +752,13 @@ static void on_device(const struct tun_result *result, void *arg)
 
 /* ---- life ---- */
 
+static bool pins_itself(const struct tunnel *t)
+{
+	const struct sign_public *own = identity_own(t->ctx.identity);
+
+	return t->spec->pinned && own && memcmp(own, &t->spec->peer_public, sizeof(*own)) == 0;
+}
+
 static void begin(struct tunnel *t, bool prepare_only)
 {
 	struct tunnel_error e = { 0 };
@@ -765,10 +773,17 @@ static void begin(struct tunnel *t, bool prepare_only)
 	t->fuel_warned = 0;
 	t->handshakes = 0;
 	t->last_handshake_ms = 0;
+	t->stranger_ms = 0;
 	if (t->spec->pinned && t->spec->origin != SPEC_PAIRED && !prepare_only &&
 	    !identity_own(t->ctx.identity)) {
 		tunnel_error_set(&e, E(NoAnswer), "“systemctl start pairingd” starts it.",
 				 "pairingd, which signs the handshake, cannot be reached");
+		tunnel_fail(t, &e);
+		return;
+	}
+	if (pins_itself(t)) {
+		tunnel_error_set(&e, E(BadPin), "Pin the key of the other machine here, and this one there.",
+				 "what is pinned is the key of this machine itself");
 		tunnel_fail(t, &e);
 		return;
 	}
@@ -827,6 +842,21 @@ void tunnel_stop_replaced(struct tunnel *t)
 		kept_hand_over(t->ctx.kept, t->spec->name, path_tun_fd(t->path), path_udp(t->path)->fd);
 	t->kept = false;
 	stop(t);
+}
+
+void tunnel_restart(struct tunnel *t)
+{
+	if (t->path)
+		tunnel_stop_replaced(t);
+	else
+		tunnel_stop(t);
+	if (t->spec->enabled)
+		tunnel_start(t);
+}
+
+bool tunnel_is_being_added(const struct tunnel *t)
+{
+	return t->prepare_only && t->state == TUNNEL_STARTING;
 }
 
 void tunnel_on_identity(struct tunnel *t)

@@ -79,6 +79,10 @@ void tunnel_start(struct tunnel *t);
 void tunnel_stop(struct tunnel *t);
 /* The same, and the device and the socket are left for another tunnel of its name. */
 void tunnel_stop_replaced(struct tunnel *t);
+/* Its spec has changed: what runs ends, and begins again with the device and the socket it has. */
+void tunnel_restart(struct tunnel *t);
+/* Its key file is being read for the first time, and nothing of it is kept yet. */
+bool tunnel_is_being_added(const struct tunnel *t);
 bool tunnel_is_running(const struct tunnel *t);
 bool tunnel_is_up(const struct tunnel *t);
 /* pairingd is there: what waits for a signature, or for its word, need not wait for its timer. */

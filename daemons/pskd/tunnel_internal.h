@@ -61,6 +61,8 @@ struct tunnel {
 	bool waits_for_list; /* to know whether its pairing still holds */
 	enum tunnel_mark mark;
 	unsigned int fuel_warned;
+	uint8_t own_identity[PSKH_IDENTITY_LEN]; /* as our handshake says */
+	uint64_t stranger, stranger_ms; /* who was refused last, and when that was logged; 0: never */
 };
 
 /* tunnel.c */

@@ -28,6 +28,8 @@
 /* The initiator renews; the responder reminds it when it is late. */
 #define REMIND_MS 60000
 #define REMIND_PACKETS (UINT64_C(1) << 16)
+/* A device that is not the pinned one is logged no oftener. */
+#define STRANGER_MS 3600000
 
 static void arm(struct tunnel *t);
 
@@ -252,6 +254,29 @@ static void suspect(struct tunnel *t, const struct log_id *id, const char *code,
 	note(t, LOG_WARNING, id, code, from, text);
 }
 
+/* Somebody who is not the pinned device goes on trying: each is logged once an hour. */
+static void on_wrong_identity(struct tunnel *t, bool bad_signature, const struct sockaddr_in6 *from, uint64_t identity)
+{
+	const char *hint = t->spec->origin == SPEC_PAIRED ?
+				   "Pair again if the peer has a new identity." :
+				   "Each side pins the other's key, as “handfast tunnel pin NAME” shows it there.";
+	uint64_t now = clock_now_ms();
+	char text[200];
+
+	if (bad_signature)
+		snprintf(text, sizeof(text), "the peer's handshake is not signed by the pinned device");
+	else
+		snprintf(text, sizeof(text), "the peer has our key but is not the pinned device: its identity is %016llx…",
+			 (unsigned long long)identity);
+	if (t->state == TUNNEL_WAITING)
+		tunnel_set_problem(t, E(WrongIdentity), hint, "%s", text);
+	if (t->stranger_ms && t->stranger == identity && now - t->stranger_ms < STRANGER_MS)
+		return;
+	t->stranger = identity;
+	t->stranger_ms = now;
+	note(t, LOG_WARNING, &MSG_TUNNEL_WRONG_PEER, E(WrongIdentity), from, text);
+}
+
 static void on_hello_event(enum hello_event e, const struct sockaddr_in6 *from, uint64_t n, void *arg)
 {
 	struct tunnel *t = arg;
@@ -275,10 +300,7 @@ static void on_hello_event(enum hello_event e, const struct sockaddr_in6 *from, 
 		return;
 	case HELLO_WRONG_IDENTITY:
 	case HELLO_BAD_SIGNATURE:
-		suspect(t, &MSG_TUNNEL_WRONG_PEER, E(NoAnswer), from,
-			e == HELLO_BAD_SIGNATURE ? "the peer's handshake is not signed by the pinned device" :
-						   "the peer has our key but is not the pinned device",
-			"Pair again if the peer has a new identity.");
+		on_wrong_identity(t, e == HELLO_BAD_SIGNATURE, from, n);
 		return;
 	case HELLO_OWN_ROLLBACK:
 	case HELLO_PEER_ROLLBACK:

@@ -3,8 +3,10 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/base64.h"
 #include "base/bytes.h"
 #include "base/clock.h"
+#include "pskd/identity_client.h"
 #include "pskd/tunnel_internal.h"
 
 static const char *const states[] = {
@@ -81,6 +83,44 @@ static void add_peer(json_t *j, const struct tunnel *t)
 						 current->peer_software & 0xffff));
 }
 
+static void add_key(json_t *j, const char *name, const struct sign_public *key)
+{
+	char text[BASE64_SPACE(SIGN_PUBLIC_LEN)];
+
+	base64_encode(text, key->b, SIGN_PUBLIC_LEN, BASE64_STANDARD);
+	json_object_set_new(j, name, json_string(text));
+}
+
+static void add_id(json_t *j, const char *name, const uint8_t id[static PSKH_IDENTITY_LEN])
+{
+	char text[2 * PSKH_IDENTITY_LEN + 1];
+
+	hex_format(text, id, PSKH_IDENTITY_LEN);
+	json_object_set_new(j, name, json_string(text));
+}
+
+/* Who both sides are: keys that sign, or labels that prove nothing. A prototype peer says nothing of it. */
+static void add_identity(json_t *j, const struct tunnel *t)
+{
+	const struct session *current = t->path ? path_current(t->path) : NULL;
+	const struct sign_public *own = identity_own(t->ctx.identity);
+	const struct spec *s = t->spec;
+
+	if (s->f.peer)
+		return;
+	if (s->origin == SPEC_PAIRED)
+		own = &s->own_public;
+	if (own)
+		add_key(j, "own_key", own);
+	if (s->pinned)
+		add_key(j, "pin", &s->peer_public);
+	if (t->hello)
+		add_id(j, "own_identity", t->own_identity);
+	if (current)
+		add_id(j, "peer_identity",
+		       s->f.role == KEYS_INITIATOR ? current->id.identity_b : current->id.identity_a);
+}
+
 static void add_counters(json_t *j, const struct tunnel *t)
 {
 	static const struct path_counters none;
@@ -130,6 +170,7 @@ json_t *tunnel_to_json(struct tunnel *t)
 	if (!j)
 		return NULL;
 	add_peer(j, t);
+	add_identity(j, t);
 	add_counters(j, t);
 	add_fuel(j, t);
 	if (t->rollback[0])

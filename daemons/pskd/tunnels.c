@@ -883,3 +883,66 @@ int tunnels_set_enabled(struct tunnels *s, struct tunnel *t, bool enabled, struc
 			 strerror(-r));
 	return -1;
 }
+
+/* Why this tunnel's pin is not for commands to change. */
+static bool pin_is_fixed(struct tunnel *t, struct tunnel_error *e)
+{
+	const struct spec *spec = tunnel_spec(t);
+
+	if (spec->origin == SPEC_DECLARED)
+		tunnel_error_set(e, E(Declared), "Set “pin” in its file and reload pskd.",
+				 "tunnel %s is declared in a file", spec->name);
+	else if (spec->origin == SPEC_PAIRED)
+		tunnel_error_set(e, E(Paired), "“handfast pair” anew when the peer has a new identity.",
+				 "the pairing with %s pins its identity", spec->peer_name);
+	else if (spec->f.peer)
+		tunnel_error_set(e, E(BadPin), NULL, "a prototype peer has no handshake that it could sign");
+	else if (tunnel_is_being_added(t))
+		tunnel_error_set(e, E(NoAnswer), "Wait until its key file was read.", "%s is still being added",
+				 spec->name);
+	else
+		return false;
+	return true;
+}
+
+int tunnels_set_pin(struct tunnels *s, struct tunnel *t, const char *key, struct tunnel_error *e)
+{
+	struct spec *spec = tunnel_spec_mutable(t);
+	const struct sign_public *own = identity_own(s->identity);
+	_cleanup_free_ char *before = NULL;
+	int r;
+
+	if (pin_is_fixed(t, e))
+		return -1;
+	before = spec->f.pin ? strdup(spec->f.pin) : NULL;
+	if (spec->f.pin && !before)
+		r = -ENOMEM;
+	else
+		r = spec_set_pin(spec, key);
+	if (r == -EINVAL) {
+		tunnel_error_set(e, E(BadPin), "“handfast identity” on the other machine shows its public key.",
+				 "this is no public key in base64 or hex");
+		return -1;
+	}
+	if (!r && spec->pinned && own && memcmp(own, &spec->peer_public, sizeof(*own)) == 0) {
+		(void)spec_set_pin(spec, before);
+		tunnel_error_set(e, E(BadPin), "Pin the key of the other machine here, and this one there.",
+				 "this is the key of this machine itself");
+		return -1;
+	}
+	if (!r)
+		r = tunnel_store_save(&s->store, spec);
+	if (r) {
+		(void)spec_set_pin(spec, before);
+		tunnel_error_set(e, E(StorageFailed), NULL, "the state of tunnel %s was not written: %s", spec->name,
+				 strerror(-r));
+		return -1;
+	}
+	log_event(LOG_NOTICE, &MSG_TUNNEL_PINNED,
+		  LOG_FIELDS({ FIELD_TUNNEL, spec->name }, { FIELD_PEER, tunnel_peer(t) }),
+		  key ? "tunnel %s: the peer's identity is pinned; both sides sign" :
+			"tunnel %s: the peer's identity is not pinned any more",
+		  spec->name);
+	tunnel_restart(t);
+	return 0;
+}

@@ -62,5 +62,10 @@ int tunnels_add(struct tunnels *s, struct tunnel **out, const char *name, const 
 void tunnels_forget(struct tunnels *s, struct tunnel *t);
 /* 0, or -1 with *e. The tunnel is gone then; a key file's ledger stays, for it remembers what is spent. */
 int tunnels_remove(struct tunnels *s, struct tunnel *t, struct tunnel_error *e);
+/*
+ * Pin the peer's public key (base64 or hex; NULL: none) of a tunnel that was made by command; what runs begins again.
+ * 0, or -1 with *e.
+ */
+int tunnels_set_pin(struct tunnels *s, struct tunnel *t, const char *key, struct tunnel_error *e);
 /* Remember whether it comes up at start. 0, or -1 with *e. */
 int tunnels_set_enabled(struct tunnels *s, struct tunnel *t, bool enabled, struct tunnel_error *e);

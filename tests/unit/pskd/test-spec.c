@@ -88,6 +88,20 @@ TEST(i9_state_of_a_made_tunnel_comes_back)
 	CHECK(back->enabled && back->pinned && back->origin == SPEC_MADE);
 }
 
+TEST(a_pin_is_changed_or_left_as_it_was)
+{
+	_cleanup_(spec_freep) struct spec *s = NULL;
+	struct config_error err = { "" };
+
+	CHECK_EQ(load(&s, "key_file: /k\nrole: responder\n", &err), 0);
+	CHECK_EQ(spec_set_pin(s, "AgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAgI="), 0);
+	CHECK(s->pinned && s->peer_public.b[0] == 2 && s->peer_public.b[31] == 2);
+	CHECK_EQ(spec_set_pin(s, "AgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAg"), -EINVAL);
+	CHECK(s->pinned && s->peer_public.b[31] == 2);
+	CHECK_EQ(spec_set_pin(s, NULL), 0);
+	CHECK(!s->pinned && !s->f.pin && s->peer_public.b[31] == 0);
+}
+
 static struct identity_root root(void)
 {
 	struct identity_root r = { .role = IDENTITY_BOB, .peer_name = "pi", .own_port = 7201, .peer_port = 7202,

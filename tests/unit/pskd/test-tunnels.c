@@ -4,11 +4,13 @@
  */
 #include "pskd/tunnels.h"
 
+#include <jansson.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/json.h"
 #include "base/list.h"
 #include "event/loop.h"
 #include "pskd/drops.h"
@@ -22,8 +24,11 @@ struct tunnel {
 	struct spec *spec;
 	struct tunnel_context ctx;
 	enum tunnel_mark mark;
-	bool up;
+	bool up, is_being_added;
+	unsigned int restarts;
 };
+
+static const struct sign_public *own_key;
 
 static const struct identity_ops *ops;
 static void *ops_arg;
@@ -105,6 +110,16 @@ void tunnel_stop_replaced(struct tunnel *t)
 	t->up = false;
 }
 
+void tunnel_restart(struct tunnel *t)
+{
+	t->restarts++;
+}
+
+bool tunnel_is_being_added(const struct tunnel *t)
+{
+	return t->is_being_added;
+}
+
 bool tunnel_is_up(const struct tunnel *t)
 {
 	return t->up;
@@ -168,6 +183,12 @@ struct identity_client *identity_client_free(struct identity_client *c)
 {
 	(void)c;
 	return NULL;
+}
+
+const struct sign_public *identity_own(const struct identity_client *c)
+{
+	(void)c;
+	return own_key;
 }
 
 void identity_root_stored(struct identity_client *c, const uint8_t id[static IDENTITY_ID_LEN],
@@ -368,4 +389,85 @@ TEST(i9_an_earlier_tunnel_stays_until_its_successor_is_proven)
 	seen(3);
 	CHECK(!tunnel_of(1) && tunnel_of(3));
 	close_set();
+}
+
+/* ---- pins ---- */
+
+#define HIS_KEY "AgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAgI="
+
+static struct tunnel *add_made(const char *kind)
+{
+	_cleanup_json_ json_t *members = json_pack("{s:s, s:s, s:s, s:s}", "key_file", "/k", "role", "initiator", "peer",
+						   kind, "endpoint", "pi:7200");
+	struct tunnel_error e = { 0 };
+	struct tunnel *t;
+
+	CHECK_EQ(tunnels_add(set, &t, kind, members, &e), 0);
+	return t;
+}
+
+TEST(i9_a_pin_is_durable_before_it_is_acknowledged_and_begins_anew)
+{
+	struct tunnel_error e = { 0 };
+	struct tunnel *t;
+
+	open_set();
+	t = add_made("handfast");
+	CHECK_EQ(tunnels_set_pin(set, t, HIS_KEY, &e), 0);
+	CHECK(tunnel_spec(t)->pinned);
+	CHECK_EQ(tunnel_spec(t)->peer_public.b[31], 2);
+	CHECK_EQ(t->restarts, 1);
+	close_set();
+	open_set();
+	t = tunnels_find(set, "handfast");
+	CHECK(t && tunnel_spec(t)->pinned && tunnel_spec(t)->peer_public.b[31] == 2);
+	CHECK_EQ(tunnels_set_pin(set, t, NULL, &e), 0);
+	CHECK(!tunnel_spec(t)->pinned);
+	close_set();
+	open_set();
+	CHECK(!tunnel_spec(tunnels_find(set, "handfast"))->pinned);
+	close_set();
+	in_folder("rm -r tunnels ledgers");
+}
+
+static void check_refused(struct tunnel *t, const char *key, const char *code)
+{
+	struct tunnel_error e = { 0 };
+	bool was = tunnel_spec(t)->pinned;
+	struct sign_public before = tunnel_spec(t)->peer_public;
+	unsigned int restarts = t->restarts;
+
+	CHECK_EQ(tunnels_set_pin(set, t, key, &e), -1);
+	CHECK_STR(e.code, code);
+	CHECK_EQ(tunnel_spec(t)->pinned, was);
+	CHECK_MEM(tunnel_spec(t)->peer_public.b, before.b, sizeof(before.b));
+	CHECK_EQ(t->restarts, restarts);
+}
+
+TEST(a_pin_that_cannot_be_changes_nothing)
+{
+	static const struct sign_public own = { .b = { 9 } };
+	struct tunnel_error e = { 0 };
+	struct tunnel *t;
+
+	open_set();
+	t = add_made("handfast");
+	CHECK_EQ(tunnels_set_pin(set, t, HIS_KEY, &e), 0);
+	check_refused(t, "short", "io.handfast.Tunnel.BadPin");
+	check_refused(t, "AgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAgJ=", "io.handfast.Tunnel.BadPin");
+	check_refused(t, "gg02020202020202020202020202020202020202020202020202020202020202", "io.handfast.Tunnel.BadPin");
+	own_key = &own;
+	check_refused(t, "0900000000000000000000000000000000000000000000000000000000000000", "io.handfast.Tunnel.BadPin");
+	own_key = NULL;
+	t->is_being_added = true;
+	check_refused(t, NULL, "io.handfast.Tunnel.NoAnswer");
+	t->is_being_added = false;
+	in_folder("rm -r tunnels && touch tunnels");
+	check_refused(t, NULL, "io.handfast.Tunnel.StorageFailed");
+	in_folder("rm tunnels && mkdir tunnels");
+	check_refused(add_made("prototype"), HIS_KEY, "io.handfast.Tunnel.BadPin");
+	give_root(1);
+	check_refused(tunnel_of(1), HIS_KEY, "io.handfast.Tunnel.Paired");
+	close_set();
+	in_folder("rm -r tunnels ledgers");
 }

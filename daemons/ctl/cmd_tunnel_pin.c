@@ -1,0 +1,73 @@
+/* handfast tunnel pin: who may be at the other end of a key file's tunnel. Shows both keys, or changes the peer's. */
+#include <jansson.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/cleanup.h"
+#include "base/json.h"
+
+#include "ctl/commands.h"
+#include "ctl/ctl.h"
+#include "ctl/daemon.h"
+
+static void pin_text(const struct ctl *c, const json_t *result)
+{
+	const json_t *t = json_object_get(result, "tunnel");
+	const char *own = clean_member(t, "own_key"), *pin = clean_member(t, "pin");
+
+	printf("%s%s%s\n", paint_begin(&c->style, PAINT_BOLD), clean_member(t, "name"), paint_end(&c->style, PAINT_BOLD));
+	fact(stdout, &c->style, "own key", "%s", *own ? own : "not known: pairingd was not reached yet");
+	fact(stdout, &c->style, "pinned", "%s", *pin ? pin : "nobody: whoever has the key file may be the other side");
+	if (*pin && strcmp(clean_member(t, "source"), "pairing") != 0 && *own)
+		printf("The other side needs our key, too: “handfast tunnel pin TUNNEL %s” there.\n", own);
+}
+
+static int show(struct ctl *c)
+{
+	json_t *reply = NULL;
+	int r = daemon_call(c, PSKD, "Tunnel.Show", json_pack("{s:s}", "name", ctl_argument(c, 0)), &reply);
+
+	return r ? r : ctl_result(c, reply, pin_text);
+}
+
+/* The public key of a paired device, as pairingd has it. */
+static int key_of_peer(struct ctl *c, const char *peer, json_t *params)
+{
+	_cleanup_json_ json_t *reply = NULL;
+	int r = daemon_call(c, PAIRINGD, "Pairing.Peer", json_pack("{s:s}", "name", peer), &reply);
+	json_t *key = r ? NULL : json_object_get(json_object_get(reply, "peer"), "public_key");
+
+	if (r)
+		return r;
+	if (!json_is_string(key))
+		return ctl_fail(c, EXIT_FAILED, ERROR_BROKEN_ANSWER, NULL, "pairingd does not tell the key of %s",
+				clean_text(peer));
+	json_object_set(params, "key", key);
+	return EXIT_DONE;
+}
+
+int cmd_tunnel_pin(struct ctl *c)
+{
+	const char *key = ctl_argument(c, 1), *peer = ctl_option(c, "from-peer");
+	bool none = ctl_flag(c, "none");
+	json_t *params, *reply = NULL;
+	int r = EXIT_DONE;
+
+	if ((key != NULL) + (peer != NULL) + none > 1)
+		return ctl_fail(c, EXIT_USAGE, ERROR_USAGE, "See “handfast help tunnel pin”.",
+				"KEY, --from-peer and --none exclude each other");
+	if (!key && !peer && !none)
+		return show(c);
+	/* A variable of a script that is empty is not --none. */
+	if (key && !*key)
+		return ctl_fail(c, EXIT_USAGE, ERROR_USAGE, "With --none nobody is pinned.", "KEY is empty");
+	params = json_pack("{s:s, s:s}", "name", ctl_argument(c, 0), "key", key ? key : "");
+	if (peer)
+		r = key_of_peer(c, peer, params);
+	if (r) {
+		json_decref(params);
+		return r;
+	}
+	r = daemon_call(c, PSKD, "Tunnel.Pin", params, &reply);
+	return r ? r : ctl_result(c, reply, pin_text);
+}
