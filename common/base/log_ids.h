@@ -68,6 +68,7 @@ DEFINE_LOG_ID(MSG_TUNNEL_REMOVED, "tunnel-removed", "1938fba2210b4dc6b4eb6ba0344
 DEFINE_LOG_ID(MSG_ROOT_TAKEN, "root-taken", "8403bd3489264d78ae26c1ce588119c5");
 DEFINE_LOG_ID(MSG_ROOT_FAILED, "root-failed", "f42cc64e6c05459c8e22bef4da5cea78");
 DEFINE_LOG_ID(MSG_IDENTITY_LOST, "identity-lost", "7072b2b0a3af48c182b56f1625d65cef");
+DEFINE_LOG_ID(MSG_AEAD_WRONG, "aead-wrong", "626902abad6645ae99e4fbaf25103922");
 
 /* the relay */
 DEFINE_PROVOKED_ID(MSG_RELAY_REFUSED, "relay-refused", "d18bca234b4c46e8b466eae06cba4b9b");

@@ -40,6 +40,7 @@ const struct doctor_check doctor_checks[] = {
 	{ "clock", "the clock", doctor_clock },
 	{ "tun", "TUN devices", doctor_tun },
 	{ "buffers", "socket buffers", doctor_buffers },
+	{ "sealing", "what seals packets", doctor_sealing },
 	{ "relay", "the configured relay", doctor_relay },
 	{ "peers", "the pairings", doctor_peers },
 	{ "keys", "key files and their fuel", doctor_keys },

@@ -157,6 +157,21 @@ void doctor_buffers(struct doctor *d)
 	tell_buffer(d, "wmem_max");
 }
 
+/* ---- the library that seals packets ---- */
+
+void doctor_sealing(struct doctor *d)
+{
+	const char *name = doctor_detail(d, AWAKE_PSKD, "aead");
+	const char *note = doctor_detail(d, AWAKE_PSKD, "aead_note");
+	const char *hint = doctor_detail(d, AWAKE_PSKD, "aead_hint");
+
+	if (!*name) {
+		doctor_tell(d, DOCTOR_NOTE, "pskd", NULL, "pskd cannot be asked what seals packets");
+		return;
+	}
+	doctor_tell(d, *hint ? DOCTOR_NOTE : DOCTOR_OK, "pskd", *hint ? hint : NULL, "%s seals packets (%s)", name, note);
+}
+
 /* ---- random bytes ---- */
 
 void doctor_entropy(struct doctor *d)

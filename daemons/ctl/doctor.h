@@ -93,6 +93,7 @@ void doctor_relay(struct doctor *d);
 void doctor_tun(struct doctor *d);
 void doctor_clock(struct doctor *d);
 void doctor_buffers(struct doctor *d);
+void doctor_sealing(struct doctor *d);
 void doctor_entropy(struct doctor *d);
 void doctor_memory(struct doctor *d);
 /* cmd_doctor_files.c */

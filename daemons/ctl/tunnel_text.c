@@ -241,5 +241,8 @@ void tunnel_text(const struct ctl *c, const json_t *t)
 	     (long long)json_get_int(t, "handshakes", 0), (long long)json_get_int(t, "session", 0));
 	age_format(age, sizeof(age), json_get_int(t, "last_received_ms", -1));
 	fact(stdout, s, "last packet", "%s", age);
-	fact(stdout, s, "sealed by", "%s", str(t, "aead"));
+	if (*str(t, "aead_note"))
+		fact(stdout, s, "sealed by", "%s (%s)", str(t, "aead"), str(t, "aead_note"));
+	else
+		fact(stdout, s, "sealed by", "%s", str(t, "aead"));
 }

@@ -2,6 +2,7 @@
 #include "pskd/config.h"
 
 #include "base/cleanup.h"
+#include "crypto/bulk.h"
 
 static const struct config_option options[] = {
 	{ .key = "tunnels_dir", .type = CONFIG_PATH, .offset = offsetof(struct pskd_config, tunnels_dir),
@@ -13,6 +14,8 @@ static const struct config_option options[] = {
 	  .help = "where pairingd signs and hands over roots; default: identity.sock in the runtime folder" },
 	{ .key = "max_tunnels", .type = CONFIG_U64, .offset = offsetof(struct pskd_config, max_tunnels),
 	  .def = "64", .min = 1, .max = 1024, .help = "tunnels at most, up or not" },
+	{ .key = "aead", .type = CONFIG_ENUM, .offset = offsetof(struct pskd_config, aead), .def = "auto",
+	  .names = bulk_choice_names, .help = "what seals packets" },
 	{ .key = "start_paired", .type = CONFIG_BOOL, .offset = offsetof(struct pskd_config, start_paired),
 	  .def = "true", .help = "a new pairing's tunnel comes up by itself" },
 };

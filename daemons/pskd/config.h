@@ -6,6 +6,7 @@
 struct pskd_config {
 	char *tunnels_dir, *tund_socket, *identity_socket;
 	uint64_t max_tunnels;
+	int aead;	   /* enum bulk_choice */
 	bool start_paired; /* a new pairing's tunnel comes up by itself */
 };
 

@@ -8,6 +8,7 @@
 #include "base/cleanup.h"
 #include "base/file.h"
 #include "base/log.h"
+#include "crypto/bulk.h"
 #include "service/credential.h"
 #include "service/export.h"
 #include "service/service.h"
@@ -83,6 +84,8 @@ static const char *needs_restart(const struct pskd_config *now, const struct psk
 {
 	if (now->max_tunnels != next->max_tunnels)
 		return "max_tunnels";
+	if (now->aead != next->aead)
+		return "aead";
 	if (strcmp(now->tund_socket, next->tund_socket) != 0)
 		return "tund_socket";
 	return strcmp(now->identity_socket, next->identity_socket) != 0 ? "identity_socket" : NULL;
@@ -125,12 +128,17 @@ static void on_stop(void *arg)
 static void on_status(json_t *details, void *arg)
 {
 	struct settings *s = arg;
+	const struct bulk_info *aead = bulk_info();
 	json_int_t up = 0;
 
 	list_for_each (it, tunnels_list(s->tunnels))
 		up += tunnel_is_up(tunnel_of_node(it));
 	json_object_set_new(details, "tunnels", json_integer((json_int_t)tunnels_count(s->tunnels)));
 	json_object_set_new(details, "up", json_integer(up));
+	json_object_set_new(details, "aead", json_string(aead->name));
+	json_object_set_new(details, "aead_note", json_string(aead->note));
+	if (aead->hint)
+		json_object_set_new(details, "aead_hint", json_string(aead->hint));
 }
 
 static int export(struct export *e, void *arg)
@@ -174,6 +182,25 @@ static int prepare_state(struct service *svc, struct settings *s)
 	return 0;
 }
 
+/* Returns an exit code. */
+static int choose_aead(struct service *svc, const struct pskd_config *cfg)
+{
+	const struct bulk_info *aead = bulk_info();
+	char text[512];
+	int r;
+
+	r = bulk_choose((enum bulk_choice)cfg->aead);
+	if (!r)
+		return 0;
+	if (cfg->aead == BULK_AUTO) {
+		log_event(LOG_WARNING, &MSG_AEAD_WRONG, LOG_NO_FIELDS, "%s", aead->note);
+		return 0;
+	}
+	snprintf(text, sizeof(text), "%s: aead: ipsec-mb cannot be had: %s. %s%sOr set aead to auto.",
+		 service_config_path(svc), aead->note, aead->hint ? aead->hint : "", aead->hint ? " " : "");
+	return service_fail_config(svc, text);
+}
+
 static int run(struct service *svc)
 {
 	_cleanup_(settings_done) struct settings s = { .lock_fd = -1 };
@@ -187,6 +214,9 @@ static int run(struct service *svc)
 	r = load(&s.cfg, svc, &err);
 	if (r)
 		return service_fail_config(svc, err.text);
+	r = choose_aead(svc, &s.cfg);
+	if (r)
+		return r;
 	if (service_check_only(svc))
 		return tunnels_check_dir(s.cfg.tunnels_dir, &err) ? service_fail_config(svc, err.text) : 0;
 

@@ -6,6 +6,7 @@
 #include "base/base64.h"
 #include "base/bytes.h"
 #include "base/clock.h"
+#include "crypto/bulk.h"
 #include "pskd/identity_client.h"
 #include "pskd/tunnel_internal.h"
 
@@ -163,12 +164,13 @@ json_t *tunnel_to_json(struct tunnel *t)
 			      states[t->state], "enabled", (int)t->spec->enabled, "interface_name", t->ifname,
 			      "local_addresses", addresses(t, false), "peer_addresses", addresses(t, true),
 			      "mtu", (json_int_t)t->spec->f.mtu, "candidates", candidates(t), "aead",
-			      "libsodium");
+			      bulk_info()->name);
 	struct tunnel_error space;
 	const struct tunnel_error *problem = tunnel_problem(t, &space);
 
 	if (!j)
 		return NULL;
+	json_object_set_new(j, "aead_note", json_string(bulk_info()->note));
 	add_peer(j, t);
 	add_identity(j, t);
 	add_counters(j, t);

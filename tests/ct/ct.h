@@ -48,5 +48,7 @@ struct secret *marked(size_t len);
 extern bool reads_are_secret;
 /* What bytes_equal() says is secret, too: which of many is equal tells more than that one is. */
 extern bool answers_are_secret;
+/* random_bytes() gives what nobody needs to keep. */
+extern bool randoms_are_public;
 /* A fresh folder, removed at the end. */
 const char *ct_tmpdir(void);

@@ -2,7 +2,11 @@
 #include "crypto/aead.h"
 
 #include <errno.h>
+#include <pthread.h>
+#include <stddef.h>
+#include <stdlib.h>
 
+#include "base/cleanup.h"
 #include "crypto/bulk.h"
 #include "crypto/secret.h"
 #include "unit/crypto/vectors.h"
@@ -66,6 +70,28 @@ TEST(aead_seals_and_opens_in_place)
 	CHECK_MEM(buf, want, sizeof(want));
 }
 
+/* A claim about libsodium's way and about ipsec-mb's. */
+#define BOTH_WAYS(claim)                                                                       \
+	static void claim(void);                                                               \
+	TEST(bulk_##claim)                                                                     \
+	{                                                                                      \
+		use(BULK_SODIUM);                                                              \
+		claim();                                                                       \
+	}                                                                                      \
+	TEST(ipsec_mb_##claim)                                                                 \
+	{                                                                                      \
+		use(BULK_IPSEC_MB);                                                            \
+		claim();                                                                       \
+	}                                                                                      \
+	static void claim(void)
+
+static void use(enum bulk_choice choice)
+{
+	if (bulk_choose(choice) == BULK_E_UNAVAILABLE)
+		test_skip("%s", bulk_info()->note);
+	CHECK_STR(bulk_info()->name, bulk_choice_names[choice]);
+}
+
 /* A packet with something around it, all of it random. */
 struct packet {
 	uint8_t key[AEAD_KEY_LEN], nonce[AEAD_NONCE_LEN];
@@ -103,20 +129,20 @@ static void bulk_case(size_t len)
 		  sizeof(got.before));
 }
 
-TEST(bulk_equals_the_aead_at_every_length_to_2048)
+BOTH_WAYS(equals_the_aead_at_every_length_to_2048)
 {
 	for (size_t len = 0; len <= 2048; len++)
 		bulk_case(len);
 }
 
-TEST(bulk_equals_the_aead_at_random_lengths)
+BOTH_WAYS(equals_the_aead_at_random_lengths)
 {
 	for (int i = 0; i < 200; i++)
 		bulk_case(random_below(LEN_MAX + 1));
 	bulk_case(LEN_MAX);
 }
 
-TEST(bulk_refuses_every_flipped_bit_and_then_changes_nothing)
+BOTH_WAYS(refuses_every_flipped_bit_and_then_changes_nothing)
 {
 	enum { LEN = 45, SPAN = BULK_HEADER_LEN + LEN + AEAD_TAG_LEN };
 
@@ -141,7 +167,7 @@ TEST(bulk_refuses_every_flipped_bit_and_then_changes_nothing)
 	CHECK_EQ(bulk_open(got.header, LEN, got.nonce, got.key), 0);
 }
 
-TEST(bulk_works_on_packets_that_lie_back_to_back)
+BOTH_WAYS(works_on_packets_that_lie_back_to_back)
 {
 	enum { N = 5, LEN = 99, SEGMENT = BULK_HEADER_LEN + LEN + AEAD_TAG_LEN };
 	static uint8_t buf[N * SEGMENT], plain[sizeof(buf)];
@@ -162,4 +188,59 @@ TEST(bulk_works_on_packets_that_lie_back_to_back)
 		CHECK_EQ(bulk_open(header, LEN, nonce, key), 0);
 		CHECK_MEM(header, plain + i * SEGMENT, BULK_HEADER_LEN + LEN);
 	}
+}
+
+/* As the packet path has it: a tag that is wrong must leave nothing decrypted behind, of any length. */
+BOTH_WAYS(leaves_a_forged_packet_as_it_was_at_every_length)
+{
+	for (size_t len = 0; len <= 2048; len++) {
+		bulk_case(len);
+		bulk_seal(got.header, len, got.nonce, got.key);
+		got.rest[len + len % AEAD_TAG_LEN] ^= (uint8_t)(1 + random_below(255));
+		want = got;
+		CHECK_EQ(bulk_open(got.header, len, got.nonce, got.key), -EBADMSG);
+		CHECK_MEM(&got, &want, offsetof(struct packet, rest) + len + AEAD_TAG_LEN + 64);
+	}
+}
+
+static void *seal_apart(void *arg)
+{
+	enum { LEN = 1420, ROUNDS = 2000 };
+	_cleanup_free_ uint8_t *buf = calloc(1, BULK_HEADER_LEN + LEN + BULK_ROOM);
+	uint8_t key[AEAD_KEY_LEN] = { 0 }, nonce[AEAD_NONCE_LEN] = { 0 };
+	bool *good = arg;
+
+	key[0] = (uint8_t)(uintptr_t)arg;
+	for (int i = 0; buf && i < ROUNDS; i++) {
+		bulk_seal(buf, LEN, nonce, key);
+		if (bulk_open(buf, LEN, nonce, key) != 0 || buf[BULK_HEADER_LEN + LEN / 2] != 0)
+			return NULL;
+	}
+	*good = buf;
+	return NULL;
+}
+
+BOTH_WAYS(serves_threads_at_once)
+{
+	enum { N = 4 };
+	bool good[N] = { false };
+	pthread_t thread[N];
+
+	for (int i = 0; i < N; i++)
+		CHECK_EQ(pthread_create(&thread[i], NULL, seal_apart, &good[i]), 0);
+	for (int i = 0; i < N; i++) {
+		CHECK_EQ(pthread_join(thread[i], NULL), 0);
+		CHECK(good[i]);
+	}
+}
+
+TEST(bulk_chooses_one_of_both_by_itself_and_says_why)
+{
+	int r = bulk_choose(BULK_AUTO);
+	const struct bulk_info *info = bulk_info();
+
+	CHECK(r == 0 || r == BULK_E_WRONG);
+	CHECK(!strcmp(info->name, "libsodium") || (r == 0 && !strcmp(info->name, "ipsec-mb")));
+	CHECK(info->note[0]);
+	bulk_case(1420);
 }
