@@ -1,6 +1,7 @@
 /*
- * Requests are of one length, whatever they ask; what a request leaves out is
- * zero on the wire, so that each has one encoding. tund runs with a capability
+ * Requests without routes are of one length, whatever they ask, and routes come
+ * behind; what a request leaves out is zero on the wire, so that each has one
+ * encoding. tund runs with a capability
  * and takes nothing from its caller that is not checked here.
  */
 #include "proto/tund_msg.h"
@@ -10,6 +11,7 @@
 #include <string.h>
 
 #include "base/bytes.h"
+#include "base/cleanup.h"
 #include "base/text.h"
 
 enum { HAS_V4 = 1, HAS_V6 = 2, MTU_MIN = 1280, MTU_MAX = 65000 };
@@ -59,6 +61,13 @@ ssize_t tund_request_encode(uint8_t *out, size_t cap, const struct tund_request 
 	wbuf_u8(&w, r->has_v4 ? r->v4_prefix : 0);
 	wbuf_put(&w, r->has_v6 ? r->v6_local : zeros, 16);
 	wbuf_u8(&w, r->has_v6 ? r->v6_prefix : 0);
+	if (r->n_routes > 0)
+		wbuf_u8(&w, (uint8_t)r->n_routes);
+	for (size_t i = 0; i < r->n_routes; i++) {
+		wbuf_u8(&w, r->routes[i].family);
+		wbuf_u8(&w, r->routes[i].len);
+		wbuf_put(&w, r->routes[i].a, sizeof(r->routes[i].a));
+	}
 	return wbuf_ok(&w) ? (ssize_t)w.len : -EMSGSIZE;
 }
 
@@ -140,6 +149,54 @@ const char *tund_request_complaint(const struct tund_request *r, bool any_addres
 	return c;
 }
 
+static bool is_private(const struct prefix *route)
+{
+	static const char *const ranges[] = { "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "fc00::/7" };
+	struct prefix range;
+
+	for (size_t i = 0; i < ARRAY_SIZE(ranges); i++)
+		if (prefix_parse(&range, ranges[i]) == 0 && prefix_contains(&range, route))
+			return true;
+	return false;
+}
+
+const char *tund_route_complaint(const struct prefix *route, bool any_route)
+{
+	/* What ends at this machine or at this link. */
+	static const char *const never[] = { "0.0.0.0/8", "127.0.0.0/8", "169.254.0.0/16", "224.0.0.0/3",
+					     "::/80", "fe80::/9", "ff00::/8" };
+	struct prefix range;
+
+	if (route->len == 0)
+		return "the default route is the machine's own: a tunnel takes its two halves";
+	for (size_t i = 0; i < ARRAY_SIZE(never); i++)
+		if (prefix_parse(&range, never[i]) == 0 && prefix_contains(&range, route))
+			return "it is loopback, multicast, link-local or reserved";
+	if (!any_route && !is_private(route))
+		return "it is not private: tund sets others with --any-route alone";
+	return NULL;
+}
+
+/* A count that is not zero, and so many networks; or nothing. */
+static bool get_routes(struct rbuf *r, struct tund_request *q)
+{
+	if (rbuf_done(r))
+		return true;
+	q->n_routes = rbuf_u8(r);
+	if (q->n_routes == 0 || q->n_routes > TUND_ROUTES_MAX)
+		return false;
+	for (size_t i = 0; i < q->n_routes; i++) {
+		struct prefix *p = &q->routes[i];
+
+		p->family = rbuf_u8(r);
+		p->len = rbuf_u8(r);
+		rbuf_get(r, p->a, sizeof(p->a));
+		if (!prefix_is_sound(p))
+			return false;
+	}
+	return rbuf_done(r);
+}
+
 int tund_request_decode(struct tund_request *out, const uint8_t *in, size_t len)
 {
 	struct tund_request q = { 0 };
@@ -160,7 +217,7 @@ int tund_request_decode(struct tund_request *out, const uint8_t *in, size_t len)
 	q.v4_prefix = rbuf_u8(&r);
 	rbuf_get(&r, q.v6_local, sizeof(q.v6_local));
 	q.v6_prefix = rbuf_u8(&r);
-	if (!rbuf_done(&r) || (has & ~(HAS_V4 | HAS_V6)) || !request_is_sound(&q))
+	if (!get_routes(&r, &q) || (has & ~(HAS_V4 | HAS_V6)) || !request_is_sound(&q))
 		return -EBADMSG;
 	*out = q;
 	return 0;

@@ -13,9 +13,14 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "proto/prefix.h"
+
 enum tund_type { TUND_CREATE = 1, TUND_CONFIGURE = 2 };
 
-#define TUND_MSG_MAX 512
+#define TUND_ROUTES_MAX 64
+/* rtm_protocol of the routes that tund sets, so that it and pskd know them; nobody else is known to use it. */
+#define TUND_ROUTE_PROTOCOL 72
+#define TUND_MSG_MAX 1536
 
 /* Flags of the device. */
 enum { TUND_VNET_HDR = 1 };
@@ -30,6 +35,9 @@ struct tund_request {
 	uint8_t v4_prefix;
 	uint8_t v6_local[16];
 	uint8_t v6_prefix;
+	/* All that lead to the device, but those of its addresses: others that tund has set go. */
+	size_t n_routes;
+	struct prefix routes[TUND_ROUTES_MAX];
 };
 
 struct tund_reply {
@@ -46,13 +54,21 @@ struct tund_reply {
  * may ask for devices cannot attract what belongs to others.
  */
 const char *tund_request_complaint(const struct tund_request *r, bool any_address);
+/*
+ * The same of a route: whole networks of the private ranges alone, and nothing of
+ * loopback, multicast or link-local addresses. With any_route others too, up to
+ * halves of the world (0.0.0.0/1): never the default route itself, which is the
+ * machine's own.
+ */
+const char *tund_route_complaint(const struct prefix *route, bool any_route);
 
 /*
  * encode: bytes written, or -EMSGSIZE; names and details are NUL-terminated.
  * decode: 0, or -EBADMSG: an unknown type or flag, a name that is not "hf" and
  * up to 13 of a-z 0-9 . - _ ("hf%d" only to create), an MTU out of range (0 is
  * none given, which only a creation may leave open), a prefix too long,
- * addresses that the has_ bits deny, anything missing or left over.
+ * addresses that the has_ bits deny, routes that are no networks, or more than
+ * fit, anything missing or left over.
  */
 ssize_t tund_request_encode(uint8_t *out, size_t cap, const struct tund_request *r);
 int tund_request_decode(struct tund_request *out, const uint8_t *in, size_t len);

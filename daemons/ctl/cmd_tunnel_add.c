@@ -58,6 +58,22 @@ static int add_pin(struct ctl *c, json_t *params)
 	return EXIT_DONE;
 }
 
+/* Values of an option that may be given again, where it was given at all. */
+static void add_list(const struct ctl *c, json_t *params, const char *option, const char *member)
+{
+	json_t *list = NULL;
+	const char *value;
+	size_t at = 0;
+
+	while ((value = parsed_option_next(&c->parsed, option, &at))) {
+		if (!list)
+			list = json_array();
+		json_array_append_new(list, json_string(value));
+	}
+	if (list)
+		json_object_set_new(params, member, list);
+}
+
 static int interrupted(struct ctl *c)
 {
 	const char *name = clean_text(ctl_argument(c, 0));
@@ -141,6 +157,8 @@ int cmd_tunnel_add(struct ctl *c)
 		if (value)
 			json_object_set_new(params, same[i][1], json_string(value));
 	}
+	add_list(c, params, "route", "routes");
+	add_list(c, params, "allow", "allowed");
 	r = add_pin(c, params);
 	if (r) {
 		json_decref(params);

@@ -229,6 +229,8 @@ void tunnel_text(const struct ctl *c, const json_t *t)
 		     (long long)json_get_int(t, "mtu", 0));
 	list_fact(s, t, "own address", "local_addresses");
 	list_fact(s, t, "peer address", "peer_addresses");
+	list_fact(s, t, "routes", "routes");
+	list_fact(s, t, "heard for", "allowed");
 	traffic_format(line, sizeof(line), json_object_get(t, "sent"));
 	fact(stdout, s, "sent", "%s", line);
 	traffic_format(line, sizeof(line), json_object_get(t, "received"));

@@ -8,6 +8,7 @@
 
 #include "base/text.h"
 #include "crypto/kdf.h"
+#include "proto/tund_msg.h"
 
 #define LABEL "handfast tunnel address"
 
@@ -90,6 +91,19 @@ int address_parse(struct tunnel_addresses *out, const char *local, const char *p
 		return -EINVAL;
 	*out = a;
 	return 0;
+}
+
+void address_ask(struct tund_request *q, const struct tunnel_addresses *a)
+{
+	q->has_v4 = a->has_v4;
+	q->has_v6 = a->has_v6;
+	q->v4_prefix = a->v4_prefix;
+	q->v6_prefix = a->v6_prefix;
+	memcpy(q->v4_local, a->v4_local, sizeof(q->v4_local));
+	memcpy(q->v4_peer, a->v4_peer, sizeof(q->v4_peer));
+	memcpy(q->v6_local, a->v6_local, sizeof(q->v6_local));
+	q->n_routes = a->routes.n;
+	memcpy(q->routes, a->routes.v, a->routes.n * sizeof(a->routes.v[0]));
 }
 
 static const char *format(char out[static ADDRESS_TEXT_MAX], int family, const uint8_t *address,

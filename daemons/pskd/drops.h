@@ -20,6 +20,8 @@ enum drop {
 	DROP_MARK,
 	DROP_OWN,
 	DROP_INNER,
+	DROP_SOURCE,
+	DROP_ROUTER,
 	DROP_DEVICE,
 	/* ours, on the way out */
 	DROP_SEND,

@@ -154,6 +154,16 @@ static bool is_ip(const uint8_t *packet, size_t len)
 	return (version == 4 && len >= 20) || (version == 6 && len >= 40);
 }
 
+/* What a peer may not say, or not in this name. */
+static bool is_admitted(struct path *p, const uint8_t *ip, size_t len)
+{
+	enum sources_verdict v = p->o.sources ? sources_judge(p->o.sources, ip, len) : SOURCES_FINE;
+
+	if (v != SOURCES_FINE)
+		drop(p, v == SOURCES_ROUTER ? DROP_ROUTER : DROP_SOURCE);
+	return v == SOURCES_FINE;
+}
+
 static void deliver(struct path *p, const struct packet *k)
 {
 	uint8_t *ip = k->header + PSK2_HEADER_LEN;
@@ -162,6 +172,8 @@ static void deliver(struct path *p, const struct packet *k)
 		drop(p, DROP_INNER);
 		return;
 	}
+	if (!is_admitted(p, ip, k->len))
+		return;
 	/* What it announces says how large our answers will be. */
 	mss_clamp(ip, k->len, p->o.mtu);
 	if (write(p->o.tun_fd, ip, k->len) != (ssize_t)k->len) {

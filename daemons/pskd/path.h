@@ -15,6 +15,7 @@
 #include "pskd/drops.h"
 #include "pskd/keys.h"
 #include "pskd/session.h"
+#include "pskd/sources.h"
 #include "pskd/udp.h"
 
 struct loop;
@@ -45,6 +46,7 @@ struct path_options {
 	bool prototype;
 	uint32_t window;
 	uint16_t mtu;
+	const struct sources *sources; /* NULL: the peer may speak for anybody */
 	struct udp udp; /* both descriptors are taken on success */
 	int tun_fd;
 	const struct path_events *events;

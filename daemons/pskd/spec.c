@@ -38,12 +38,9 @@ static const char *check_listen(const char *value)
 /* What tund would never give a device; whether it gives one that is not private, it knows alone. */
 static bool addresses_are_a_tunnels(const struct tunnel_addresses *a)
 {
-	struct tund_request q = { .has_v4 = a->has_v4, .has_v6 = a->has_v6, .v4_prefix = a->v4_prefix,
-				  .v6_prefix = a->v6_prefix };
+	struct tund_request q = { 0 };
 
-	memcpy(q.v4_local, a->v4_local, sizeof(q.v4_local));
-	memcpy(q.v4_peer, a->v4_peer, sizeof(q.v4_peer));
-	memcpy(q.v6_local, a->v6_local, sizeof(q.v6_local));
+	address_ask(&q, a);
 	return tund_request_complaint(&q, true) == NULL;
 }
 
@@ -102,6 +99,10 @@ static const struct config_option options[] = {
 	  .help = "own addresses in the tunnel with prefixes; default: derived from the key file" },
 	{ .key = "peer_address", .type = CONFIG_STRING, .offset = AT(peer_address),
 	  .help = "the peer's addresses in the tunnel" },
+	{ .key = "routes", .type = CONFIG_LIST, .offset = AT(routes), .check = networks_check_route,
+	  .help = "networks behind the peer" },
+	{ .key = "allowed", .type = CONFIG_LIST, .offset = AT(allowed), .check = networks_check_allowed,
+	  .help = "networks that the peer's packets may come from; default: what routes says" },
 	{ .key = "pin", .type = CONFIG_STRING, .offset = AT(pin), .check = check_pin,
 	  .help = "the peer's public key: both sides then sign the handshake" },
 	{ .key = "erase", .type = CONFIG_ENUM, .offset = AT(erase), .def = "none", .names = erase_names,
@@ -147,11 +148,25 @@ static int new_spec(struct spec **out, const char *name, enum spec_origin origin
 	return 0;
 }
 
+/* Lists become networks; what is routed needs an address to come from. */
+static const char *take_networks(struct spec *s)
+{
+	struct tunnel_addresses a;
+
+	if (networks_routes(&s->routes, &s->f.routes) != 0 || networks_allowed(&s->allowed, &s->f.allowed) != 0)
+		return "routes and allowed: at most 64 networks each";
+	if (!s->f.local_address || address_parse(&a, s->f.local_address, NULL) != 0)
+		return NULL;
+	if ((!a.has_v4 && networks_have_family(&s->routes, 4)) || (!a.has_v6 && networks_have_family(&s->routes, 6)))
+		return "routes: of families that local_address has";
+	return NULL;
+}
+
 /* What one value alone cannot tell. */
 static int check_whole(struct spec *s, const char *where, struct config_error *err)
 {
 	struct tunnel_addresses a;
-	const char *wrong = NULL;
+	const char *wrong = take_networks(s);
 
 	if (s->f.peer_address && (!s->f.local_address ||
 				  address_parse(&a, s->f.local_address, s->f.peer_address) != 0 ||
@@ -300,13 +315,22 @@ static json_t *hex(const uint8_t *p, size_t len)
 	return json_string(text);
 }
 
+static json_t *list(const struct config_list *l)
+{
+	json_t *out = json_array();
+
+	for (size_t i = 0; i < l->n; i++)
+		json_array_append_new(out, json_string(l->v[i]));
+	return out;
+}
+
 static json_t *file_to_json(const struct spec_file *f)
 {
 	char keepalive[32];
 
 	snprintf(keepalive, sizeof(keepalive), "%llums", (unsigned long long)f->keepalive_ms);
-	return json_pack("{s:s*, s:s, s:s, s:s*, s:s*, s:s*, s:s*, s:s*, s:s, s:I, s:s*, s:I, s:s}", "key_file",
-			 f->key_file, "role", role_names[f->role], "peer", peer_names[f->peer],
+	return json_pack("{s:o, s:o, s:s*, s:s, s:s, s:s*, s:s*, s:s*, s:s*, s:s*, s:s, s:I, s:s*, s:I, s:s}", "routes", list(&f->routes), "allowed",
+			 list(&f->allowed), "key_file", f->key_file, "role", role_names[f->role], "peer", peer_names[f->peer],
 			 "endpoint", f->endpoint, "listen", f->listen, "local_address", f->local_address,
 			 "peer_address", f->peer_address, "pin", f->pin, "erase", erase_names[f->erase],
 			 "window", (json_int_t)f->window, "interface", f->interface, "mtu",

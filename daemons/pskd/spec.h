@@ -13,6 +13,7 @@
 #include "crypto/sign.h"
 #include "proto/identity_msg.h"
 #include "pskd/keys.h"
+#include "pskd/networks.h"
 
 struct json_t;
 
@@ -30,6 +31,7 @@ struct spec_file {
 	char *endpoint, *listen, *local_address, *peer_address, *pin, *interface;
 	int erase; /* enum keys_erase */
 	uint64_t window, keepalive_ms, mtu;
+	struct config_list routes, allowed;
 	bool enabled;
 };
 
@@ -39,6 +41,7 @@ struct spec {
 	bool enabled;
 	bool has_enabled; /* read from state, not only assumed */
 	struct spec_file f;
+	struct networks routes, allowed; /* as the file's lists say */
 	bool pinned;
 	struct sign_public peer_public;
 	/* paired */

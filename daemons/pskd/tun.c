@@ -18,6 +18,7 @@
 #include "event/loop.h"
 #include "event/unixsock.h"
 #include "proto/tund_msg.h"
+#include "pskd/routes.h"
 
 #define ANSWER_MS 10000
 #define BUSY_TRIES 10
@@ -114,8 +115,10 @@ enum tun_state tun_look(int fd, const char *ifname, uint16_t mtu, const struct t
 	freeifaddrs(all);
 	if (!here || foreign)
 		return TUN_OTHER;
-	return up && get_mtu(found) == mtu && right == (unsigned int)a->has_v4 + a->has_v6 ? TUN_SAME :
-											      TUN_INCOMPLETE;
+	return up && get_mtu(found) == mtu && right == (unsigned int)a->has_v4 + a->has_v6 &&
+			       routes_are(found, &a->routes) ?
+		       TUN_SAME :
+		       TUN_INCOMPLETE;
 }
 
 /* ---- a question to tund ---- */
@@ -209,13 +212,7 @@ int tun_request(struct loop *l, const char *socket_path, const char *ifname, uin
 	snprintf(j->path, sizeof(j->path), "%s", socket_path);
 	j->q = (struct tund_request){ .type = TUND_CREATE, .mtu = mtu };
 	snprintf(j->q.ifname, sizeof(j->q.ifname), "%s", ifname);
-	j->q.has_v4 = a->has_v4;
-	j->q.has_v6 = a->has_v6;
-	memcpy(j->q.v4_local, a->v4_local, 4);
-	memcpy(j->q.v4_peer, a->v4_peer, 4);
-	j->q.v4_prefix = a->v4_prefix;
-	memcpy(j->q.v6_local, a->v6_local, 16);
-	j->q.v6_prefix = a->v6_prefix;
+	address_ask(&j->q, a);
 	j->device = device;
 	if (device >= 0 && !get_name(device, j->device_name))
 		return -EINVAL;

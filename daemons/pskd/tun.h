@@ -18,7 +18,7 @@ struct tun_result {
 
 /* Whether a device of an earlier life is what a new one would be. */
 enum tun_state {
-	TUN_SAME,      /* with its addresses, its MTU, and up */
+	TUN_SAME,      /* with its addresses, its routes, its MTU, and up */
 	TUN_INCOMPLETE, /* something is to be set again */
 	TUN_OTHER,     /* no device, or another one, or one with addresses that are not the tunnel's */
 };

@@ -567,6 +567,13 @@ static void choose_addresses(struct tunnel *t)
 	address_derive(&t->addresses, info.is_file ? info.fingerprint : t->spec->tunnel_id, role);
 }
 
+static void choose_networks(struct tunnel *t)
+{
+	choose_addresses(t);
+	t->addresses.routes = t->spec->routes;
+	sources_init(&t->sources, &t->addresses, &t->spec->allowed);
+}
+
 /* The manager still has what a tunnel that went down had, which is in the way; listen_now() is called again. */
 static bool must_wait(struct tunnel *t)
 {
@@ -611,7 +618,7 @@ static void listen_now(struct tunnel *t)
 		tunnel_fail(t, &e);
 		return;
 	}
-	choose_addresses(t);
+	choose_networks(t);
 	device = take_device(t, &is_same);
 	if (device < 0 && must_wait(t))
 		return;
@@ -641,6 +648,11 @@ static void device_error(struct tunnel_error *e, const struct tunnel *t, const s
 		tunnel_error_set(e, E(AddressConflict),
 				 "Set local_address and peer_address, on both sides.",
 				 "the tunnel's address cannot be used: %s", result->detail);
+		return;
+	}
+	if (result->error == EEXIST) {
+		tunnel_error_set(e, E(RouteConflict), "Leave that network out of “routes”, or take the other one away.",
+				 "a route cannot be set: %s", result->detail);
 		return;
 	}
 	tunnel_error_set(e, E(DeviceFailed),
@@ -682,7 +694,7 @@ static int make_path(struct tunnel *t, int tun_fd)
 	struct path_options po = {
 		.loop = t->ctx.loop, .keys = t->keys, .role = (enum keys_role)t->spec->f.role,
 		.prototype = t->spec->f.peer != 0, .window = (uint32_t)t->spec->f.window,
-		.mtu = (uint16_t)t->spec->f.mtu, .udp = t->udp, .tun_fd = tun_fd,
+		.mtu = (uint16_t)t->spec->f.mtu, .sources = &t->sources, .udp = t->udp, .tun_fd = tun_fd,
 		.events = &tunnel_path_events, .arg = t,
 	};
 	struct hello_options ho = {

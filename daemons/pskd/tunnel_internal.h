@@ -47,6 +47,7 @@ struct tunnel {
 	struct path *path;
 	struct hello *hello;
 	struct tunnel_addresses addresses;
+	struct sources sources;
 	char ifname[16];
 	bool kept; /* the manager has our device and socket, or one of them */
 	struct resolve_names names;

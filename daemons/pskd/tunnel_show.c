@@ -30,6 +30,18 @@ static json_t *addresses(const struct tunnel *t, bool peer)
 	return list;
 }
 
+static json_t *networks(const struct networks *n)
+{
+	char text[PREFIX_TEXT_MAX];
+	json_t *list = json_array();
+
+	for (size_t i = 0; i < n->n; i++) {
+		prefix_format(text, &n->v[i]);
+		json_array_append_new(list, json_string(text));
+	}
+	return list;
+}
+
 static json_t *candidates(const struct tunnel *t)
 {
 	json_t *list = json_array();
@@ -171,6 +183,9 @@ json_t *tunnel_to_json(struct tunnel *t)
 	if (!j)
 		return NULL;
 	json_object_set_new(j, "aead_note", json_string(bulk_info()->note));
+	json_object_set_new(j, "routes", networks(&t->spec->routes));
+	/* While it is up, the peer's own addresses stand there, too. */
+	json_object_set_new(j, "allowed", networks(t->path ? &t->sources.allowed : &t->spec->allowed));
 	add_peer(j, t);
 	add_identity(j, t);
 	add_counters(j, t);

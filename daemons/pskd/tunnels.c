@@ -638,6 +638,26 @@ static int read_one(struct declared *d, const char *dir, const char *file, struc
 	return 0;
 }
 
+/* Of two that come up by themselves, the kernel would give the packets to one. */
+static int check_routes(const struct declared *d, const char *dir, struct config_error *err)
+{
+	char text[PREFIX_TEXT_MAX];
+
+	for (size_t i = 0; i < d->n; i++)
+		for (size_t j = 0; j < i; j++) {
+			const struct spec *a = d->v[j], *b = d->v[i];
+			const struct prefix *same = a->enabled && b->enabled ? networks_common(&a->routes, &b->routes) : NULL;
+
+			if (!same)
+				continue;
+			prefix_format(text, same);
+			snprintf(err->text, sizeof(err->text), "%s/%s.yaml: tunnel %s has the route %s, too", dir, b->name,
+				 a->name, text);
+			return -EINVAL;
+		}
+	return 0;
+}
+
 static int read_dir(struct declared *d, const char *dir, struct config_error *err)
 {
 	DIR *list = opendir(dir);
@@ -653,7 +673,7 @@ static int read_dir(struct declared *d, const char *dir, struct config_error *er
 	while (!r && (e = readdir(list)))
 		r = read_one(d, dir, e->d_name, err);
 	closedir(list);
-	return r;
+	return r ? r : check_routes(d, dir, err);
 }
 
 int tunnels_check_dir(const char *dir, struct config_error *err)

@@ -17,6 +17,7 @@
 #include <sys/stat.h>
 
 #include "base/cleanup.h"
+#include "base/log.h"
 #include "tund/netlink.h"
 
 static void refuse(struct tund_reply *reply, int error, const char *fmt, ...)
@@ -113,6 +114,62 @@ static int add_v6(int nl, int ifindex, const struct tund_request *q, struct tund
 	return r;
 }
 
+/* Another device's network or route comes first; what is here already is fine. */
+static int add_route(int nl, int ifindex, const struct prefix *to, struct tund_reply *reply)
+{
+	char text[PREFIX_TEXT_MAX], what[64];
+	int r = netlink_find_taken(nl, ifindex, to, what, sizeof(what));
+
+	prefix_format(text, to);
+	if (r > 0) {
+		refuse(reply, EEXIST, "%s: it would take from %s", text, what);
+		return -1;
+	}
+	if (r == 0)
+		r = netlink_add_route(nl, ifindex, to);
+	if (r == 0 || r == -EEXIST)
+		return 0;
+	refuse(reply, -r, "cannot set the route %s: %s", text, strerror(-r));
+	return r;
+}
+
+static int set_routes(int nl, int ifindex, const struct tund_request *q, struct tund_reply *reply)
+{
+	/* A new device has none. */
+	int r = q->type == TUND_CREATE ? 0 : netlink_drop_routes(nl, ifindex, q->routes, q->n_routes);
+
+	if (r) {
+		refuse(reply, -r, "cannot remove earlier routes: %s", strerror(-r));
+		return r;
+	}
+	for (size_t i = 0; i < q->n_routes && !r; i++)
+		r = add_route(nl, ifindex, &q->routes[i], reply);
+	return r;
+}
+
+/*
+ * Nobody behind a tunnel is this machine's router. pskd lets no such message
+ * through; this is for one that could. Where the kernel's settings cannot be
+ * written (a container, a kernel without IPv6) that alone holds.
+ */
+static void refuse_routers(const char *name)
+{
+	static const struct {
+		const char *family, *setting;
+	} off[] = { { "ipv6", "accept_ra" }, { "ipv6", "autoconf" }, { "ipv6", "accept_redirects" },
+		    { "ipv4", "accept_redirects" } };
+	char file[64 + IF_NAMESIZE];
+
+	for (size_t i = 0; i < ARRAY_SIZE(off); i++) {
+		_cleanup_close_ int fd = -1;
+
+		snprintf(file, sizeof(file), "/proc/sys/net/%s/conf/%s/%s", off[i].family, name, off[i].setting);
+		fd = open(file, O_WRONLY | O_CLOEXEC | O_NOFOLLOW);
+		if (fd < 0 || write(fd, "0", 1) != 1)
+			log_debug("%s stays as it is", file);
+	}
+}
+
 static int configure(const struct tund_request *q, const char *name, struct tund_reply *reply)
 {
 	_cleanup_close_ int nl = netlink_open();
@@ -129,6 +186,7 @@ static int configure(const struct tund_request *q, const char *name, struct tund
 	}
 	/* Old kernels and those without IPv6 do not know it; then there is chatter, or no IPv6. */
 	netlink_quiet(nl, ifindex);
+	refuse_routers(name);
 	if (q->has_v4 && add_v4(nl, ifindex, q, reply))
 		return -1;
 	r = netlink_set_up(nl, ifindex, q->mtu);
@@ -138,7 +196,7 @@ static int configure(const struct tund_request *q, const char *name, struct tund
 	}
 	if (q->has_v6 && add_v6(nl, ifindex, q, reply))
 		return -1;
-	return 0;
+	return set_routes(nl, ifindex, q, reply);
 }
 
 void device_handle(const struct tund_request *q, struct tund_reply *reply, int *fd)

@@ -23,7 +23,7 @@ struct helper {
 	struct loop *loop;
 	struct unix_server *server;
 	struct list connections;
-	bool any_address;
+	struct helper_rules rules;
 	size_t n_users;
 	uid_t users[];
 };
@@ -57,11 +57,28 @@ static bool has_device(const struct connection *c, const char *name)
 	return false;
 }
 
+static const char *complaint_about(const struct helper *h, const struct tund_request *q, char text[static 128])
+{
+	const char *complaint = tund_request_complaint(q, h->rules.any_address);
+	char route[PREFIX_TEXT_MAX];
+
+	for (size_t i = 0; i < q->n_routes && !complaint; i++) {
+		complaint = tund_route_complaint(&q->routes[i], h->rules.any_route);
+		if (!complaint)
+			continue;
+		prefix_format(route, &q->routes[i]);
+		snprintf(text, 128, "no route to %s: %s", route, complaint);
+		complaint = text;
+	}
+	return complaint;
+}
+
 /* Decoding has seen to its form; here is what this caller may ask for. passed: a device that it shows, or -1. */
 static void handle(struct connection *c, const struct tund_request *q, int passed, struct tund_reply *reply,
 		   int *device)
 {
-	const char *complaint = tund_request_complaint(q, c->h->any_address);
+	char text[128];
+	const char *complaint = complaint_about(c->h, q, text);
 
 	if (!complaint && q->type == TUND_CONFIGURE && !has_device(c, q->ifname) &&
 	    (passed < 0 || !device_is(passed, q->ifname)))
@@ -143,7 +160,7 @@ static void on_accept(int fd, const struct unix_caller *caller, void *arg)
 }
 
 int helper_new(struct helper **out, struct loop *l, int listen_fd, const uid_t *users, size_t n_users,
-	       bool any_address)
+	       const struct helper_rules *rules)
 {
 	_cleanup_(helper_freep) struct helper *h = NULL;
 	int r;
@@ -153,7 +170,7 @@ int helper_new(struct helper **out, struct loop *l, int listen_fd, const uid_t *
 		return -ENOMEM;
 	h->loop = l;
 	list_init(&h->connections);
-	h->any_address = any_address;
+	h->rules = *rules;
 	h->n_users = n_users;
 	if (n_users > 0)
 		memcpy(h->users, users, n_users * sizeof(users[0]));

@@ -10,8 +10,13 @@
 struct loop;
 struct helper;
 
+/* What callers may ask for beyond the private networks. */
+struct helper_rules {
+	bool any_address, any_route;
+};
+
 /* users: the uids that may ask, besides root; copied. Takes listen_fd on success. 0 or a negative errno. */
 int helper_new(struct helper **out, struct loop *l, int listen_fd, const uid_t *users, size_t n_users,
-	       bool any_address);
+	       const struct helper_rules *rules);
 struct helper *helper_free(struct helper *h);
 DEFINE_CLEANUP(struct helper *, helper_free);

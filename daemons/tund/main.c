@@ -20,6 +20,7 @@ static const struct service_option options[] = {
 	{ "allow-user", "NAME",
 	  "user that may ask for devices, besides root; repeatable (default " DEFAULT_USER ")" },
 	{ "any-address", NULL, "also give devices addresses that are not private" },
+	{ "any-route", NULL, "also set routes to networks that are not private" },
 	{ 0 },
 };
 
@@ -74,6 +75,8 @@ static int run(struct service *svc)
 {
 	_cleanup_(helper_freep) struct helper *helper = NULL;
 	_cleanup_close_ int fd = -1;
+	struct helper_rules rules = { .any_address = service_option(svc, "any-address") != NULL,
+				      .any_route = service_option(svc, "any-route") != NULL };
 	uid_t users[USERS_MAX];
 	size_t n_users;
 	int r;
@@ -88,7 +91,7 @@ static int run(struct service *svc)
 	if (r)
 		return service_fail(svc, r, "CAP_NET_ADMIN is needed to make TUN devices");
 	r = helper_new(&helper, service_loop(svc), fd, users, n_users,
-		       service_option(svc, "any-address") != NULL);
+		       &rules);
 	if (r)
 		return service_fail(svc, r, "cannot serve tund.sock");
 	steal_fd(&fd);

@@ -1,4 +1,4 @@
-/* rtnetlink (rtnetlink(7)): requests with an acknowledgement, and two dumps. */
+/* rtnetlink (rtnetlink(7)): requests with an acknowledgement, and dumps. */
 #include "tund/netlink.h"
 
 #include <arpa/inet.h>
@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "proto/tund_msg.h"
 
 /* The kernel's own macros step from record to record by char *; it aligns them. */
 #pragma GCC diagnostic ignored "-Wcast-align"
@@ -135,12 +136,128 @@ int netlink_add_address(int nl, int ifindex, int family, const uint8_t *local, c
 	return transact(nl, &q);
 }
 
+static int route(int nl, uint16_t type, uint16_t flags, int ifindex, const struct prefix *to)
+{
+	const uint32_t device = (uint32_t)ifindex;
+	struct request q;
+
+	begin(&q, type, flags, sizeof(q.route));
+	q.route.rtm_family = to->family == 4 ? AF_INET : AF_INET6;
+	q.route.rtm_dst_len = to->len;
+	q.route.rtm_table = RT_TABLE_MAIN;
+	q.route.rtm_protocol = TUND_ROUTE_PROTOCOL;
+	q.route.rtm_scope = to->family == 4 ? RT_SCOPE_LINK : RT_SCOPE_UNIVERSE;
+	q.route.rtm_type = RTN_UNICAST;
+	put(&q, RTA_DST, to->a, to->family == 4 ? 4 : 16);
+	put(&q, RTA_OIF, &device, sizeof(device));
+	return transact(nl, &q);
+}
+
+int netlink_add_route(int nl, int ifindex, const struct prefix *to)
+{
+	return route(nl, RTM_NEWROUTE, NLM_F_CREATE | NLM_F_EXCL, ifindex, to);
+}
+
+/* ---- what is there ---- */
+
+typedef void (*look_fn)(const struct nlmsghdr *h, void *arg);
+
+/* The attribute of this type with at least len bytes, or NULL. */
+static const uint8_t *find(const struct nlmsghdr *h, size_t body, unsigned short type, size_t len)
+{
+	const struct rtattr *a = (const struct rtattr *)(const void *)((const uint8_t *)NLMSG_DATA(h) + NLMSG_ALIGN(body));
+	ssize_t left = (ssize_t)h->nlmsg_len - (ssize_t)NLMSG_LENGTH(NLMSG_ALIGN(body));
+
+	for (; left > 0 && RTA_OK(a, (size_t)left); a = RTA_NEXT(a, left))
+		if (a->rta_type == type && RTA_PAYLOAD(a) >= len)
+			return RTA_DATA(a);
+	return NULL;
+}
+
+/* As NLMSG_NEXT() does, which takes more than there is when the last message's length is not aligned. */
+static struct nlmsghdr *next(struct nlmsghdr *h, size_t *left)
+{
+	size_t step = NLMSG_ALIGN(h->nlmsg_len);
+
+	*left -= step < *left ? step : *left;
+	return (struct nlmsghdr *)(void *)((uint8_t *)h + step);
+}
+
+/* Messages that are too short for their kind are passed over. */
+static int dump(int nl, uint16_t type, int family, look_fn look, void *arg)
+{
+	size_t body = type == RTM_GETADDR ? sizeof(struct ifaddrmsg) : sizeof(struct rtmsg);
+	_cleanup_free_ uint8_t *buf = malloc(REPLY_MAX);
+	struct request q;
+
+	if (!buf)
+		return -ENOMEM;
+	begin(&q, type, NLM_F_DUMP, body);
+	/* ifa_family and rtm_family are both the first byte. */
+	q.address.ifa_family = (uint8_t)family;
+	if (send(nl, &q, q.h.nlmsg_len, 0) < 0)
+		return -errno;
+	for (;;) {
+		ssize_t n = recv(nl, buf, REPLY_MAX, 0);
+		struct nlmsghdr *h = (struct nlmsghdr *)(void *)buf;
+
+		if (n < 0)
+			return -errno;
+		for (size_t left = (size_t)n; NLMSG_OK(h, left); h = next(h, &left)) {
+			if (h->nlmsg_type == NLMSG_DONE)
+				return 0;
+			if (h->nlmsg_type == NLMSG_ERROR)
+				return -EPROTO;
+			if (h->nlmsg_len >= NLMSG_LENGTH(body))
+				look(h, arg);
+		}
+	}
+}
+
+static size_t address_len(int family)
+{
+	return family == AF_INET ? 4 : 16;
+}
+
+/* The network that an address message tells of; behind a point-to-point address it is the peer's. */
+static bool network_of_address(struct prefix *out, const struct nlmsghdr *h)
+{
+	const struct ifaddrmsg *m = NLMSG_DATA(h);
+	const uint8_t *a = find(h, sizeof(*m), IFA_ADDRESS, address_len(m->ifa_family));
+
+	if (!a)
+		a = find(h, sizeof(*m), IFA_LOCAL, address_len(m->ifa_family));
+	if (!a || m->ifa_prefixlen > 8 * address_len(m->ifa_family))
+		return false;
+	*out = prefix_make(m->ifa_family == AF_INET ? 4 : 6, a, m->ifa_prefixlen);
+	return true;
+}
+
+/* Of the main table: what the others hold is not for everybody. */
+static bool network_of_route(struct prefix *out, uint32_t *ifindex, const struct nlmsghdr *h)
+{
+	const struct rtmsg *m = NLMSG_DATA(h);
+	static const uint8_t none[16];
+	const uint8_t *to = find(h, sizeof(*m), RTA_DST, address_len(m->rtm_family));
+	const uint8_t *device = find(h, sizeof(*m), RTA_OIF, sizeof(*ifindex));
+
+	if (m->rtm_table != RT_TABLE_MAIN || m->rtm_dst_len > 8 * address_len(m->rtm_family) ||
+	    (!to && m->rtm_dst_len > 0))
+		return false;
+	*ifindex = 0;
+	if (device)
+		memcpy(ifindex, device, sizeof(*ifindex));
+	*out = prefix_make(m->rtm_family == AF_INET ? 4 : 6, to ? to : none, m->rtm_dst_len);
+	return true;
+}
+
 /* ---- conflicts ---- */
 
 struct search {
 	int ifindex, family;
 	const uint8_t *address;
 	uint8_t prefix;
+	const struct prefix *to; /* of netlink_find_taken() */
 	char *what;
 	size_t cap;
 	bool found;
@@ -155,18 +272,6 @@ static bool same_network(const uint8_t *a, const uint8_t *b, unsigned int prefix
 	return rest == 0 || ((a[whole] ^ b[whole]) >> (8 - rest)) == 0;
 }
 
-/* The attribute of this type with at least len bytes, or NULL. */
-static const uint8_t *find(const struct nlmsghdr *h, size_t body, unsigned short type, size_t len)
-{
-	const struct rtattr *a = (const struct rtattr *)(const void *)((const uint8_t *)NLMSG_DATA(h) + NLMSG_ALIGN(body));
-	ssize_t left = (ssize_t)h->nlmsg_len - (ssize_t)NLMSG_LENGTH(NLMSG_ALIGN(body));
-
-	for (; left > 0 && RTA_OK(a, (size_t)left); a = RTA_NEXT(a, left))
-		if (a->rta_type == type && RTA_PAYLOAD(a) >= len)
-			return RTA_DATA(a);
-	return NULL;
-}
-
 static void report(struct search *s, const char *kind, const uint8_t *address, unsigned int prefix,
 		   unsigned int ifindex)
 {
@@ -178,17 +283,18 @@ static void report(struct search *s, const char *kind, const uint8_t *address, u
 	s->found = true;
 }
 
-static void look_at_address(struct search *s, const struct nlmsghdr *h)
+static void look_at_address(const struct nlmsghdr *h, void *arg)
 {
 	const struct ifaddrmsg *m = NLMSG_DATA(h);
+	struct search *s = arg;
 	const uint8_t *a;
 	unsigned int shorter;
 
-	if (m->ifa_family != s->family || (int)m->ifa_index == s->ifindex)
+	if (s->found || m->ifa_family != s->family || (int)m->ifa_index == s->ifindex)
 		return;
-	a = find(h, sizeof(*m), IFA_LOCAL, s->family == AF_INET ? 4 : 16);
+	a = find(h, sizeof(*m), IFA_LOCAL, address_len(s->family));
 	if (!a)
-		a = find(h, sizeof(*m), IFA_ADDRESS, s->family == AF_INET ? 4 : 16);
+		a = find(h, sizeof(*m), IFA_ADDRESS, address_len(s->family));
 	if (!a)
 		return;
 	shorter = m->ifa_prefixlen < s->prefix ? m->ifa_prefixlen : s->prefix;
@@ -196,16 +302,17 @@ static void look_at_address(struct search *s, const struct nlmsghdr *h)
 		report(s, "address", a, m->ifa_prefixlen, m->ifa_index);
 }
 
-static void look_at_route(struct search *s, const struct nlmsghdr *h)
+static void look_at_route(const struct nlmsghdr *h, void *arg)
 {
 	const struct rtmsg *m = NLMSG_DATA(h);
 	const uint8_t *to, *device;
+	struct search *s = arg;
 	uint32_t ifindex = 0;
 
 	/* A wider route loses against ours, as routes do; the same or a narrower one would take packets from us. */
-	if (m->rtm_family != s->family || m->rtm_table != RT_TABLE_MAIN || m->rtm_dst_len < s->prefix)
+	if (s->found || m->rtm_family != s->family || m->rtm_table != RT_TABLE_MAIN || m->rtm_dst_len < s->prefix)
 		return;
-	to = find(h, sizeof(*m), RTA_DST, s->family == AF_INET ? 4 : 16);
+	to = find(h, sizeof(*m), RTA_DST, address_len(s->family));
 	device = find(h, sizeof(*m), RTA_OIF, 4);
 	if (device)
 		memcpy(&ifindex, device, sizeof(ifindex));
@@ -214,46 +321,40 @@ static void look_at_route(struct search *s, const struct nlmsghdr *h)
 	report(s, "route", to, m->rtm_dst_len, ifindex);
 }
 
-/* As NLMSG_NEXT() does, which takes more than there is when the last message's length is not aligned. */
-static struct nlmsghdr *next(struct nlmsghdr *h, size_t *left)
+static void look_for_taken_address(const struct nlmsghdr *h, void *arg)
 {
-	size_t step = NLMSG_ALIGN(h->nlmsg_len);
+	const struct ifaddrmsg *m = NLMSG_DATA(h);
+	struct search *s = arg;
+	struct prefix net;
 
-	*left -= step < *left ? step : *left;
-	return (struct nlmsghdr *)(void *)((uint8_t *)h + step);
+	if (s->found || m->ifa_family != s->family || (int)m->ifa_index == s->ifindex ||
+	    !network_of_address(&net, h) || !prefix_contains(&net, s->to))
+		return;
+	report(s, "network", net.a, net.len, m->ifa_index);
 }
 
-static int dump(int nl, uint16_t type, struct search *s)
+/* A default route without gateway, as telephone lines have, is no network of neighbours. */
+static bool is_neighbourhood(const struct nlmsghdr *h, const struct prefix *net)
 {
-	_cleanup_free_ uint8_t *buf = malloc(REPLY_MAX);
-	struct request q;
+	const struct rtmsg *m = NLMSG_DATA(h);
 
-	if (!buf)
-		return -ENOMEM;
-	begin(&q, type, NLM_F_DUMP, type == RTM_GETADDR ? sizeof(q.address) : sizeof(q.route));
-	/* ifa_family and rtm_family are both the first byte. */
-	q.address.ifa_family = (uint8_t)s->family;
-	if (send(nl, &q, q.h.nlmsg_len, 0) < 0)
-		return -errno;
-	for (;;) {
-		ssize_t n = recv(nl, buf, REPLY_MAX, 0);
-		struct nlmsghdr *h = (struct nlmsghdr *)(void *)buf;
+	return net->len >= (net->family == 4 ? 8 : 16) && !find(h, sizeof(*m), RTA_GATEWAY, 1) &&
+	       !find(h, sizeof(*m), RTA_VIA, 1) && !find(h, sizeof(*m), RTA_MULTIPATH, 1) &&
+	       !find(h, sizeof(*m), RTA_NH_ID, 1) && m->rtm_type == RTN_UNICAST;
+}
 
-		if (n < 0)
-			return -errno;
-		for (size_t left = (size_t)n; NLMSG_OK(h, left); h = next(h, &left)) {
-			if (h->nlmsg_type == NLMSG_DONE)
-				return 0;
-			if (h->nlmsg_type == NLMSG_ERROR)
-				return -EPROTO;
-			if (s->found)
-				continue;
-			if (type == RTM_GETADDR)
-				look_at_address(s, h);
-			else
-				look_at_route(s, h);
-		}
-	}
+static void look_for_taken_route(const struct nlmsghdr *h, void *arg)
+{
+	const struct rtmsg *m = NLMSG_DATA(h);
+	struct search *s = arg;
+	struct prefix net;
+	uint32_t ifindex;
+
+	if (s->found || m->rtm_family != s->family || !network_of_route(&net, &ifindex, h) ||
+	    (int)ifindex == s->ifindex)
+		return;
+	if (prefix_equal(&net, s->to) || (is_neighbourhood(h, &net) && prefix_contains(&net, s->to)))
+		report(s, "route", net.a, net.len, ifindex);
 }
 
 bool netlink_is_tun(int nl, int ifindex)
@@ -286,8 +387,58 @@ int netlink_find_conflict(int nl, int ifindex, int family, const uint8_t *addres
 			    .prefix = prefix, .what = what, .cap = cap };
 	int r;
 
-	r = dump(nl, RTM_GETADDR, &s);
+	r = dump(nl, RTM_GETADDR, family, look_at_address, &s);
 	if (!r && !s.found)
-		r = dump(nl, RTM_GETROUTE, &s);
+		r = dump(nl, RTM_GETROUTE, family, look_at_route, &s);
 	return r ? r : s.found;
+}
+
+int netlink_find_taken(int nl, int ifindex, const struct prefix *to, char *what, size_t cap)
+{
+	struct search s = { .ifindex = ifindex, .family = to->family == 4 ? AF_INET : AF_INET6, .to = to,
+			    .what = what, .cap = cap };
+	int r;
+
+	r = dump(nl, RTM_GETADDR, s.family, look_for_taken_address, &s);
+	if (!r && !s.found)
+		r = dump(nl, RTM_GETROUTE, s.family, look_for_taken_route, &s);
+	return r ? r : s.found;
+}
+
+/* ---- routes that go ---- */
+
+struct old_routes {
+	int ifindex;
+	const struct prefix *keep;
+	size_t n_keep, n;
+	struct prefix v[TUND_ROUTES_MAX];
+};
+
+static void look_for_old(const struct nlmsghdr *h, void *arg)
+{
+	const struct rtmsg *m = NLMSG_DATA(h);
+	struct old_routes *old = arg;
+	struct prefix net;
+	uint32_t ifindex;
+
+	if (m->rtm_protocol != TUND_ROUTE_PROTOCOL || (m->rtm_family != AF_INET && m->rtm_family != AF_INET6) ||
+	    !network_of_route(&net, &ifindex, h) || (int)ifindex != old->ifindex || old->n == TUND_ROUTES_MAX)
+		return;
+	for (size_t i = 0; i < old->n_keep; i++)
+		if (prefix_equal(&old->keep[i], &net))
+			return;
+	old->v[old->n++] = net;
+}
+
+int netlink_drop_routes(int nl, int ifindex, const struct prefix *keep, size_t n)
+{
+	struct old_routes old = { .ifindex = ifindex, .keep = keep, .n_keep = n };
+	int r;
+
+	r = dump(nl, RTM_GETROUTE, AF_INET, look_for_old, &old);
+	if (!r)
+		r = dump(nl, RTM_GETROUTE, AF_INET6, look_for_old, &old);
+	for (size_t i = 0; i < old.n && !r; i++)
+		r = route(nl, RTM_DELROUTE, 0, ifindex, &old.v[i]);
+	return r;
 }

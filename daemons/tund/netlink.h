@@ -5,6 +5,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "proto/prefix.h"
+
 /* A NETLINK_ROUTE socket or a negative errno. */
 int netlink_open(void);
 
@@ -28,3 +30,15 @@ int netlink_add_address(int nl, int ifindex, int family, const uint8_t *local, c
  */
 int netlink_find_conflict(int nl, int ifindex, int family, const uint8_t *address, uint8_t prefix,
 			  char *what, size_t cap);
+
+/* A route to the device, marked as ours; one that is there already is -EEXIST. 0 or a negative errno. */
+int netlink_add_route(int nl, int ifindex, const struct prefix *to);
+/* Take away what we set to the device, but the n routes of keep. 0 or a negative errno. */
+int netlink_drop_routes(int nl, int ifindex, const struct prefix *keep, size_t n);
+/*
+ * Look for what a route to the device would take from another one: a network
+ * that it is in itself (by an address, or a route without gateway) and that the
+ * route is a part of, or a route to just the same. A narrower network keeps its
+ * packets, and a gateway's wider one is there to be refined. Answers as above.
+ */
+int netlink_find_taken(int nl, int ifindex, const struct prefix *to, char *what, size_t cap);

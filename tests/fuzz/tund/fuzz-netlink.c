@@ -32,6 +32,23 @@ static void drain(int fd)
 		;
 }
 
+static void check_routes(uint8_t how, uint8_t len)
+{
+	static const uint8_t address[16] = { 10, 64, 0, 1 };
+	struct prefix to = prefix_make(how & 1 ? 6 : 4, address, (uint8_t)(len % (how & 1 ? 129 : 33)));
+	char what[128] = "";
+	int r;
+
+	if (how & 2) {
+		/* What it takes away is acknowledged by what comes, or by nobody. */
+		(void)netlink_drop_routes(ours, 9, &to, 1);
+		return;
+	}
+	r = netlink_find_taken(ours, 9, &to, what, sizeof(what));
+	assert(r <= 1 && memchr(what, 0, sizeof(what)));
+	assert(r != 1 || *what);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	static const uint8_t address[16] = { 10, 64, 0, 1 };
@@ -47,7 +64,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	}
 	if (size < 2 || size > MAX)
 		return 0;
-	switch (data[0] & 3) {
+	if (data[0] & 4) {
+		answer(data + 2, (size - 2) / 2);
+		answer(data + 2 + (size - 2) / 2, size - 2 - (size - 2) / 2);
+		check_routes(data[0], data[1]);
+	} else switch (data[0] & 3) {
 	case 0:
 		answer(data + 2, size - 2);
 		(void)netlink_is_tun(ours, 1);

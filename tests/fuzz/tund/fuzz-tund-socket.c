@@ -38,6 +38,8 @@ void device_handle(const struct tund_request *q, struct tund_reply *reply, int *
 {
 	/* Devices of our own names, and of no other. */
 	assert(tund_request_complaint(q, false) == NULL);
+	for (size_t i = 0; i < q->n_routes; i++)
+		assert(tund_route_complaint(&q->routes[i], false) == NULL);
 	assert(strncmp(q->ifname, "hf", 2) == 0 && strlen(q->ifname) < 16);
 	made++;
 	*reply = (struct tund_reply){ 0 };
@@ -61,7 +63,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		snprintf(path, sizeof(path), "%s/handfast-fuzz-%d", access("/dev/shm", W_OK) ? "/tmp" : "/dev/shm", (int)getpid());
 		listening = unix_listen(path, SOCK_SEQPACKET, 0600, NULL, false);
 		assert(listening >= 0 && loop_new(&loop) == 0);
-		assert(helper_new(&helper, loop, listening, NULL, 0, false) == 0);
+		assert(helper_new(&helper, loop, listening, NULL, 0, &(struct helper_rules){ .any_route = false }) == 0);
 		atexit(remove_socket);
 	}
 	timers_begin(1000000);

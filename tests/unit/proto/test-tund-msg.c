@@ -233,6 +233,101 @@ TEST(a_request_has_one_encoding)
 	CHECK_EQ(tund_request_decode(&out, buf, (size_t)n), -EBADMSG);
 }
 
+static struct tund_request with_routes(size_t n)
+{
+	struct tund_request q = fixture();
+
+	for (; q.n_routes < n; q.n_routes++)
+		q.routes[q.n_routes] = prefix_make(q.n_routes & 1 ? 6 : 4, (uint8_t[16]){ 10, (uint8_t)q.n_routes }, 16);
+	return q;
+}
+
+TEST(routes_come_back_as_they_were)
+{
+	struct tund_request q = with_routes(TUND_ROUTES_MAX), out;
+
+	CHECK_EQ(round_trip(&out, &q), 0);
+	CHECK_EQ(out.n_routes, TUND_ROUTES_MAX);
+	for (size_t i = 0; i < out.n_routes; i++)
+		CHECK(prefix_equal(&out.routes[i], &q.routes[i]));
+	q = with_routes(1);
+	CHECK_EQ(round_trip(&out, &q), 0);
+	CHECK_EQ(out.n_routes, 1);
+}
+
+TEST(i4_routes_that_are_none_are_refused)
+{
+	struct tund_request q = with_routes(3), out;
+	uint8_t buf[TUND_MSG_MAX + 64];
+	ssize_t n = tund_request_encode(buf, sizeof(buf), &q);
+	size_t at = (size_t)n - 3 * 18 - 1;
+
+	CHECK_EQ(buf[at], 3);
+	for (size_t len = at + 1; len < (size_t)n; len++)
+		CHECK_EQ(tund_request_decode(&out, buf, len), -EBADMSG);
+	/* No count of none, none of more or of fewer than there are. */
+	for (unsigned int count = 0; count < 256; count++) {
+		buf[at] = (uint8_t)count;
+		CHECK_EQ(tund_request_decode(&out, buf, (size_t)n), count == 3 ? 0 : -EBADMSG);
+	}
+	buf[at] = 0;
+	CHECK_EQ(tund_request_decode(&out, buf, at + 1), -EBADMSG);
+	buf[at] = 3;
+	for (unsigned int family = 0; family < 256; family++) {
+		buf[at + 1] = (uint8_t)family;
+		CHECK_EQ(tund_request_decode(&out, buf, (size_t)n), family == 4 || family == 6 ? 0 : -EBADMSG);
+	}
+	buf[at + 1] = 4;
+	buf[at + 2] = 33;
+	CHECK_EQ(tund_request_decode(&out, buf, (size_t)n), -EBADMSG);
+	buf[at + 2] = 7;
+	CHECK_EQ(tund_request_decode(&out, buf, (size_t)n), 0);
+	buf[at + 2] = 6;
+	CHECK_EQ(tund_request_decode(&out, buf, (size_t)n), -EBADMSG);
+	/* More than there may be. */
+	q = with_routes(TUND_ROUTES_MAX);
+	n = tund_request_encode(buf, sizeof(buf), &q);
+	at = (size_t)n - TUND_ROUTES_MAX * 18 - 1;
+	memcpy(buf + n, buf + n - 18, 18);
+	buf[at]++;
+	CHECK_EQ(tund_request_decode(&out, buf, (size_t)n + 18), -EBADMSG);
+}
+
+static bool is_set(const char *text, bool any_route)
+{
+	struct prefix p;
+
+	CHECK_EQ(prefix_parse(&p, text), 0);
+	return tund_route_complaint(&p, any_route) == NULL;
+}
+
+TEST(only_private_networks_are_routed_unless_it_is_said)
+{
+	static const char *const own[] = { "10.0.0.0/8", "10.1.2.3/32", "172.16.0.0/12", "192.168.5.0/24", "100.64.0.0/10",
+					   "fd00::/8", "fc00::/7", "fd12:3456::/48" };
+	/* A private network's first address alone does not make the rest private. */
+	static const char *const others[] = { "8.8.8.0/24", "172.0.0.0/11", "192.168.0.0/15", "100.0.0.0/9", "10.0.0.0/7",
+					      "0.0.0.0/1", "128.0.0.0/1", "2001:db8::/32", "::/1", "8000::/1", "fc00::/6" };
+
+	for (size_t i = 0; i < ARRAY_SIZE(own); i++)
+		CHECK(is_set(own[i], false) && is_set(own[i], true));
+	for (size_t i = 0; i < ARRAY_SIZE(others); i++) {
+		CHECK(!is_set(others[i], false));
+		CHECK(is_set(others[i], true));
+	}
+}
+
+TEST(no_route_takes_what_is_the_machines_own)
+{
+	static const char *const never[] = { "0.0.0.0/0", "::/0", "0.0.0.0/8", "0.1.0.0/16", "127.0.0.0/8", "127.0.0.1/32",
+					     "169.254.0.0/16", "169.254.9.0/24", "224.0.0.0/4", "239.0.0.0/8",
+					     "255.255.255.255/32", "::1/128", "::/80", "::ffff:0:0/96", "fe80::/10",
+					     "fe80::/64", "ff00::/8", "ff02::1/128" };
+
+	for (size_t i = 0; i < ARRAY_SIZE(never); i++)
+		CHECK(!is_set(never[i], true) && !is_set(never[i], false));
+}
+
 TEST(a_reply_comes_back_as_it_was)
 {
 	struct tund_reply good = { .ifname = "hf3" };

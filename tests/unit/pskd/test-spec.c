@@ -55,6 +55,12 @@ TEST(wrong_values_are_refused_with_line_and_column)
 		"key_file: /k\nrole: initiator\nlocal_address: 2000::1/3\n",
 		"key_file: /k\nrole: initiator\nlocal_address: 10.0.0.1/32\npeer_address: 224.0.0.1\n",
 		"key_file: /k\nrole: initiator\npeer: prototype\n",
+		"key_file: /k\nrole: initiator\nroutes: [10.1.0.1/16]\n",
+		"key_file: /k\nrole: initiator\nroutes: [127.0.0.0/8]\n",
+		"key_file: /k\nrole: initiator\nroutes: 10.1.0.0/16\n",
+		"key_file: /k\nrole: initiator\nallowed: [default]\n",
+		"key_file: /k\nrole: initiator\nlocal_address: 10.0.0.1/30\nroutes: [fd00::/48]\n",
+		"key_file: /k\nrole: initiator\nlocal_address: fd00::1/64\nroutes: [default]\n",
 		"key_file: /k\nrole: initiator\nlisten_port: 1\n",
 	};
 
@@ -67,9 +73,26 @@ TEST(wrong_values_are_refused_with_line_and_column)
 	}
 }
 
+TEST(networks_are_read_and_a_change_of_them_is_one)
+{
+	static const char *const text = "key_file: /k\nrole: initiator\nroutes: [10.1.0.0/16, \"::/0\"]\nallowed: [10.1.2.0/24]\n";
+	_cleanup_(spec_freep) struct spec *s = NULL, *same = NULL, *other = NULL;
+	struct config_error err = { "" };
+
+	CHECK_EQ(load(&s, text, &err), 0);
+	CHECK_EQ(s->routes.n, 3);
+	CHECK_EQ(s->allowed.n, 1);
+	CHECK_EQ(s->allowed.v[0].len, 24);
+	CHECK_EQ(load(&same, text, &err), 0);
+	CHECK(spec_same(s, same));
+	CHECK_EQ(load(&other, "key_file: /k\nrole: initiator\nroutes: [10.1.0.0/16, \"::/0\"]\n", &err), 0);
+	CHECK(!spec_same(s, other));
+}
+
 TEST(i9_state_of_a_made_tunnel_comes_back)
 {
-	_cleanup_json_ json_t *members = json_pack("{s:s, s:s, s:s, s:s, s:s}", "key_file", "/k \"x\"", "role",
+	_cleanup_json_ json_t *members = json_pack("{s:[s,s], s:[s], s:s, s:s, s:s, s:s, s:s}", "routes", "10.1.0.0/16",
+						   "default", "allowed", "10.1.2.0/24", "key_file", "/k \"x\"", "role",
 						   "initiator", "endpoint", "pi:7200", "erase", "zero", "pin",
 						   "MCowBQYDK2VwAyEAAAAAAAAAAAAAAAAAAAAAAAAAAAA=");
 	_cleanup_(spec_freep) struct spec *s = NULL, *back = NULL;
@@ -85,6 +108,8 @@ TEST(i9_state_of_a_made_tunnel_comes_back)
 	CHECK(spec_same(s, back));
 	CHECK_STR(back->ledger, "x.ledger");
 	CHECK_STR(back->f.key_file, "/k \"x\"");
+	CHECK_EQ(back->routes.n, 5);
+	CHECK_EQ(back->allowed.n, 1);
 	CHECK(back->enabled && back->pinned && back->origin == SPEC_MADE);
 }
 

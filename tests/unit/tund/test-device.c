@@ -10,6 +10,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "base/cleanup.h"
 #include "tund/netlink.h"
 #include "unit/lib/test.h"
 
@@ -99,6 +100,88 @@ TEST(conflicts_are_those_that_would_take_packets)
 			 cases[i].conflict);
 	}
 	close(nl);
+	close(fd);
+}
+
+static void add_route(struct tund_request *q, const char *text)
+{
+	CHECK_EQ(prefix_parse(&q->routes[q->n_routes++], text), 0);
+}
+
+/* What a route is refused for, or "". */
+static const char *taken(const char *text)
+{
+	static char what[100];
+	int nl = netlink_open();
+	struct prefix p;
+
+	CHECK(nl >= 0);
+	CHECK_EQ(prefix_parse(&p, text), 0);
+	what[0] = '\0';
+	CHECK_EQ(netlink_find_taken(nl, 0, &p, what, sizeof(what)), *what ? 1 : 0);
+	close(nl);
+	return what;
+}
+
+TEST(routes_go_with_the_device_and_are_exactly_those_asked_for)
+{
+	struct tund_request q = ask("10.1.0.1", "fd01::1");
+	struct tund_reply y;
+	int fd, none;
+
+	own_namespace();
+	add_route(&q, "10.7.0.0/16");
+	add_route(&q, "10.7.3.0/24");
+	add_route(&q, "fd07::/48");
+	device_handle(&q, &y, &fd);
+	CHECK_EQ(y.error, 0);
+	CHECK(strstr(taken("10.7.0.0/16"), "10.7.0.0/16 on hf0") != NULL);
+	CHECK(strstr(taken("fd07::/48"), "hf0") != NULL);
+	CHECK_STR(taken("10.8.0.0/16"), "");
+	/* Others now: those that are not among them go, those that are stay. */
+	q.type = TUND_CONFIGURE;
+	memcpy(q.ifname, y.ifname, sizeof(q.ifname));
+	q.n_routes = 0;
+	add_route(&q, "10.7.0.0/16");
+	add_route(&q, "10.8.0.0/16");
+	device_handle(&q, &y, &none);
+	CHECK_EQ(y.error, 0);
+	CHECK(strstr(taken("10.7.0.0/16"), "10.7.0.0/16 on hf0") != NULL);
+	CHECK(strstr(taken("10.7.3.0/24"), "10.7.0.0/16 on hf0") != NULL);
+	CHECK(strstr(taken("10.8.0.0/16"), "hf0") != NULL);
+	CHECK_STR(taken("fd07::/48"), "");
+	close(fd);
+	CHECK_STR(taken("10.7.0.0/16"), "");
+}
+
+TEST(a_route_does_not_take_what_another_device_has)
+{
+	struct tund_request first = ask("10.1.0.1", "fd01::1"), second = ask("10.2.0.1", "fd02::1");
+	static const char *const refused[] = { "10.1.0.0/30", "10.1.0.2/32", "fd01::/64", "fd01::8/126", "10.7.0.0/16",
+					       "10.7.128.0/17" };
+	static const char *const fine[] = { "10.1.0.0/29", "10.0.0.0/8", "fd01::/48", "10.6.0.0/15" };
+	struct tund_reply y;
+	int fd, other;
+
+	own_namespace();
+	add_route(&first, "10.7.0.0/16");
+	device_handle(&first, &y, &fd);
+	CHECK_EQ(y.error, 0);
+	for (size_t i = 0; i < ARRAY_SIZE(refused); i++) {
+		second.n_routes = 0;
+		add_route(&second, refused[i]);
+		device_handle(&second, &y, &other);
+		CHECK_EQ(y.error, EEXIST);
+		CHECK(strstr(y.detail, refused[i]) != NULL && strstr(y.detail, "hf0") != NULL);
+		CHECK_EQ(other, -1);
+	}
+	for (size_t i = 0; i < ARRAY_SIZE(fine); i++) {
+		second.n_routes = 0;
+		add_route(&second, fine[i]);
+		device_handle(&second, &y, &other);
+		CHECK_EQ(y.error, 0);
+		close(other);
+	}
 	close(fd);
 }
 
