@@ -12,6 +12,7 @@
 #   make coverage   lines and branches of common/ and each daemon that tests reach
 #   make bench      figures beside their peers'
 #   make bench-auth those of logins and signed requests alone
+#   make bench-tunnel  those of tunnels, beside wireguard-go, fastd and OpenVPN (ROUNDS=5)
 #   make fuzz       libFuzzer over every decoder (SECONDS=20 each; RUNS=N executions each; RUNS=0: seeds alone)
 #   make fuzz-coverage  what the fuzzers' inputs reach of each decoder
 #   make mutants    break the code on purpose, see the named tests fail (QUICK=1: six of them)
@@ -47,7 +48,7 @@ DEPS_TEST := python3 python3-cryptography python3-spake2 python3-websockets pyth
 	nftables ethtool curl openssl nginx strace binutils util-linux mandoc bash zsh fish \
 	mmdebstrap systemd systemd-container e2fsprogs mount dpkg-dev git lintian qemu-user-static spin tcc \
 	caddy $(if $(shell command -v npm),,nodejs npm)
-DEPS_BENCH := wrk iperf3 wireguard-go wireguard-tools python3-fastapi python3-uvicorn
+DEPS_BENCH := wrk iperf3 wireguard-go wireguard-tools fastd openvpn openssl python3-fastapi python3-uvicorn
 DEPS_DEB := build-essential debhelper dpkg-dev git
 DEPS_CROSS := dpkg-dev git mmdebstrap util-linux
 DEPS_DEMO := iproute2 iputils-ping procps python3 util-linux
@@ -186,7 +187,10 @@ bench: deps-bench
 
 bench-auth:
 	@$(MAKE) --no-print-directory bench BENCHES=auth
-.PHONY: bench-auth
+# tests/bench/tunnel tells what ROUNDS= and the rest are.
+bench-tunnel:
+	@$(MAKE) --no-print-directory bench BENCHES=tunnel
+.PHONY: bench-auth bench-tunnel
 
 # Deliberate breaks of the code, each caught by the test that is named for it: tests/mutants.
 mutants: all unit-tests tools
