@@ -47,7 +47,17 @@ static int call_by_name(struct ctl *c, const char *method, ctl_text_fn text)
 
 int cmd_tunnel_show(struct ctl *c)
 {
-	return call_by_name(c, "Tunnel.Show", show_text);
+	_cleanup_json_ json_t *one = NULL;
+	json_t *reply = NULL;
+	int r;
+
+	if (!ctl_flag(c, "check-fuel"))
+		return call_by_name(c, "Tunnel.Show", show_text);
+	r = daemon_call(c, PSKD, "Tunnel.Show", json_pack("{s:s}", "name", ctl_argument(c, 0)), &reply);
+	if (r)
+		return r;
+	one = json_pack("[O]", json_object_get(reply, "tunnel"));
+	return tunnel_fuel_result(c, reply, one, show_text);
 }
 
 static void address_text(const struct ctl *c, const json_t *result)

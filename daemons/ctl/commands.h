@@ -11,6 +11,7 @@ int cmd_peer_forget(struct ctl *c);
 int cmd_identity(struct ctl *c);
 int cmd_tunnel_list(struct ctl *c);
 int cmd_tunnel_show(struct ctl *c);
+int cmd_tunnel_fuel(struct ctl *c);
 int cmd_tunnel_address(struct ctl *c);
 int cmd_tunnel_up(struct ctl *c);
 int cmd_tunnel_down(struct ctl *c);

@@ -17,6 +17,10 @@ enum exit_code {
 	EXIT_TIMED_OUT = 6,
 	EXIT_WRONG_SECRET = 7,
 	EXIT_VERIFICATION = 8,
+	EXIT_FUEL_BELOW_20 = 10,
+	EXIT_FUEL_BELOW_5 = 11,
+	EXIT_FUEL_BELOW_1 = 12,
+	EXIT_FUEL_EMPTY = 13,
 	EXIT_INTERRUPTED = 130,
 };
 
@@ -54,6 +58,9 @@ enum exit_code {
 #define ERROR_WRONG_SERVER "io.handfast.Command.WrongServer"
 #define ERROR_TOO_MANY "io.handfast.Command.TooManyAttempts"
 #define ERROR_NOT_LOGGED_IN "io.handfast.Command.NotLoggedIn"
+#define ERROR_FUEL_LOW "io.handfast.Command.FuelLow"
+#define ERROR_FUEL_EMPTY "io.handfast.Command.FuelEmpty"
+#define ERROR_FUEL_UNKNOWN "io.handfast.Command.FuelUnknown"
 #define ERROR_INTERNAL "io.handfast.Command.Internal"
 
 struct failure {

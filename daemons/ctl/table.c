@@ -236,6 +236,11 @@ static const struct option restore_options[] = {
 	{ .name = NULL },
 };
 
+static const struct option show_options[] = {
+	{ "check-fuel", 0, NULL, VALUE_TEXT, NULL, "exit as “tunnel fuel” does when its key file runs low" },
+	{ .name = NULL },
+};
+
 static const struct option doctor_options[] = {
 	{ "only", 0, "CHECK,...", VALUE_TEXT, NULL, "run these checks alone" },
 	{ "list", 0, NULL, VALUE_TEXT, NULL, "list the checks and run none" },
@@ -283,7 +288,15 @@ const struct command commands[] = {
 	  cmd_identity },
 	{ "tunnel list", "list the tunnels", NULL, { { NULL } }, NULL, cmd_tunnel_list },
 	{ "tunnel show", "show one tunnel: peer, traffic, drops, fuel", NULL, { TUNNEL_ARGUMENT },
-	  NULL, cmd_tunnel_show },
+	  show_options, cmd_tunnel_show },
+	{
+		"tunnel fuel",
+		"show what is left of key files, and how long it lasts",
+		"Exits with 10, 11 or 12 when less than 20, 5 or 1 percent is left, with 13 when nothing is.",
+		{ { "TUNNEL", VALUE_TUNNEL, NULL, true, false, "a tunnel's name (default: all of them)" } },
+		NULL,
+		cmd_tunnel_fuel,
+	},
 	{
 		"tunnel address",
 		"print the peer's address inside a tunnel, or this machine's",

@@ -4,13 +4,22 @@
 #include <jansson.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
+#include "base/clock.h"
 #include "base/json.h"
 #include "base/text.h"
 
 #include "ctl/ctl.h"
 
-enum { BAR_CELLS = 30 };
+enum {
+	BAR_CELLS = 30,
+	HOUR_S = 59 * 60,   /* the last cell is still being filled */
+	WEEK_S = 167 * 3600,
+	DAYS_S = 2 * 86400, /* nearer than this, the time of day matters */
+};
+
+#define LONG_S (INT64_C(100) * 365 * 86400)
 
 /* Members may be null or absent: "" and the fallback then. */
 static const char *str(const json_t *t, const char *key)
@@ -79,6 +88,18 @@ static void bytes_cell(struct table *table, const json_t *traffic)
 	table_cell(table, PAINT_PLAIN, "%s", bytes);
 }
 
+static void fuel_cell(struct table *table, const struct ctl *c, const json_t *t, unsigned int cells)
+{
+	char bar[4 * BAR_CELLS + 8];
+
+	if (!has_fuel(t)) {
+		table_cell(table, PAINT_PLAIN, "%s", no_fuel(t));
+		return;
+	}
+	bar_format(bar, sizeof(bar), &c->style, fuel(t) / 100, cells);
+	table_cell(table, fuel_paint(fuel(t)), "%s %.1f %%", bar, fuel(t));
+}
+
 void tunnels_table(const struct ctl *c, const json_t *tunnels)
 {
 	static const char *const headings[] = { "TUNNEL", "STATE", "DEVICE",   "ENDPOINT", "SENT",
@@ -96,27 +117,11 @@ void tunnels_table(const struct ctl *c, const json_t *tunnels)
 		table_cell(table, PAINT_PLAIN, "%s", str(t, "endpoint"));
 		bytes_cell(table, json_object_get(t, "sent"));
 		bytes_cell(table, json_object_get(t, "received"));
-		if (has_fuel(t))
-			table_cell(table, fuel_paint(fuel(t)), "%.1f %%", fuel(t));
-		else
-			table_cell(table, PAINT_PLAIN, "%s", no_fuel(t));
+		fuel_cell(table, c, t, 5);
 		table_cell(table, PAINT_PLAIN, "%s",
 			   clean_text(json_string_value(json_array_get(addresses, 0))));
 	}
 	table_print(table, stdout, &c->style);
-}
-
-static void fuel_cell(struct table *table, const struct ctl *c, const json_t *t)
-{
-	enum { CELLS = 10 };
-	char bar[4 * CELLS + 8];
-
-	if (!has_fuel(t)) {
-		table_cell(table, PAINT_PLAIN, "%s", no_fuel(t));
-		return;
-	}
-	bar_format(bar, sizeof(bar), &c->style, fuel(t) / 100, CELLS);
-	table_cell(table, fuel_paint(fuel(t)), "%s %.1f %%", bar, fuel(t));
 }
 
 void tunnels_summary(const struct ctl *c, const json_t *tunnels)
@@ -133,7 +138,7 @@ void tunnels_summary(const struct ctl *c, const json_t *tunnels)
 		table_cell(table, state_paint(t), "%s", str(t, "state"));
 		bytes_cell(table, json_object_get(t, "sent"));
 		bytes_cell(table, json_object_get(t, "received"));
-		fuel_cell(table, c, t);
+		fuel_cell(table, c, t, 10);
 		table_cell(table, PAINT_PLAIN, "%s", clean_text(json_string_value(json_array_get(addresses, 0))));
 	}
 	table_print(table, stdout, &c->style);
@@ -168,6 +173,76 @@ static void print_drops(const struct ctl *c, const json_t *t)
 	fact(stdout, &c->style, "dropped", "%s", len ? line : "nothing");
 }
 
+static void fact_if_told(const struct style *s, const json_t *t, const char *label, const char *key)
+{
+	const char *value = str(t, key);
+
+	if (*value)
+		fact(stdout, s, label, "%s", value);
+}
+
+/* How long ago the history begins, "week" where it is one. */
+static void window_format(char *out, size_t cap, int64_t s, int64_t whole_s, const char *name)
+{
+	if (s < whole_s)
+		text_format_duration(out, cap, s < 0 ? 0 : (uint64_t)s * 1000);
+	else
+		snprintf(out, cap, "%s", name);
+}
+
+static void used_format(char *out, size_t cap, const json_t *fuel)
+{
+	char hour[40], week[40], hour_s[32], week_s[32];
+	int64_t in_hour = json_get_int(fuel, "hour_packets", 0), in_week = json_get_int(fuel, "week_packets", 0);
+	int n;
+
+	count_format(hour, sizeof(hour), in_hour < 0 ? 0 : (uint64_t)in_hour);
+	count_format(week, sizeof(week), in_week < 0 ? 0 : (uint64_t)in_week);
+	window_format(hour_s, sizeof(hour_s), json_get_int(fuel, "hour_s", 0), HOUR_S, "hour");
+	window_format(week_s, sizeof(week_s), json_get_int(fuel, "week_s", 0), WEEK_S, "week");
+	n = snprintf(out, cap, "%s packets in the last %s", hour, hour_s);
+	if (strcmp(hour_s, week_s) != 0 && n > 0 && (size_t)n < cap)
+		snprintf(out + n, cap - (size_t)n, ", %s in the last %s", week, week_s);
+}
+
+/* "" when that is not known. */
+static void empty_format(char *out, size_t cap, const json_t *t)
+{
+	int64_t lasts_s = json_get_int(json_object_get(t, "fuel"), "lasts_s", -1);
+	time_t at = (time_t)clock_wall_s();
+	struct tm tm;
+
+	out[0] = '\0';
+	if (lasts_s < 0 || json_get_int(t, "packets_left", 0) <= 0)
+		return;
+	if (lasts_s >= LONG_S) {
+		snprintf(out, cap, "not in 100 years");
+		return;
+	}
+	at += (time_t)lasts_s;
+	if (localtime_r(&at, &tm))
+		strftime(out, cap, lasts_s < DAYS_S ? "%Y-%m-%d %H:%M" : "%Y-%m-%d", &tm);
+}
+
+static void print_rates(const struct ctl *c, const json_t *t)
+{
+	const json_t *fuel = json_object_get(t, "fuel");
+	char line[200], window[32];
+	int64_t n;
+
+	if (!json_is_object(fuel))
+		return;
+	n = json_get_int(fuel, "receive_packets_left", 0);
+	count_format(line, sizeof(line), n < 0 ? 0 : (uint64_t)n);
+	fact(stdout, &c->style, "", "%s packets left to receive", line);
+	used_format(line, sizeof(line), fuel);
+	fact(stdout, &c->style, "used", "%s", line);
+	empty_format(line, sizeof(line), t);
+	window_format(window, sizeof(window), json_get_int(fuel, "week_s", 0), WEEK_S, "week");
+	if (*line)
+		fact(stdout, &c->style, "empty on", "%s, at the rate of the last %s", line, window);
+}
+
 static void print_fuel(const struct ctl *c, const json_t *t)
 {
 	int64_t left = json_get_int(t, "packets_left", 0);
@@ -184,14 +259,46 @@ static void print_fuel(const struct ctl *c, const json_t *t)
 	fact(stdout, &c->style, "", "%s packets left to send; slot %lld of %lld, %lld erased", packets,
 	     (long long)json_get_int(t, "slot_sent", 0), (long long)json_get_int(t, "slots_total", 0),
 	     (long long)json_get_int(t, "slots_erased", 0));
+	print_rates(c, t);
 }
 
-static void fact_if_told(const struct style *s, const json_t *t, const char *label, const char *key)
+void tunnel_fuel_text(const struct ctl *c, const json_t *t)
 {
-	const char *value = str(t, key);
+	printf("%s%s%s\n", paint_begin(&c->style, PAINT_BOLD), str(t, "name"), paint_end(&c->style, PAINT_BOLD));
+	fact_if_told(&c->style, t, "key file", "key_file");
+	print_fuel(c, t);
+}
 
-	if (*value)
-		fact(stdout, s, label, "%s", value);
+static void count_cell(struct table *table, const json_t *from, const char *key)
+{
+	int64_t n = json_get_int(from, key, -1);
+	char text[40] = "";
+
+	if (n >= 0)
+		count_format(text, sizeof(text), (uint64_t)n);
+	table_cell(table, PAINT_PLAIN, "%s", text);
+}
+
+void tunnels_fuel_table(const struct ctl *c, const json_t *tunnels)
+{
+	static const char *const headings[] = { "TUNNEL", "FUEL", "LEFT", "LAST HOUR", "LAST WEEK", "EMPTY ON", NULL };
+	struct table *table = table_new(headings);
+	const json_t *t;
+	size_t i;
+
+	json_array_foreach(tunnels, i, t) {
+		const json_t *fuel = json_object_get(t, "fuel");
+		char date[48];
+
+		table_cell(table, PAINT_BOLD, "%s", str(t, "name"));
+		fuel_cell(table, c, t, 10);
+		count_cell(table, has_fuel(t) ? t : NULL, "packets_left");
+		count_cell(table, fuel, "hour_packets");
+		count_cell(table, fuel, "week_packets");
+		empty_format(date, sizeof(date), t);
+		table_cell(table, PAINT_PLAIN, "%s", date);
+	}
+	table_print(table, stdout, &c->style);
 }
 
 static void identity_facts(const struct style *s, const json_t *t)

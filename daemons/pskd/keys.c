@@ -617,6 +617,7 @@ int keys_tx_take(struct keys *k, unsigned int n, uint64_t *first, const struct s
 	*first = k->tx_next;
 	*slot = lane_slot(&k->tx, ledger_slot(k->tx_next));
 	k->tx_next += n;
+	k->taken += n;
 
 	if (left - n < k->block / 2 && k->tx_next < k->end)
 		want_tx(k);
@@ -845,6 +846,7 @@ void keys_info(const struct keys *k, struct keys_info *out)
 		.rx_floor = k->rx_floor,
 		.slots_erased = k->erased,
 		.packets_left = k->file ? k->end - k->tx_next : UINT64_MAX,
+		.taken = k->taken,
 		.ledger_writes = ledger_writes(k->ledger),
 		.write_error = k->write_error,
 		.source_error = k->tx.error ? k->tx.error : k->rx.error,

@@ -156,6 +156,7 @@ struct keys_info {
 	uint64_t tx_next, tx_reserved, rx_high, rx_floor;
 	uint64_t slots_erased;
 	uint64_t packets_left; /* to send; UINT64_MAX: no end */
+	uint64_t taken; /* sequences that keys_tx_take() gave out */
 	uint64_t ledger_writes;
 	uint8_t fingerprint[32];
 	/* Negative errno of the last attempt, 0 when it worked: writing the ledger; drawing slots

@@ -60,6 +60,7 @@ struct keys {
 
 	uint64_t end; /* one past the last sequence there is */
 	uint64_t tx_next;
+	uint64_t taken; /* of them, by packets in this life */
 	bool tx_wanted; /* make more of it usable */
 	uint64_t block, block_max;
 	uint64_t reserved_ms;

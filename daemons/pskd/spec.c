@@ -13,6 +13,7 @@
 
 #include "base/base64.h"
 #include "base/bytes.h"
+#include "base/clock.h"
 #include "base/error.h"
 #include "base/json.h"
 #include "base/text.h"
@@ -361,6 +362,8 @@ json_t *spec_to_json(const struct spec *s)
 		return NULL;
 	if (s->f.key_file)
 		json_object_set_new(j, "key_file", json_string(s->f.key_file));
+	if (s->fuel.begun)
+		json_object_set_new(j, "fuel", fuel_to_json(&s->fuel, clock_now_ms()));
 	/* Of a declared tunnel only what a command changed; else its file decides. */
 	if (s->origin != SPEC_DECLARED || s->enabled != s->f.enabled)
 		json_object_set_new(j, "enabled", json_boolean(s->enabled));
@@ -446,6 +449,7 @@ int spec_from_json(struct spec **out, const char *name, const json_t *j)
 	s->has_enabled = json_is_boolean(json_object_get(j, "enabled"));
 	snprintf(s->ledger, sizeof(s->ledger), "%s", ledger);
 	snprintf(s->last_endpoint, sizeof(s->last_endpoint), "%s", last ? last : "");
+	fuel_from_json(&s->fuel, json_object_get(j, "fuel"), clock_now_ms());
 	if (key_file) {
 		s->ledger_for = strdup(key_file);
 		if (!s->ledger_for)

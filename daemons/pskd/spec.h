@@ -12,6 +12,7 @@
 #include "config/config.h"
 #include "crypto/sign.h"
 #include "proto/identity_msg.h"
+#include "pskd/fuel.h"
 #include "pskd/keys.h"
 #include "pskd/networks.h"
 
@@ -57,6 +58,7 @@ struct spec {
 	char ledger[80];      /* file below ledgers/; "": none yet */
 	char *ledger_for;     /* the key file it was made for, as read from state; else NULL */
 	char last_endpoint[64]; /* where the peer was proven to be */
+	struct fuel fuel;	/* of a key file: how fast it is used up */
 };
 
 extern const struct config_schema spec_schema;

@@ -104,6 +104,7 @@ static void take_down(struct tunnel *t)
 	loop_timer_stop(t->retry);
 	tunnel_untold_drops(t, &t->drops_before);
 	t->drops_told = (struct drops){ .arrived = 0 };
+	tunnel_fuel_look(t);
 	t->hello = hello_free(t->hello);
 	t->path = path_free(t->path);
 	udp_close(&t->udp);
@@ -456,6 +457,7 @@ static void open_keys(struct tunnel *t)
 		fail_errno(t, E(StorageFailed), r, "tunnel state");
 		return;
 	}
+	tunnel_fuel_begin(t);
 	keys_info(t->keys, &info);
 	if (info.packets_left == 0) {
 		tunnel_keys_error(&e, t, KEYS_E_EXHAUSTED, "");
@@ -782,7 +784,6 @@ static void begin(struct tunnel *t, bool prepare_only)
 	t->state = TUNNEL_STARTING;
 	t->rollback[0] = '\0';
 	t->burn_unwritten = false;
-	t->fuel_warned = 0;
 	t->handshakes = 0;
 	t->last_handshake_ms = 0;
 	t->stranger_ms = 0;

@@ -75,6 +75,8 @@ void tunnel_prepare(struct tunnel *t);
 bool tunnel_progress(const struct tunnel *t, uint64_t *done, uint64_t *total);
 /* Bring it up; on failure, again and again when it is enabled. Steps follow. One that runs is left alone. */
 void tunnel_start(struct tunnel *t);
+/* How fast its key file is used up, as known now, is kept; what is not new is not written. */
+void tunnel_save_fuel(struct tunnel *t);
 /* Exact marks are durable when it returns. */
 void tunnel_stop(struct tunnel *t);
 /* The same, and the device and the socket are left for another tunnel of its name. */

@@ -9,6 +9,8 @@
 #include "pskd/resolve.h"
 #include "pskd/tunnel.h"
 
+struct json_t;
+
 #define E(name) "io.handfast.Tunnel." #name
 
 enum tunnel_state {
@@ -61,7 +63,8 @@ struct tunnel {
 	bool peer_told; /* pairingd has it durably that the peer was seen */
 	bool waits_for_list; /* to know whether its pairing still holds */
 	enum tunnel_mark mark;
-	unsigned int fuel_warned;
+	unsigned int fuel_warned;  /* level of fuel.h */
+	uint64_t fuel_saved_ms, fuel_writes; /* when, and how often the ledger was written by then */
 	uint8_t own_identity[PSKH_IDENTITY_LEN]; /* as our handshake says */
 	uint64_t stranger, stranger_ms; /* who was refused last, and when that was logged; 0: never */
 };
@@ -87,6 +90,16 @@ void tunnel_on_timer(void *arg);
 /* Its rounds of HELLOs begin anew, with names looked up again. */
 void tunnel_hurry(struct tunnel *t);
 void tunnel_on_keys(int error, void *arg);
+
+/* tunnel_fuel.c */
+/* Keys were opened. */
+void tunnel_fuel_begin(struct tunnel *t);
+/* See what was used; costs nothing when nothing was. */
+void tunnel_fuel_look(struct tunnel *t);
+/* From the timer: look, warn of what runs low, keep the history when it is time. */
+void tunnel_fuel_tick(struct tunnel *t, uint64_t now_ms);
+/* "fuel" and its numbers, of the open keys or of the ledger. */
+void tunnel_fuel_to_json(struct tunnel *t, struct json_t *j);
 
 /* outcome of keys.h to an error for people */
 void tunnel_keys_error(struct tunnel_error *e, const struct tunnel *t, int r, const char *detail);

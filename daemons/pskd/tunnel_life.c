@@ -421,26 +421,6 @@ const struct path_events tunnel_path_events = {
 
 /* ---- time ---- */
 
-static void warn_of_fuel(struct tunnel *t)
-{
-	static const unsigned int levels[] = { 20, 5, 1 };
-	struct keys_info info;
-	char text[120];
-	uint64_t percent;
-
-	keys_info(t->keys, &info);
-	if (info.slots_total == 0)
-		return;
-	percent = info.packets_left / (info.slots_total * (SLOT_PACKETS / 100));
-	for (unsigned int i = t->fuel_warned; i < 3; i++)
-		if (percent < levels[i]) {
-			t->fuel_warned = i + 1;
-			snprintf(text, sizeof(text), "less than %u %% of the key material is left: %llu packets",
-				 levels[i], (unsigned long long)info.packets_left);
-			note(t, LOG_WARNING, &MSG_TUNNEL_FUEL, NULL, NULL, text);
-		}
-}
-
 /* The initiator asks for a new session, the responder for being asked; at once where it may be heard. */
 static void start_handshake(struct tunnel *t)
 {
@@ -546,7 +526,7 @@ void tunnel_on_timer(void *arg)
 	c = path_counters(t->path);
 	path_expire(t->path, now);
 	keys_tick(t->keys, now);
-	warn_of_fuel(t);
+	tunnel_fuel_tick(t, now);
 	s = path_current(t->path);
 	if (s && t->hello) {
 		check_age(t, s, now);

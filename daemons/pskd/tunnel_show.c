@@ -149,27 +149,6 @@ static void add_counters(json_t *j, const struct tunnel *t)
 	json_object_set_new(j, "handshakes", json_integer((json_int_t)t->handshakes));
 }
 
-static void add_fuel(json_t *j, const struct tunnel *t)
-{
-	struct keys_info k = { .packets_left = 0, .rx_high = UINT64_MAX };
-	double percent = 100;
-
-	if (t->keys)
-		keys_info(t->keys, &k);
-	if (k.slots_total)
-		percent = 100.0 * (double)k.packets_left / ((double)k.slots_total * SLOT_PACKETS);
-	if (t->spec->f.key_file)
-		json_object_set_new(j, "key_file", json_string(t->spec->f.key_file));
-	json_object_set_new(j, "slots_total", json_integer((json_int_t)k.slots_total));
-	json_object_set_new(j, "slot_sent", json_integer((json_int_t)(k.tx_next / SLOT_PACKETS)));
-	json_object_set_new(j, "slot_received",
-			    json_integer(k.rx_high == UINT64_MAX ? 0 : (json_int_t)(k.rx_high / SLOT_PACKETS)));
-	json_object_set_new(j, "slots_erased", json_integer((json_int_t)k.slots_erased));
-	json_object_set_new(j, "packets_left",
-			    json_integer(k.packets_left > INT64_MAX ? INT64_MAX : (json_int_t)k.packets_left));
-	json_object_set_new(j, "fuel_percent", json_real(percent));
-}
-
 json_t *tunnel_to_json(struct tunnel *t)
 {
 	json_t *j = json_pack("{s:s, s:s, s:b, s:s, s:o, s:o, s:I, s:o, s:s}", "name", t->spec->name, "state",
@@ -189,7 +168,9 @@ json_t *tunnel_to_json(struct tunnel *t)
 	add_peer(j, t);
 	add_identity(j, t);
 	add_counters(j, t);
-	add_fuel(j, t);
+	if (t->spec->f.key_file)
+		json_object_set_new(j, "key_file", json_string(t->spec->f.key_file));
+	tunnel_fuel_to_json(t, j);
 	if (t->rollback[0])
 		json_object_set_new(j, "rollback", json_string(t->rollback));
 	if (problem)

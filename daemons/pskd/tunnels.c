@@ -580,8 +580,10 @@ void tunnels_start_enabled(struct tunnels *s)
 void tunnels_stop_all(struct tunnels *s)
 {
 	kept_leave(s->kept);
-	list_for_each (it, &s->list)
+	list_for_each (it, &s->list) {
+		tunnel_save_fuel(tunnel_of_node(it));
 		tunnel_stop(tunnel_of_node(it));
+	}
 }
 
 /* ---- declared tunnels ---- */
@@ -700,8 +702,10 @@ static void on_stored_declared(struct spec **stored, void *arg)
 		if ((*stored)->origin != SPEC_DECLARED || strcmp(s->name, (*stored)->name) != 0)
 			continue;
 		/* Another key file gets another ledger; the old one stays and remembers. */
-		if ((*stored)->ledger_for && strcmp((*stored)->ledger_for, s->f.key_file) == 0)
+		if ((*stored)->ledger_for && strcmp((*stored)->ledger_for, s->f.key_file) == 0) {
 			memcpy(s->ledger, (*stored)->ledger, sizeof(s->ledger));
+			s->fuel = (*stored)->fuel;
+		}
 		memcpy(s->last_endpoint, (*stored)->last_endpoint, sizeof(s->last_endpoint));
 		if ((*stored)->has_enabled)
 			s->enabled = (*stored)->enabled;

@@ -100,6 +100,11 @@ void tunnel_start(struct tunnel *t)
 	(void)t;
 }
 
+void tunnel_save_fuel(struct tunnel *t)
+{
+	(void)t;
+}
+
 void tunnel_stop(struct tunnel *t)
 {
 	t->up = false;
