@@ -128,6 +128,7 @@ int cmd_tunnel_add(struct ctl *c)
 		{ "peer", "peer" },	      { "endpoint", "endpoint" },
 		{ "listen", "listen" },	      { "local-address", "local_address" },
 		{ "peer-address", "peer_address" }, { "erase", "erase" },
+		{ "salt", "salt" },
 	};
 	const char *key_file = ctl_option(c, "key-file"), *role = ctl_option(c, "role");
 	_cleanup_(stream_closep) struct stream *stream = NULL;

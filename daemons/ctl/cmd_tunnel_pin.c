@@ -1,4 +1,4 @@
-/* handfast tunnel pin: who may be at the other end of a key file's tunnel. Shows both keys, or changes the peer's. */
+/* handfast tunnel pin, allow: who may be at the other end of a key file's tunnel. They show it, or change it. */
 #include <jansson.h>
 #include <stdio.h>
 #include <string.h>
@@ -22,12 +22,12 @@ static void pin_text(const struct ctl *c, const json_t *result)
 		printf("The other side needs our key, too: “handfast tunnel pin TUNNEL %s” there.\n", own);
 }
 
-static int show(struct ctl *c)
+static int show(struct ctl *c, ctl_text_fn text)
 {
 	json_t *reply = NULL;
 	int r = daemon_call(c, PSKD, "Tunnel.Show", json_pack("{s:s}", "name", ctl_argument(c, 0)), &reply);
 
-	return r ? r : ctl_result(c, reply, pin_text);
+	return r ? r : ctl_result(c, reply, text);
 }
 
 /* The public key of a paired device, as pairingd has it. */
@@ -57,7 +57,7 @@ int cmd_tunnel_pin(struct ctl *c)
 		return ctl_fail(c, EXIT_USAGE, ERROR_USAGE, "See “handfast help tunnel pin”.",
 				"KEY, --from-peer and --none exclude each other");
 	if (!key && !peer && !none)
-		return show(c);
+		return show(c, pin_text);
 	/* A variable of a script that is empty is not --none. */
 	if (key && !*key)
 		return ctl_fail(c, EXIT_USAGE, ERROR_USAGE, "With --none nobody is pinned.", "KEY is empty");
@@ -70,4 +70,46 @@ int cmd_tunnel_pin(struct ctl *c)
 	}
 	r = daemon_call(c, PSKD, "Tunnel.Pin", params, &reply);
 	return r ? r : ctl_result(c, reply, pin_text);
+}
+
+static void allow_text(const struct ctl *c, const json_t *result)
+{
+	const json_t *t = json_object_get(result, "tunnel"), *labels = json_object_get(t, "allow_labels"), *one;
+	bool pinned = *clean_member(t, "pin");
+	size_t i;
+
+	printf("%s%s%s\n", paint_begin(&c->style, PAINT_BOLD), clean_member(t, "name"), paint_end(&c->style, PAINT_BOLD));
+	if (*clean_member(t, "own_identity"))
+		fact(stdout, &c->style, "own", "%s (%s)", clean_member(t, "own_identity"),
+		     pinned ? "this device's key signs for it" : "a label: nothing signs for it");
+	if (*clean_member(t, "peer_identity"))
+		fact(stdout, &c->style, "the peer's", "%s", clean_member(t, "peer_identity"));
+	json_array_foreach(labels, i, one)
+		fact(stdout, &c->style, i ? "" : "allowed", "%s", clean_text(json_string_value(one)));
+	if (json_array_size(labels) == 0)
+		fact(stdout, &c->style, "allowed", "%s", pinned ? "the pinned device alone" : "any label");
+}
+
+int cmd_tunnel_allow(struct ctl *c)
+{
+	bool any = ctl_flag(c, "any");
+	json_t *labels, *reply = NULL;
+	int r;
+
+	if (ctl_argument(c, 1) && any)
+		return ctl_fail(c, EXIT_USAGE, ERROR_USAGE, "See “handfast help tunnel allow”.",
+				"LABEL and --any exclude each other");
+	if (!ctl_argument(c, 1) && !any)
+		return show(c, allow_text);
+	labels = json_array();
+	/* One that were left out could make the list one that allows any. */
+	for (size_t i = 1; ctl_argument(c, i); i++)
+		if (json_array_append_new(labels, json_string(ctl_argument(c, i))) != 0) {
+			json_decref(labels);
+			return ctl_fail(c, EXIT_USAGE, ERROR_USAGE, NULL, "%s is no label",
+					clean_text(ctl_argument(c, i)));
+		}
+	r = daemon_call(c, PSKD, "Tunnel.Allow", json_pack("{s:s, s:o}", "name", ctl_argument(c, 0), "labels", labels),
+			&reply);
+	return r ? r : ctl_result(c, reply, allow_text);
 }

@@ -19,6 +19,7 @@ int cmd_tunnel_add(struct ctl *c);
 int cmd_tunnel_remove(struct ctl *c);
 int cmd_tunnel_burn(struct ctl *c);
 int cmd_tunnel_pin(struct ctl *c);
+int cmd_tunnel_allow(struct ctl *c);
 int cmd_tunnel_generate(struct ctl *c);
 int cmd_tunnel_verify(struct ctl *c);
 int cmd_relay_status(struct ctl *c);

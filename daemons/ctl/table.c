@@ -72,6 +72,8 @@ static const struct option add_options[] = {
 	  "a network that its packets may come from (default: what is routed there); may be repeated", .many = true },
 	{ "pin", 0, "PEER", VALUE_PEER, NULL,
 	  "accept only this device's signature: a paired device, or a public key" },
+	{ "salt", 0, "TEXT", VALUE_TEXT, NULL,
+	  "of this machine's label, the same on both sides (default: made from the key file)" },
 	{ "erase", 0, "HOW", VALUE_CHOICE, erasers, "erase spent key material: none, zero or punch" },
 	{ .name = NULL },
 };
@@ -91,6 +93,11 @@ static const struct option burn_options[] = {
 static const struct option pin_options[] = {
 	{ "from-peer", 0, "PEER", VALUE_PEER, NULL, "pin the key of this paired device" },
 	{ "none", 0, NULL, VALUE_TEXT, NULL, "pin nobody: whoever has the key file may be the other side" },
+	{ .name = NULL },
+};
+
+static const struct option allow_options[] = {
+	{ "any", 0, NULL, VALUE_TEXT, NULL, "allow every label" },
 	{ .name = NULL },
 };
 
@@ -345,6 +352,16 @@ const struct command commands[] = {
 		  { "KEY", VALUE_TEXT, NULL, true, false, "the other device's public key, as this command shows it there" } },
 		pin_options,
 		cmd_tunnel_pin,
+	},
+	{
+		"tunnel allow",
+		"show or set which labels the other end of a key file's tunnel may have",
+		"A label tells machines apart and proves nothing: whoever has the key file can say any. A pin "
+		"does prove it. The labels given take the place of those before.",
+		{ TUNNEL_ARGUMENT,
+		  { "LABEL", VALUE_TEXT, NULL, true, true, "what the other side's “tunnel show” has as its identity" } },
+		allow_options,
+		cmd_tunnel_allow,
 	},
 	{
 		"tunnel generate",

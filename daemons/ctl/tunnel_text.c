@@ -304,13 +304,16 @@ void tunnels_fuel_table(const struct ctl *c, const json_t *tunnels)
 static void identity_facts(const struct style *s, const json_t *t)
 {
 	bool pinned = *str(t, "pin");
+	char label[100];
 
+	snprintf(label, sizeof(label), "a label made from %s: nothing signs for it", str(t, "label_source"));
 	if (*str(t, "own_identity"))
 		fact(stdout, s, "identity", "%s (%s)", str(t, "own_identity"),
-		     pinned ? "this device's key signs for it" : "a label: nothing signs for it");
+		     pinned ? "this device's key signs for it" : label);
 	if (*str(t, "peer_identity"))
 		fact(stdout, s, "its identity", "%s (%s)", str(t, "peer_identity"),
 		     pinned ? "pinned, and signed for" : "a label: it proves nothing");
+	list_fact(s, t, "may say", "allow_labels");
 }
 
 void tunnel_text(const struct ctl *c, const json_t *t)

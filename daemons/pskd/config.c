@@ -3,6 +3,7 @@
 
 #include "base/cleanup.h"
 #include "crypto/bulk.h"
+#include "pskd/label.h"
 
 static const struct config_option options[] = {
 	{ .key = "tunnels_dir", .type = CONFIG_PATH, .offset = offsetof(struct pskd_config, tunnels_dir),
@@ -18,6 +19,11 @@ static const struct config_option options[] = {
 	  .names = bulk_choice_names, .help = "what seals packets" },
 	{ .key = "start_paired", .type = CONFIG_BOOL, .offset = offsetof(struct pskd_config, start_paired),
 	  .def = "true", .help = "a new pairing's tunnel comes up by itself" },
+	{ .key = "label_sources", .type = CONFIG_LIST, .offset = offsetof(struct pskd_config, label_sources),
+	  .def = "[machine-id]", .check = label_check_source,
+	  .help = "what this machine's labels are made of: the first that can be used" },
+	{ .key = "revoked", .type = CONFIG_LIST, .offset = offsetof(struct pskd_config, revoked),
+	  .check = label_check_or_key, .help = "identities, and public keys, that no tunnel's peer may have" },
 };
 
 const struct config_schema pskd_schema = {

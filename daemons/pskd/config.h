@@ -8,6 +8,7 @@ struct pskd_config {
 	uint64_t max_tunnels;
 	int aead;	   /* enum bulk_choice */
 	bool start_paired; /* a new pairing's tunnel comes up by itself */
+	struct config_list label_sources, revoked;
 };
 
 extern const struct config_schema pskd_schema;

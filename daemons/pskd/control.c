@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <jansson.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/json.h"
@@ -373,12 +374,57 @@ static void method_pin(struct varlink_call *call, const json_t *params, void *ar
 		varlink_reply(call, with_tunnel(t));
 }
 
+static const char *labels_of(const json_t *params, struct config_list *out)
+{
+	const json_t *list = json_object_get(params, "labels"), *one;
+	size_t i;
+
+	out->v = calloc(json_array_size(list) + 1, sizeof(*out->v));
+	if (!out->v)
+		return "no memory";
+	json_array_foreach(list, i, one) {
+		const char *complaint = label_check(json_string_value(one));
+
+		out->v[out->n] = complaint ? NULL : strdup(json_string_value(one));
+		if (!out->v[out->n])
+			return complaint ? complaint : "no memory";
+		out->n++;
+	}
+	return NULL;
+}
+
+static void labels_done(struct config_list *l)
+{
+	for (size_t i = 0; i < l->n; i++)
+		free(l->v[i]);
+	free(l->v);
+}
+
+static void method_allow(struct varlink_call *call, const json_t *params, void *arg)
+{
+	_cleanup_(labels_done) struct config_list labels = { 0 };
+	struct control *c = arg;
+	struct tunnel *t = find(c, call, params);
+	struct tunnel_error e = { 0 };
+	const char *complaint;
+
+	if (!t)
+		return;
+	complaint = labels_of(params, &labels);
+	if (complaint)
+		tunnel_error_set(&e, E(BadPin), NULL, "there is one that is not %s", complaint);
+	if (complaint || tunnels_set_labels(c->tunnels, t, &labels, &e))
+		reply_error(call, &e);
+	else
+		varlink_reply(call, with_tunnel(t));
+}
+
 static const struct varlink_method methods[] = {
 	{ "List", VARLINK_READ, method_list },	   { "Show", VARLINK_READ, method_show },
 	{ "Up", VARLINK_CHANGE, method_up },	   { "Down", VARLINK_CHANGE, method_down },
 	{ "Add", VARLINK_CHANGE, method_add },	   { "Remove", VARLINK_CHANGE, method_remove },
 	{ "Burn", VARLINK_CHANGE, method_burn },   { "Pin", VARLINK_CHANGE, method_pin },
-	{ 0 },
+	{ "Allow", VARLINK_CHANGE, method_allow }, { 0 },
 };
 
 static const struct varlink_interface interface = {

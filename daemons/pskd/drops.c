@@ -28,6 +28,7 @@ static const char *const names[N_DROPS] = {
 	[DROP_HS_ROLE] = "handshake-role",
 	[DROP_HS_NONCE] = "handshake-nonce",
 	[DROP_HS_IDENTITY] = "handshake-identity",
+	[DROP_HS_REVOKED] = "handshake-revoked",
 	[DROP_HS_SIGNATURE] = "handshake-signature",
 	[DROP_HS_RATE] = "handshake-rate",
 	[DROP_HS_DUPLICATE] = "handshake-duplicate",

@@ -33,6 +33,7 @@ enum drop {
 	DROP_HS_ROLE,
 	DROP_HS_NONCE,
 	DROP_HS_IDENTITY,
+	DROP_HS_REVOKED,
 	DROP_HS_SIGNATURE,
 	DROP_HS_RATE,
 	DROP_HS_DUPLICATE, /* a second answer to one HELLO: usual, when it went to several addresses */

@@ -536,11 +536,32 @@ static void on_welcome(struct hello *h, const struct pskh *m, const struct socka
 
 /* ---- all messages ---- */
 
+/* Whether who says this may be the peer. Of a pinned one the signature, where there is one, is checked later. */
+static int check_identity(struct hello *h, const struct pskh *m, const struct sockaddr_in6 *from)
+{
+	uint8_t id[IDENTITY_ID_LEN];
+	enum hello_event e;
+
+	if (h->o.pinned)
+		identity_id(id, &h->o.peer_public);
+	if (h->o.revoked && label_list_has(h->o.revoked, m->identity))
+		e = HELLO_REVOKED;
+	else if (h->o.pinned && memcmp(id, m->identity, sizeof(id)) != 0)
+		e = HELLO_WRONG_IDENTITY;
+	else if (!h->o.pinned && h->o.allowed && h->o.allowed->n > 0 && !label_list_has(h->o.allowed, m->identity))
+		e = HELLO_NOT_ALLOWED;
+	else
+		return 0;
+	hello_drop(h, e == HELLO_REVOKED ? DROP_HS_REVOKED : DROP_HS_IDENTITY);
+	hello_event(h, e, from, be64_load(m->identity));
+	return -1;
+}
+
 /* Shape, key material, HMAC, role and identity. */
 static int check(struct hello *h, struct pskh *m, const uint8_t *msg, size_t len,
 		 const struct sockaddr_in6 *from)
 {
-	uint8_t hint[PSKH_HINT_LEN], key[PSKH_KEY_LEN], id[IDENTITY_ID_LEN];
+	uint8_t hint[PSKH_HINT_LEN], key[PSKH_KEY_LEN];
 	uint64_t begun;
 	bool authentic;
 
@@ -570,15 +591,7 @@ static int check(struct hello *h, struct pskh *m, const uint8_t *msg, size_t len
 		hello_event(h, ours ? HELLO_REFLECTED : HELLO_OWN_ROLE, from, 0);
 		return -1;
 	}
-	if (h->o.pinned) {
-		identity_id(id, &h->o.peer_public);
-		if (memcmp(id, m->identity, sizeof(id)) != 0) {
-			hello_drop(h, DROP_HS_IDENTITY);
-			hello_event(h, HELLO_WRONG_IDENTITY, from, be64_load(m->identity));
-			return -1;
-		}
-	}
-	return 0;
+	return check_identity(h, m, from);
 }
 
 void hello_on_message(struct hello *h, const uint8_t *msg, size_t len, const struct sockaddr_in6 *from)

@@ -15,6 +15,7 @@
 #include "proto/psk_handshake.h"
 #include "pskd/drops.h"
 #include "pskd/keys.h"
+#include "pskd/label.h"
 #include "pskd/session.h"
 
 struct loop;
@@ -26,8 +27,10 @@ enum hello_event {
 	HELLO_OTHER_KEY,      /* unauthenticated: the peer names other key material */
 	HELLO_OWN_ROLE,	      /* somebody with our key plays our role */
 	HELLO_REFLECTED,      /* our own message came back */
-	HELLO_WRONG_IDENTITY, /* right key, but not the pinned device */
+	HELLO_WRONG_IDENTITY, /* right key, but not the pinned device; n: the first half of its identity */
 	HELLO_BAD_SIGNATURE,
+	HELLO_NOT_ALLOWED,    /* right key, but its label is not in the list; n: the first half of it */
+	HELLO_REVOKED,	      /* right key, but its identity is revoked; n: the first half of it */
 	HELLO_OWN_ROLLBACK,   /* the peer has seen n sequences that our ledger does not know */
 	HELLO_PEER_ROLLBACK,  /* the peer's ledger is n behind what we received */
 	HELLO_NEEDS_BURN,     /* to go on, n packets of key material are given up */
@@ -62,6 +65,8 @@ struct hello_options {
 	bool pinned; /* both sides sign */
 	struct sign_public peer_public;
 	uint8_t own_identity[PSKH_IDENTITY_LEN];
+	const struct label_list *allowed; /* of an unpinned tunnel; NULL or empty: every label */
+	const struct label_list *revoked; /* of all tunnels; NULL: none. It may change meanwhile */
 	const struct hello_ops *ops;
 	void *arg;
 	struct drops *drops;

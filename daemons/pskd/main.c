@@ -96,6 +96,7 @@ static int reload(struct service *svc, void *arg, struct config_error *err)
 {
 	struct settings *s = arg;
 	struct pskd_config next = { 0 };
+	struct label_list revoked = { 0 };
 	const char *fixed;
 
 	if (load(&next, svc, err) != 0)
@@ -107,13 +108,16 @@ static int reload(struct service *svc, void *arg, struct config_error *err)
 		config_done(&pskd_schema, &next);
 		return -1;
 	}
-	if (tunnels_declare(s->tunnels, next.tunnels_dir, err) != 0) {
+	if (label_list_set(&revoked, &next.revoked) != 0 ||
+	    tunnels_declare(s->tunnels, next.tunnels_dir, err) != 0) {
+		label_list_done(&revoked);
 		config_done(&pskd_schema, &next);
 		return -1;
 	}
 	config_done(&pskd_schema, &s->cfg);
 	s->cfg = next;
 	tunnels_set_start_paired(s->tunnels, s->cfg.start_paired);
+	tunnels_set_policy(s->tunnels, &s->cfg.label_sources, &revoked);
 	tunnels_start_enabled(s->tunnels);
 	return 0;
 }
@@ -206,6 +210,7 @@ static int run(struct service *svc)
 	_cleanup_(settings_done) struct settings s = { .lock_fd = -1 };
 	_cleanup_(control_freep) struct control *control = NULL;
 	struct config_error err = { "" };
+	struct label_list revoked = { 0 };
 	struct tunnels_options o;
 	int r;
 
@@ -233,6 +238,10 @@ static int run(struct service *svc)
 	r = tunnels_new(&s.tunnels, &o);
 	if (r)
 		return service_fail(svc, r, "cannot open the state");
+	r = label_list_set(&revoked, &s.cfg.revoked);
+	if (r)
+		return service_fail(svc, r, "cannot read the list of revoked identities");
+	tunnels_set_policy(s.tunnels, &s.cfg.label_sources, &revoked);
 	r = tunnels_declare(s.tunnels, s.cfg.tunnels_dir, &err);
 	if (r)
 		return service_fail_config(svc, err.text);

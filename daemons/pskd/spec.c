@@ -56,7 +56,7 @@ static const char *check_local(const char *value)
 		       "of a small network (from /8, IPv6 /16), not loopback, multicast, link-local or broadcast";
 }
 
-static int parse_pin(struct sign_public *out, const char *value)
+int spec_parse_pin(struct sign_public *out, const char *value)
 {
 	if (strlen(value) == 2 * SIGN_PUBLIC_LEN)
 		return hex_parse(out->b, SIGN_PUBLIC_LEN, value);
@@ -67,7 +67,7 @@ static const char *check_pin(const char *value)
 {
 	struct sign_public pub;
 
-	return parse_pin(&pub, value) == 0 ? NULL : "the peer's public key in base64 or hex, as `handfast tunnel pin` shows it there";
+	return spec_parse_pin(&pub, value) == 0 ? NULL : "the peer's public key in base64 or hex, as `handfast tunnel pin` shows it there";
 }
 
 static const char *check_interface(const char *value)
@@ -106,6 +106,10 @@ static const struct config_option options[] = {
 	  .help = "networks that the peer's packets may come from; default: what routes says" },
 	{ .key = "pin", .type = CONFIG_STRING, .offset = AT(pin), .check = check_pin,
 	  .help = "the peer's public key: both sides then sign the handshake" },
+	{ .key = "salt", .type = CONFIG_STRING, .offset = AT(salt), .check = label_check_salt,
+	  .help = "of our label, the same on both sides; default: made from the key file" },
+	{ .key = "allow_labels", .type = CONFIG_LIST, .offset = AT(allow_labels), .check = label_check,
+	  .help = "labels that the peer may have, which nothing signs; default: any" },
 	{ .key = "erase", .type = CONFIG_ENUM, .offset = AT(erase), .def = "none", .names = erase_names,
 	  .help = "what becomes of spent slots in the file" },
 	{ .key = "window", .type = CONFIG_U64, .offset = AT(window), .def = "8192", .min = 4096, .max = 65536,
@@ -132,6 +136,7 @@ struct spec *spec_free(struct spec *s)
 	if (!s)
 		return NULL;
 	config_done(&spec_schema, &s->f);
+	label_list_done(&s->labels);
 	free(s->ledger_for);
 	free(s);
 	return NULL;
@@ -177,13 +182,20 @@ static int check_whole(struct spec *s, const char *where, struct config_error *e
 		wrong = "peer: prototype needs an endpoint, since nothing else tells where the peer is";
 	if (s->f.peer && s->f.pin)
 		wrong = "peer: prototype has no handshake that could be signed: leave pin out";
+	if (s->f.peer && (s->f.salt || s->f.allow_labels.n))
+		wrong = "peer: prototype has no handshake that could carry labels: leave salt and allow_labels out";
+	if (s->f.pin && s->f.allow_labels.n)
+		wrong = "pin: a pinned peer signs, and has no label: leave allow_labels out";
 	if (wrong) {
 		snprintf(err->text, sizeof(err->text), "%s: %s", where, wrong);
 		return -EINVAL;
 	}
 	s->f.window = (s->f.window + 63) / 64 * 64;
-	s->pinned = s->f.pin && parse_pin(&s->peer_public, s->f.pin) == 0;
-	return 0;
+	s->pinned = s->f.pin && spec_parse_pin(&s->peer_public, s->f.pin) == 0;
+	if (label_list_set(&s->labels, &s->f.allow_labels) == 0)
+		return 0;
+	snprintf(err->text, sizeof(err->text), "%s: no memory", where);
+	return -ENOMEM;
 }
 
 int spec_load(struct spec **out, const char *path, const char *name, struct config_error *err)
@@ -263,7 +275,7 @@ int spec_set_pin(struct spec *s, const char *key)
 	struct sign_public pub = { .b = { 0 } };
 	char *copy = NULL;
 
-	if (key && parse_pin(&pub, key) != 0)
+	if (key && spec_parse_pin(&pub, key) != 0)
 		return -EINVAL;
 	if (key) {
 		copy = strdup(key);
@@ -274,6 +286,20 @@ int spec_set_pin(struct spec *s, const char *key)
 	s->f.pin = copy;
 	s->pinned = key != NULL;
 	s->peer_public = pub;
+	/* What it is now is another thing than what it was. */
+	s->last_identity[0] = '\0';
+	return 0;
+}
+
+int spec_set_labels(struct spec *s, struct config_list *labels)
+{
+	struct config_list before = s->f.allow_labels;
+	int r = label_list_set(&s->labels, labels);
+
+	if (r)
+		return r;
+	s->f.allow_labels = *labels;
+	*labels = before;
 	return 0;
 }
 
@@ -328,14 +354,20 @@ static json_t *list(const struct config_list *l)
 static json_t *file_to_json(const struct spec_file *f)
 {
 	char keepalive[32];
+	json_t *j;
 
 	snprintf(keepalive, sizeof(keepalive), "%llums", (unsigned long long)f->keepalive_ms);
-	return json_pack("{s:o, s:o, s:s*, s:s, s:s, s:s*, s:s*, s:s*, s:s*, s:s*, s:s, s:I, s:s*, s:I, s:s}", "routes", list(&f->routes), "allowed",
+	j = json_pack("{s:o, s:o, s:s*, s:s, s:s, s:s*, s:s*, s:s*, s:s*, s:s*, s:s, s:I, s:s*, s:I, s:s}", "routes", list(&f->routes), "allowed",
 			 list(&f->allowed), "key_file", f->key_file, "role", role_names[f->role], "peer", peer_names[f->peer],
 			 "endpoint", f->endpoint, "listen", f->listen, "local_address", f->local_address,
 			 "peer_address", f->peer_address, "pin", f->pin, "erase", erase_names[f->erase],
 			 "window", (json_int_t)f->window, "interface", f->interface, "mtu",
 			 (json_int_t)f->mtu, "keepalive", keepalive);
+	if (f->salt)
+		json_object_set_new(j, "salt", json_string(f->salt));
+	if (f->allow_labels.n)
+		json_object_set_new(j, "allow_labels", list(&f->allow_labels));
+	return j;
 }
 
 static json_t *pairing_to_json(const struct spec *s)
@@ -360,6 +392,8 @@ json_t *spec_to_json(const struct spec *s)
 
 	if (!j)
 		return NULL;
+	if (s->last_identity[0])
+		json_object_set_new(j, "last_identity", json_string(s->last_identity));
 	if (s->f.key_file)
 		json_object_set_new(j, "key_file", json_string(s->f.key_file));
 	if (s->fuel.begun)
@@ -427,6 +461,7 @@ int spec_from_json(struct spec **out, const char *name, const json_t *j)
 	_cleanup_(spec_freep) struct spec *s = NULL;
 	const char *origin = json_get_str(j, "origin"), *ledger = json_get_str(j, "ledger");
 	const char *last = json_get_str(j, "last_endpoint"), *key_file = json_get_str(j, "key_file");
+	const char *identity = json_get_str(j, "last_identity");
 	struct config_error err;
 	int r;
 
@@ -450,6 +485,8 @@ int spec_from_json(struct spec **out, const char *name, const json_t *j)
 	snprintf(s->ledger, sizeof(s->ledger), "%s", ledger);
 	snprintf(s->last_endpoint, sizeof(s->last_endpoint), "%s", last ? last : "");
 	fuel_from_json(&s->fuel, json_object_get(j, "fuel"), clock_now_ms());
+	if (identity && strlen(identity) == 2 * PSKH_IDENTITY_LEN)
+		snprintf(s->last_identity, sizeof(s->last_identity), "%s", identity);
 	if (key_file) {
 		s->ledger_for = strdup(key_file);
 		if (!s->ledger_for)

@@ -15,6 +15,7 @@
 #include "pskd/fuel.h"
 #include "pskd/keys.h"
 #include "pskd/networks.h"
+#include "pskd/label.h"
 
 struct json_t;
 
@@ -30,6 +31,8 @@ struct spec_file {
 	int role;  /* enum keys_role */
 	int peer;  /* 1: prototype */
 	char *endpoint, *listen, *local_address, *peer_address, *pin, *interface;
+	char *salt; /* of our label */
+	struct config_list allow_labels;
 	int erase; /* enum keys_erase */
 	uint64_t window, keepalive_ms, mtu;
 	struct config_list routes, allowed;
@@ -45,6 +48,7 @@ struct spec {
 	struct networks routes, allowed; /* as the file's lists say */
 	bool pinned;
 	struct sign_public peer_public;
+	struct label_list labels; /* that the peer may have; none: every one */
 	/* paired */
 	char peer_name[IDENTITY_NAME_MAX + 1];
 	uint8_t peer_id[IDENTITY_ID_LEN];
@@ -59,6 +63,7 @@ struct spec {
 	char *ledger_for;     /* the key file it was made for, as read from state; else NULL */
 	char last_endpoint[64]; /* where the peer was proven to be */
 	struct fuel fuel;	/* of a key file: how fast it is used up */
+	char last_identity[2 * PSKH_IDENTITY_LEN + 1]; /* its label in the last handshake of an unpinned tunnel; "": none */
 };
 
 extern const struct config_schema spec_schema;
@@ -73,8 +78,12 @@ int spec_from_root(struct spec **out, const struct identity_root *root, const ch
 /* From what a command gives; members as in the YAML file, NULL: not given. 0, or negative with *err. */
 int spec_make(struct spec **out, const char *name, const struct json_t *members, struct config_error *err);
 
+/* A public key in base64 or hex. 0, or negative. */
+int spec_parse_pin(struct sign_public *out, const char *text);
 /* Pin the peer's public key, in base64 or hex; NULL: none. 0, -EINVAL when it is no key, or -ENOMEM. */
 int spec_set_pin(struct spec *s, const char *key);
+/* Allow these labels of an unpinned peer, which were checked; none: any. *labels gets the earlier ones. 0 or -ENOMEM (unchanged). */
+int spec_set_labels(struct spec *s, struct config_list *labels);
 
 /* What is kept in state. NULL without memory. */
 struct json_t *spec_to_json(const struct spec *s);

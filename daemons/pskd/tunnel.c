@@ -664,33 +664,6 @@ static void device_error(struct tunnel_error *e, const struct tunnel *t, const s
 			 strerror(result->error));
 }
 
-static void own_identity(const struct tunnel *t, uint8_t out[static PSKH_IDENTITY_LEN])
-{
-	uint8_t text[64], hash[SHA256_LEN];
-	ssize_t n;
-	FILE *f;
-
-	if (t->spec->origin == SPEC_PAIRED) {
-		identity_id(out, &t->spec->own_public);
-		return;
-	}
-	if (t->spec->pinned && identity_own(t->ctx.identity)) {
-		identity_id(out, identity_own(t->ctx.identity));
-		return;
-	}
-	/* A label, as in the prototype's document: nothing rests on it. */
-	memcpy(text, "psk-tunnel/v1", 13);
-	keys_hint(t->keys, text + 13);
-	random_bytes(text + 21, 32);
-	f = fopen("/etc/machine-id", "re");
-	n = f ? (ssize_t)fread(text + 21, 1, 32, f) : 0;
-	(void)n;
-	if (f)
-		fclose(f);
-	sha256(hash, text, 53);
-	memcpy(out, hash, PSKH_IDENTITY_LEN);
-}
-
 static int make_path(struct tunnel *t, int tun_fd)
 {
 	struct path_options po = {
@@ -701,8 +674,8 @@ static int make_path(struct tunnel *t, int tun_fd)
 	};
 	struct hello_options ho = {
 		.loop = t->ctx.loop, .keys = t->keys, .role = po.role, .window = po.window,
-		.pinned = t->spec->pinned, .peer_public = t->spec->peer_public, .ops = &tunnel_hello_ops,
-		.arg = t,
+		.pinned = t->spec->pinned, .peer_public = t->spec->peer_public, .allowed = &t->spec->labels,
+		.revoked = &t->ctx.policy->revoked, .ops = &tunnel_hello_ops, .arg = t,
 	};
 	int r;
 
@@ -714,7 +687,7 @@ static int make_path(struct tunnel *t, int tun_fd)
 	t->udp.fd = -1;
 	if (po.prototype)
 		return 0;
-	own_identity(t, t->own_identity);
+	tunnel_make_identity(t);
 	memcpy(ho.own_identity, t->own_identity, sizeof(ho.own_identity));
 	ho.drops = &path_counters(t->path)->drops;
 	return hello_new(&t->hello, &ho);
@@ -766,13 +739,6 @@ static void on_device(const struct tun_result *result, void *arg)
 
 /* ---- life ---- */
 
-static bool pins_itself(const struct tunnel *t)
-{
-	const struct sign_public *own = identity_own(t->ctx.identity);
-
-	return t->spec->pinned && own && memcmp(own, &t->spec->peer_public, sizeof(*own)) == 0;
-}
-
 static void begin(struct tunnel *t, bool prepare_only)
 {
 	struct tunnel_error e = { 0 };
@@ -794,7 +760,7 @@ static void begin(struct tunnel *t, bool prepare_only)
 		tunnel_fail(t, &e);
 		return;
 	}
-	if (pins_itself(t)) {
+	if (tunnel_pins_itself(t)) {
 		tunnel_error_set(&e, E(BadPin), "Pin the key of the other machine here, and this one there.",
 				 "what is pinned is the key of this machine itself");
 		tunnel_fail(t, &e);

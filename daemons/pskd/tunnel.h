@@ -34,8 +34,15 @@ struct tunnel_error {
 void tunnel_error_set(struct tunnel_error *e, const char *code, const char *hint, const char *fmt, ...)
 	__attribute__((format(printf, 4, 5)));
 
+/* Who is whom, for all tunnels; the set of tunnels owns it and may change what is in it. */
+struct tunnel_policy {
+	struct config_list label_sources;
+	struct label_list revoked;
+};
+
 /* What all tunnels share. */
 struct tunnel_context {
+	const struct tunnel_policy *policy;
 	struct loop *loop;
 	struct identity_client *identity;
 	const struct tunnel_store *store;
@@ -87,6 +94,8 @@ void tunnel_restart(struct tunnel *t);
 bool tunnel_is_being_added(const struct tunnel *t);
 bool tunnel_is_running(const struct tunnel *t);
 bool tunnel_is_up(const struct tunnel *t);
+/* The list of revoked identities has changed: a peer that is in it is not heard any more. */
+void tunnel_on_policy(struct tunnel *t);
 /* pairingd is there: what waits for a signature, or for its word, need not wait for its timer. */
 void tunnel_on_identity(struct tunnel *t);
 /* A new connection to pairingd: what the last one was told may be lost. */

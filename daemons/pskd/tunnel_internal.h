@@ -66,7 +66,10 @@ struct tunnel {
 	unsigned int fuel_warned;  /* level of fuel.h */
 	uint64_t fuel_saved_ms, fuel_writes; /* when, and how often the ledger was written by then */
 	uint8_t own_identity[PSKH_IDENTITY_LEN]; /* as our handshake says */
+	bool has_label;
+	char label_source[128]; /* of label_sources: what it was made from */
 	uint64_t stranger, stranger_ms; /* who was refused last, and when that was logged; 0: never */
+	enum hello_event stranger_is;   /* and why */
 };
 
 /* tunnel.c */
@@ -100,6 +103,15 @@ void tunnel_fuel_look(struct tunnel *t);
 void tunnel_fuel_tick(struct tunnel *t, uint64_t now_ms);
 /* "fuel" and its numbers, of the open keys or of the ledger. */
 void tunnel_fuel_to_json(struct tunnel *t, struct json_t *j);
+/* tunnel_identity.c */
+/* Ours: the device's, where it signs; else a label. */
+void tunnel_make_identity(struct tunnel *t);
+bool tunnel_pins_itself(const struct tunnel *t);
+/* Right key, but not who the peer may be (or no longer): told, each once an hour. identity: the first half. */
+void tunnel_on_stranger(struct tunnel *t, enum hello_event e, const struct sockaddr_in6 *from, uint64_t identity);
+/* Of an unpinned peer with a session: true when its label is another one than it was, which is told. */
+bool tunnel_take_label(struct tunnel *t);
+const uint8_t *tunnel_peer_identity(const struct tunnel *t, const struct session *s);
 
 /* outcome of keys.h to an error for people */
 void tunnel_keys_error(struct tunnel_error *e, const struct tunnel *t, int r, const char *detail);

@@ -28,8 +28,6 @@
 /* The initiator renews; the responder reminds it when it is late. */
 #define REMIND_MS 60000
 #define REMIND_PACKETS (UINT64_C(1) << 16)
-/* A device that is not the pinned one is logged no oftener. */
-#define STRANGER_MS 3600000
 
 static void arm(struct tunnel *t);
 
@@ -254,29 +252,6 @@ static void suspect(struct tunnel *t, const struct log_id *id, const char *code,
 	note(t, LOG_WARNING, id, code, from, text);
 }
 
-/* Somebody who is not the pinned device goes on trying: each is logged once an hour. */
-static void on_wrong_identity(struct tunnel *t, bool bad_signature, const struct sockaddr_in6 *from, uint64_t identity)
-{
-	const char *hint = t->spec->origin == SPEC_PAIRED ?
-				   "Pair again if the peer has a new identity." :
-				   "Each side pins the other's key, as “handfast tunnel pin NAME” shows it there.";
-	uint64_t now = clock_now_ms();
-	char text[200];
-
-	if (bad_signature)
-		snprintf(text, sizeof(text), "the peer's handshake is not signed by the pinned device");
-	else
-		snprintf(text, sizeof(text), "the peer has our key but is not the pinned device: its identity is %016llx…",
-			 (unsigned long long)identity);
-	if (t->state == TUNNEL_WAITING)
-		tunnel_set_problem(t, E(WrongIdentity), hint, "%s", text);
-	if (t->stranger_ms && t->stranger == identity && now - t->stranger_ms < STRANGER_MS)
-		return;
-	t->stranger = identity;
-	t->stranger_ms = now;
-	note(t, LOG_WARNING, &MSG_TUNNEL_WRONG_PEER, E(WrongIdentity), from, text);
-}
-
 static void on_hello_event(enum hello_event e, const struct sockaddr_in6 *from, uint64_t n, void *arg)
 {
 	struct tunnel *t = arg;
@@ -300,7 +275,9 @@ static void on_hello_event(enum hello_event e, const struct sockaddr_in6 *from, 
 		return;
 	case HELLO_WRONG_IDENTITY:
 	case HELLO_BAD_SIGNATURE:
-		on_wrong_identity(t, e == HELLO_BAD_SIGNATURE, from, n);
+	case HELLO_NOT_ALLOWED:
+	case HELLO_REVOKED:
+		tunnel_on_stranger(t, e, from, n);
 		return;
 	case HELLO_OWN_ROLLBACK:
 	case HELLO_PEER_ROLLBACK:
@@ -345,19 +322,20 @@ static void on_handshake(const uint8_t *msg, size_t len, const struct sockaddr_i
 		drops_count(&path_counters(t->path)->drops, DROP_HS_UNEXPECTED);
 }
 
-/* Where the peer was last is where it is looked for first after a restart. */
-static void remember_endpoint(struct tunnel *t)
+/* Where the peer was last is where it is looked for first after a restart; and who it was. */
+static void remember_peer(struct tunnel *t)
 {
+	bool changed = tunnel_take_label(t);
 	char text[UDP_TEXT_MAX];
 	int r;
 
 	udp_format(text, &path_current(t->path)->address);
-	if (strcmp(text, t->spec->last_endpoint) == 0)
+	if (strcmp(text, t->spec->last_endpoint) == 0 && !changed)
 		return;
 	snprintf(t->spec->last_endpoint, sizeof(t->spec->last_endpoint), "%s", text);
 	r = tunnel_store_save(t->ctx.store, t->spec);
 	if (r)
-		log_debug("tunnel %s: endpoint not kept: %s", name_of(t), strerror(-r));
+		log_debug("tunnel %s: its peer is not kept: %s", name_of(t), strerror(-r));
 }
 
 void tunnel_tell_seen(struct tunnel *t)
@@ -388,7 +366,7 @@ static void on_proven(void *arg)
 		note(t, LOG_NOTICE, &MSG_TUNNEL_MOVED, NULL, &path_current(t->path)->address,
 		     "the peer is somewhere else now");
 	}
-	remember_endpoint(t);
+	remember_peer(t);
 	tunnel_tell_seen(t);
 	tunnel_tell(t, "up");
 	arm(t);

@@ -112,6 +112,15 @@ static void add_id(json_t *j, const char *name, const uint8_t id[static PSKH_IDE
 	json_object_set_new(j, name, json_string(text));
 }
 
+static json_t *texts(const struct config_list *l)
+{
+	json_t *list = json_array();
+
+	for (size_t i = 0; i < l->n; i++)
+		json_array_append_new(list, json_string(l->v[i]));
+	return list;
+}
+
 /* Who both sides are: keys that sign, or labels that prove nothing. A prototype peer says nothing of it. */
 static void add_identity(json_t *j, const struct tunnel *t)
 {
@@ -130,8 +139,11 @@ static void add_identity(json_t *j, const struct tunnel *t)
 	if (t->hello)
 		add_id(j, "own_identity", t->own_identity);
 	if (current)
-		add_id(j, "peer_identity",
-		       s->f.role == KEYS_INITIATOR ? current->id.identity_b : current->id.identity_a);
+		add_id(j, "peer_identity", tunnel_peer_identity(t, current));
+	if (t->hello && t->has_label)
+		json_object_set_new(j, "label_source", json_string(t->label_source));
+	if (s->labels.n)
+		json_object_set_new(j, "allow_labels", texts(&s->f.allow_labels));
 }
 
 static void add_counters(json_t *j, const struct tunnel *t)

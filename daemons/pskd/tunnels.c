@@ -34,6 +34,7 @@ struct tunnels {
 	struct tunnel_store store;
 	char *tund_socket, *runtime_dir;
 	struct tunnel_context ctx;
+	struct tunnel_policy policy;
 	struct identity_client *identity;
 	struct kept *kept;
 	struct netwatch *netwatch; /* NULL: none; then timers alone find a new network */
@@ -505,7 +506,7 @@ int tunnels_new(struct tunnels **out, const struct tunnels_options *o)
 		r = tunnel_store_init(&s->store, o->state_dir);
 	if (r)
 		return r;
-	s->ctx = (struct tunnel_context){ .loop = o->loop, .store = &s->store,
+	s->ctx = (struct tunnel_context){ .policy = &s->policy, .loop = o->loop, .store = &s->store,
 					  .tund_socket = s->tund_socket, .runtime_dir = s->runtime_dir,
 					  .kept = s->kept, .on_event = on_tunnel_event, .arg = s };
 	r = drop_log_new(&s->drop_log, o->loop, &s->list);
@@ -542,6 +543,7 @@ struct tunnels *tunnels_free(struct tunnels *s)
 	netwatch_free(s->netwatch);
 	identity_client_free(s->identity);
 	tunnel_store_done(&s->store);
+	label_list_done(&s->policy.revoked);
 	free(s->tund_socket);
 	free(s->runtime_dir);
 	free(s);
@@ -560,6 +562,15 @@ void tunnels_on_event(struct tunnels *s,
 void tunnels_set_start_paired(struct tunnels *s, bool yes)
 {
 	s->start_paired = yes;
+}
+
+void tunnels_set_policy(struct tunnels *s, const struct config_list *label_sources, struct label_list *revoked)
+{
+	label_list_done(&s->policy.revoked);
+	s->policy = (struct tunnel_policy){ .label_sources = *label_sources, .revoked = *revoked };
+	*revoked = (struct label_list){ 0 };
+	list_for_each (it, &s->list)
+		tunnel_on_policy(tunnel_of_node(it));
 }
 
 static bool is_enabled(const char *name, void *arg)
@@ -707,6 +718,7 @@ static void on_stored_declared(struct spec **stored, void *arg)
 			s->fuel = (*stored)->fuel;
 		}
 		memcpy(s->last_endpoint, (*stored)->last_endpoint, sizeof(s->last_endpoint));
+		memcpy(s->last_identity, (*stored)->last_identity, sizeof(s->last_identity));
 		if ((*stored)->has_enabled)
 			s->enabled = (*stored)->enabled;
 	}
@@ -908,19 +920,19 @@ int tunnels_set_enabled(struct tunnels *s, struct tunnel *t, bool enabled, struc
 	return -1;
 }
 
-/* Why this tunnel's pin is not for commands to change. */
-static bool pin_is_fixed(struct tunnel *t, struct tunnel_error *e)
+/* Why who this tunnel's peer may be is not for commands to say. */
+static bool peer_is_fixed(struct tunnel *t, struct tunnel_error *e)
 {
 	const struct spec *spec = tunnel_spec(t);
 
 	if (spec->origin == SPEC_DECLARED)
-		tunnel_error_set(e, E(Declared), "Set “pin” in its file and reload pskd.",
+		tunnel_error_set(e, E(Declared), "Set “pin” or “allow_labels” in its file and reload pskd.",
 				 "tunnel %s is declared in a file", spec->name);
 	else if (spec->origin == SPEC_PAIRED)
 		tunnel_error_set(e, E(Paired), "“handfast pair” anew when the peer has a new identity.",
 				 "the pairing with %s pins its identity", spec->peer_name);
 	else if (spec->f.peer)
-		tunnel_error_set(e, E(BadPin), NULL, "a prototype peer has no handshake that it could sign");
+		tunnel_error_set(e, E(BadPin), NULL, "a prototype peer has no handshake that says who it is");
 	else if (tunnel_is_being_added(t))
 		tunnel_error_set(e, E(NoAnswer), "Wait until its key file was read.", "%s is still being added",
 				 spec->name);
@@ -929,43 +941,85 @@ static bool pin_is_fixed(struct tunnel *t, struct tunnel_error *e)
 	return true;
 }
 
+static int not_written(const struct spec *spec, int r, struct tunnel_error *e)
+{
+	tunnel_error_set(e, E(StorageFailed), NULL, "the state of tunnel %s was not written: %s", spec->name,
+			 strerror(-r));
+	return -1;
+}
+
+/* Why this cannot be its pin. */
+static bool pin_is_bad(struct tunnels *s, const struct spec *spec, const char *key, struct tunnel_error *e)
+{
+	const struct sign_public *own = identity_own(s->identity);
+	struct sign_public pub;
+
+	if (!key)
+		return false;
+	if (spec_parse_pin(&pub, key) != 0)
+		tunnel_error_set(e, E(BadPin), "“handfast tunnel pin” on the other machine shows its public key.",
+				 "this is no public key in base64 or hex");
+	else if (own && memcmp(own, &pub, sizeof(pub)) == 0)
+		tunnel_error_set(e, E(BadPin), "Pin the key of the other machine here, and this one there.",
+				 "this is the key of this machine itself");
+	else if (spec->labels.n)
+		tunnel_error_set(e, E(BadPin), "“handfast tunnel allow NAME --any” takes the list away.",
+				 "%s has a list of labels, which a pinned peer does not have", spec->name);
+	else
+		return false;
+	return true;
+}
+
 int tunnels_set_pin(struct tunnels *s, struct tunnel *t, const char *key, struct tunnel_error *e)
 {
 	struct spec *spec = tunnel_spec_mutable(t);
-	const struct sign_public *own = identity_own(s->identity);
 	_cleanup_free_ char *before = NULL;
 	int r;
 
-	if (pin_is_fixed(t, e))
+	if (peer_is_fixed(t, e) || pin_is_bad(s, spec, key, e))
 		return -1;
 	before = spec->f.pin ? strdup(spec->f.pin) : NULL;
-	if (spec->f.pin && !before)
-		r = -ENOMEM;
-	else
-		r = spec_set_pin(spec, key);
-	if (r == -EINVAL) {
-		tunnel_error_set(e, E(BadPin), "“handfast identity” on the other machine shows its public key.",
-				 "this is no public key in base64 or hex");
-		return -1;
-	}
-	if (!r && spec->pinned && own && memcmp(own, &spec->peer_public, sizeof(*own)) == 0) {
-		(void)spec_set_pin(spec, before);
-		tunnel_error_set(e, E(BadPin), "Pin the key of the other machine here, and this one there.",
-				 "this is the key of this machine itself");
-		return -1;
-	}
-	if (!r)
-		r = tunnel_store_save(&s->store, spec);
+	r = spec->f.pin && !before ? -ENOMEM : spec_set_pin(spec, key);
+	if (r)
+		return not_written(spec, r, e);
+	r = tunnel_store_save(&s->store, spec);
 	if (r) {
 		(void)spec_set_pin(spec, before);
-		tunnel_error_set(e, E(StorageFailed), NULL, "the state of tunnel %s was not written: %s", spec->name,
-				 strerror(-r));
-		return -1;
+		return not_written(spec, r, e);
 	}
 	log_event(LOG_NOTICE, &MSG_TUNNEL_PINNED,
 		  LOG_FIELDS({ FIELD_TUNNEL, spec->name }, { FIELD_PEER, tunnel_peer(t) }),
 		  key ? "tunnel %s: the peer's identity is pinned; both sides sign" :
 			"tunnel %s: the peer's identity is not pinned any more",
+		  spec->name);
+	tunnel_restart(t);
+	return 0;
+}
+
+int tunnels_set_labels(struct tunnels *s, struct tunnel *t, struct config_list *labels, struct tunnel_error *e)
+{
+	struct spec *spec = tunnel_spec_mutable(t);
+	int r;
+
+	if (peer_is_fixed(t, e))
+		return -1;
+	if (spec->pinned && labels->n) {
+		tunnel_error_set(e, E(BadPin), "“handfast tunnel pin NAME --none” takes the pin away.",
+				 "%s is pinned, and a pinned peer has no label", spec->name);
+		return -1;
+	}
+	r = spec_set_labels(spec, labels);
+	if (r)
+		return not_written(spec, r, e);
+	r = tunnel_store_save(&s->store, spec);
+	if (r) {
+		(void)spec_set_labels(spec, labels);
+		return not_written(spec, r, e);
+	}
+	log_event(LOG_NOTICE, &MSG_TUNNEL_PINNED,
+		  LOG_FIELDS({ FIELD_TUNNEL, spec->name }, { FIELD_PEER, tunnel_peer(t) }),
+		  spec->labels.n ? "tunnel %s: the peer's label must be one of a list; nothing signs it" :
+				    "tunnel %s: the peer may have any label",
 		  spec->name);
 	tunnel_restart(t);
 	return 0;

@@ -42,6 +42,11 @@ int tunnels_check_dir(const char *dir, struct config_error *err);
  * and checked before anything changes. 0, or negative with *err.
  */
 int tunnels_declare(struct tunnels *s, const char *dir, struct config_error *err);
+/*
+ * What labels are made of, which the caller keeps, and which identities are revoked: *revoked is taken. A peer
+ * that is revoked now is not heard any more.
+ */
+void tunnels_set_policy(struct tunnels *s, const struct config_list *label_sources, struct label_list *revoked);
 void tunnels_start_enabled(struct tunnels *s);
 /* Whether the tunnels of pairings to come start by themselves; changes nothing about those that are here. */
 void tunnels_set_start_paired(struct tunnels *s, bool yes);
@@ -67,5 +72,7 @@ int tunnels_remove(struct tunnels *s, struct tunnel *t, struct tunnel_error *e);
  * 0, or -1 with *e.
  */
 int tunnels_set_pin(struct tunnels *s, struct tunnel *t, const char *key, struct tunnel_error *e);
+/* The same of the labels that its peer may have, none: any. *labels, which were checked, gets the earlier ones. */
+int tunnels_set_labels(struct tunnels *s, struct tunnel *t, struct config_list *labels, struct tunnel_error *e);
 /* Remember whether it comes up at start. 0, or -1 with *e. */
 int tunnels_set_enabled(struct tunnels *s, struct tunnel *t, bool enabled, struct tunnel_error *e);

@@ -3,6 +3,7 @@
 
 #include <arpa/inet.h>
 
+#include "base/bytes.h"
 #include "pskd/path.h"
 
 static struct datagram carry(struct side *from, struct side *to)
@@ -90,6 +91,112 @@ TEST(another_identity_is_refused)
 	carry(&p->b, &p->a);
 	CHECK_EQ(p->a.n_sessions, 0);
 	CHECK_EQ(p->a.events[HELLO_WRONG_IDENTITY], 1);
+}
+
+/* A list that has only the first half of what this side says it is. */
+static struct label_list half_of(const struct side *s)
+{
+	static struct label one[2];
+	static unsigned int n;
+	struct label *l = &one[n++ % 2];
+
+	l->len = 8;
+	memcpy(l->id, s->ho.own_identity, 8);
+	return (struct label_list){ l, 1 };
+}
+
+static void open_again(struct side *s)
+{
+	close_side(s);
+	open_side(s);
+}
+
+/* How far a gets with b: sessions of both. */
+static unsigned int try_hands(struct pair *p)
+{
+	struct datagram d;
+
+	hello_set_candidates(p->a.hello, &p->b.address, 1);
+	hello_start(p->a.hello);
+	for (struct side *from = &p->a, *to = &p->b, *next; from->n_out > 0; next = from, from = to, to = next) {
+		d = take(from);
+		hello_on_message(to->hello, d.msg, d.len, &from->address);
+		sign_all(to);
+		sign_all(from);
+	}
+	return p->a.n_sessions + p->b.n_sessions;
+}
+
+TEST(a_label_that_is_not_allowed_is_refused_by_either_side)
+{
+	for (int side = 0; side < 2; side++) {
+		_cleanup_(pair_freep) struct pair *p = pair_new(false);
+		struct side *picky = side ? &p->b : &p->a, *other = side ? &p->a : &p->b;
+		struct label_list self = half_of(picky), right = half_of(other);
+
+		picky->ho.allowed = &self;
+		open_again(picky);
+		CHECK_EQ(try_hands(p), 0);
+		CHECK_EQ(picky->events[HELLO_NOT_ALLOWED], 1);
+		CHECK_EQ(picky->drops.n[DROP_HS_IDENTITY], 1);
+		CHECK_EQ(picky->event_n, be64_load(other->ho.own_identity));
+		picky->ho.allowed = &right;
+		open_again(picky);
+		hello_stop(p->a.hello);
+		CHECK_EQ(try_hands(p), 2);
+	}
+}
+
+/* Of a pinned peer the signature says more than any list. */
+TEST(a_list_of_labels_is_for_those_that_do_not_sign)
+{
+	_cleanup_(pair_freep) struct pair *p = pair_new(true);
+	struct label_list self = half_of(&p->a);
+
+	p->a.ho.allowed = &self;
+	open_again(&p->a);
+	CHECK_EQ(try_hands(p), 2);
+}
+
+TEST(a_revoked_identity_is_refused_by_either_side_pinned_or_not)
+{
+	for (int i = 0; i < 4; i++) {
+		_cleanup_(pair_freep) struct pair *p = pair_new(i & 2);
+		struct side *wary = i & 1 ? &p->b : &p->a, *other = i & 1 ? &p->a : &p->b;
+		struct label_list list = half_of(other);
+
+		/* A device may be revoked that would be allowed. */
+		wary->ho.allowed = &list;
+		wary->ho.revoked = &list;
+		open_again(wary);
+		CHECK_EQ(try_hands(p), 0);
+		CHECK_EQ(wary->events[HELLO_REVOKED], 1);
+		CHECK_EQ(wary->drops.n[DROP_HS_REVOKED], 1);
+		/* The list is the caller's, and counts as it is now. */
+		list.n = 0;
+		hello_stop(p->a.hello);
+		CHECK_EQ(try_hands(p), 2);
+	}
+}
+
+/* The responder forgets who said HELLO: who it was is said again in the BIND, and must be allowed there, too. */
+TEST(a_bind_of_a_revoked_identity_after_a_hello_of_another_is_refused)
+{
+	_cleanup_(pair_freep) struct pair *p = pair_new(false);
+	struct label_list none = { 0 }, list;
+	struct datagram bind;
+
+	p->b.ho.revoked = &none;
+	open_again(&p->b);
+	hello_start(p->a.hello);
+	carry(&p->a, &p->b);
+	carry(&p->b, &p->a);
+	bind = take(&p->a);
+	list = half_of(&p->a);
+	none = list;
+	hello_on_message(p->b.hello, bind.msg, bind.len, &p->a.address);
+	CHECK_EQ(p->b.n_sessions, 0);
+	CHECK_EQ(p->b.events[HELLO_REVOKED], 1);
 }
 
 /* Sessions lie in locked memory, which has an end: the copies that wait for a signature must not add up. */

@@ -46,6 +46,12 @@ TEST(wrong_values_are_refused_with_line_and_column)
 		"key_file: /k\nrole: initiator\nmtu: 100\n",
 		"key_file: /k\nrole: initiator\ninterface: eth0\n",
 		"key_file: /k\nrole: initiator\npin: short\n",
+		"key_file: /k\nrole: initiator\nsalt: ''\n",
+		"key_file: /k\nrole: initiator\nallow_labels: [short]\n",
+		"key_file: /k\nrole: initiator\nallow_labels: [00112233445566ff]\n"
+		"pin: AgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAgI=\n",
+		"key_file: /k\nrole: initiator\npeer: prototype\nendpoint: a:1\nsalt: s\n",
+		"key_file: /k\nrole: initiator\npeer: prototype\nendpoint: a:1\nallow_labels: [00112233445566ff]\n",
 		"key_file: /k\nrole: initiator\nendpoint: host\n",
 		"key_file: /k\nrole: initiator\nlisten: host:1\n",
 		"key_file: /k\nrole: initiator\nerase: maybe\n",
@@ -111,6 +117,35 @@ TEST(i9_state_of_a_made_tunnel_comes_back)
 	CHECK_EQ(back->routes.n, 5);
 	CHECK_EQ(back->allowed.n, 1);
 	CHECK(back->enabled && back->pinned && back->origin == SPEC_MADE);
+}
+
+TEST(i9_labels_and_the_peers_last_one_come_back)
+{
+	_cleanup_json_ json_t *members = json_pack("{s:s, s:s, s:s, s:[s, s]}", "key_file", "/k", "role", "initiator", "salt",
+						   "a \"salt\"", "allow_labels", "00112233445566ff",
+						   "00112233445566778899aabbccddeeff");
+	_cleanup_(spec_freep) struct spec *s = NULL, *back = NULL, *other = NULL;
+	_cleanup_json_ json_t *j = NULL;
+	struct config_error err = { "" };
+
+	CHECK_EQ(spec_make(&s, "x", members, &err), 0);
+	CHECK_EQ(s->labels.n, 2);
+	memset(s->last_identity, 'a', sizeof(s->last_identity) - 1);
+	j = spec_to_json(s);
+	CHECK_EQ(spec_from_json(&back, "x", j), 0);
+	CHECK(spec_same(s, back));
+	CHECK_STR(back->f.salt, "a \"salt\"");
+	CHECK_EQ(back->labels.n, 2);
+	CHECK_EQ(back->labels.v[0].len, 8);
+	CHECK_EQ(back->labels.v[1].len, 16);
+	CHECK_STR(back->last_identity, s->last_identity);
+	/* A reload sees that they are others. */
+	json_object_del(members, "allow_labels");
+	CHECK_EQ(spec_make(&other, "x", members, &err), 0);
+	CHECK(!spec_same(s, other));
+	/* Who is pinned is another matter than who said what before. */
+	CHECK_EQ(spec_set_pin(s, NULL), 0);
+	CHECK_STR(s->last_identity, "");
 }
 
 TEST(a_pin_is_changed_or_left_as_it_was)

@@ -25,7 +25,7 @@ struct tunnel {
 	struct tunnel_context ctx;
 	enum tunnel_mark mark;
 	bool up, is_being_added;
-	unsigned int restarts;
+	unsigned int restarts, policies;
 };
 
 static const struct sign_public *own_key;
@@ -118,6 +118,11 @@ void tunnel_stop_replaced(struct tunnel *t)
 void tunnel_restart(struct tunnel *t)
 {
 	t->restarts++;
+}
+
+void tunnel_on_policy(struct tunnel *t)
+{
+	t->policies++;
 }
 
 bool tunnel_is_being_added(const struct tunnel *t)
@@ -473,6 +478,81 @@ TEST(a_pin_that_cannot_be_changes_nothing)
 	check_refused(add_made("prototype"), HIS_KEY, "io.handfast.Tunnel.BadPin");
 	give_root(1);
 	check_refused(tunnel_of(1), HIS_KEY, "io.handfast.Tunnel.Paired");
+	close_set();
+	in_folder("rm -r tunnels ledgers");
+}
+
+TEST(a_list_of_revoked_identities_is_taken_and_every_tunnel_told)
+{
+	struct label *v = calloc(1, sizeof(*v));
+	struct label_list list = { v, 1 };
+	struct config_list sources = { 0 };
+	struct tunnel *t;
+
+	CHECK(v);
+	open_set();
+	t = add_made("handfast");
+	tunnels_set_policy(set, &sources, &list);
+	CHECK_EQ(list.n, 0);
+	CHECK(list.v == NULL);
+	CHECK_EQ(t->policies, 1);
+	CHECK_EQ(t->ctx.policy->revoked.n, 1);
+	tunnels_set_policy(set, &sources, &list);
+	CHECK_EQ(t->ctx.policy->revoked.n, 0);
+	close_set();
+	in_folder("rm -r tunnels ledgers");
+}
+
+static struct config_list a_label(void)
+{
+	struct config_list l = { calloc(2, sizeof(char *)), 1 };
+
+	CHECK(l.v);
+	l.v[0] = strdup("00112233445566ff");
+	return l;
+}
+
+static void list_done(struct config_list *l)
+{
+	for (size_t i = 0; i < l->n; i++)
+		free(l->v[i]);
+	free(l->v);
+	*l = (struct config_list){ 0 };
+}
+
+TEST(i9_labels_are_durable_before_they_are_acknowledged_and_exclude_a_pin)
+{
+	struct config_list l = a_label();
+	struct tunnel_error e = { 0 };
+	struct tunnel *t;
+
+	open_set();
+	t = add_made("handfast");
+	CHECK_EQ(tunnels_set_labels(set, t, &l, &e), 0);
+	CHECK_EQ(l.n, 0);
+	CHECK_EQ(t->restarts, 1);
+	check_refused(t, HIS_KEY, "io.handfast.Tunnel.BadPin");
+	list_done(&l);
+	close_set();
+	open_set();
+	t = tunnels_find(set, "handfast");
+	CHECK_EQ(tunnel_spec(t)->labels.n, 1);
+	in_folder("rm -r tunnels && touch tunnels");
+	CHECK_EQ(tunnels_set_labels(set, t, &l, &e), -1);
+	CHECK_STR(e.code, "io.handfast.Tunnel.StorageFailed");
+	CHECK_EQ(tunnel_spec(t)->labels.n, 1);
+	CHECK_EQ(tunnel_spec(t)->f.allow_labels.n, 1);
+	CHECK_EQ(t->restarts, 0);
+	in_folder("rm tunnels && mkdir tunnels");
+	list_done(&l);
+	CHECK_EQ(tunnels_set_labels(set, t, &l, &e), 0);
+	CHECK_EQ(tunnel_spec(t)->labels.n, 0);
+	list_done(&l);
+	CHECK_EQ(tunnels_set_pin(set, t, HIS_KEY, &e), 0);
+	l = a_label();
+	CHECK_EQ(tunnels_set_labels(set, t, &l, &e), -1);
+	CHECK_STR(e.code, "io.handfast.Tunnel.BadPin");
+	list_done(&l);
 	close_set();
 	in_folder("rm -r tunnels ledgers");
 }
