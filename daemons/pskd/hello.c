@@ -21,7 +21,9 @@
 #include "pskd/path.h"
 #include "pskd/udp.h"
 
-#define BACKOFF_MAX_S 32
+/* The longest wait between rounds is 2^5 s; of those that may go on for days, 2^8 s. */
+#define ROUND_MAX 5
+#define ROUND_MAX_PATIENT 8
 #define HURRY_MS 1000
 #define BIND_FIRST_MS 500
 #define BIND_TRIES 4
@@ -57,6 +59,8 @@ int hello_new(struct hello **out, const struct hello_options *o)
 	/* Full from the start: the boot clock has filled nothing yet when it is young. */
 	h->past_calls.milli = PAST_CALLS_BURST * 1000;
 	h->o = *o;
+	if (!h->o.last_session)
+		h->o.last_session = &h->own_last_session;
 	random_bytes(h->boot_key, sizeof(h->boot_key));
 	r = loop_timer_new(&h->timer, o->loop, on_timer, h);
 	if (r)
@@ -107,7 +111,7 @@ void hello_fill(const struct hello *h, struct pskh *m, enum pskh_type type)
 	keys_hint(h->o.keys, m->hint);
 	memcpy(m->identity, h->o.own_identity, PSKH_IDENTITY_LEN);
 	m->software = software_version();
-	m->session = h->last_session;
+	m->session = *h->o.last_session;
 	m->tx_next = keys_tx_next(h->o.keys);
 	m->rx_next = high == UINT64_MAX ? 0 : high + 1;
 }
@@ -276,7 +280,7 @@ void hello_clear_burn(struct hello *h)
 
 uint32_t hello_last_session(const struct hello *h)
 {
-	return h->last_session;
+	return *h->o.last_session;
 }
 
 int hello_make_session(struct hello *h, struct session **out, const struct pskh *m,
@@ -304,7 +308,7 @@ int hello_make_session(struct hello *h, struct session **out, const struct pskh 
 		*out = session_free(*out);
 		return -EIO;
 	}
-	h->last_session = m->session;
+	*h->o.last_session = m->session;
 	memcpy(h->last_nonce, m->nonce_a, PSKH_NONCE_LEN);
 	return 0;
 }
@@ -365,7 +369,8 @@ static void send_hello(struct hello *h, const struct sockaddr_in6 *to)
 
 static void send_round(struct hello *h)
 {
-	uint64_t delay_s = UINT64_C(1) << (h->round < 5 ? h->round : 5);
+	unsigned int max = h->o.patient ? ROUND_MAX_PATIENT : ROUND_MAX;
+	uint64_t delay_s = UINT64_C(1) << (h->round < max ? h->round : max);
 
 	if (h->state != HELLO_SENT || clock_now_ms() - h->begun_ms > ATTEMPT_MS)
 		new_attempt(h);
@@ -373,7 +378,7 @@ static void send_round(struct hello *h)
 	h->o.ops->on_round(h->round, h->o.arg);
 	for (size_t i = 0; i < h->n_candidates; i++)
 		send_hello(h, &h->candidates[i]);
-	if (h->round < 5)
+	if (h->round < max)
 		h->round++;
 	loop_timer_start(h->timer, delay_s * 1000);
 }
@@ -403,6 +408,18 @@ void hello_stop(struct hello *h)
 	h->state = HELLO_IDLE;
 	h->session = session_free(h->session);
 	loop_timer_stop(h->timer);
+}
+
+void hello_hand_over(struct hello *h, const struct hello_ops *ops, void *arg)
+{
+	h->o.ops = ops;
+	h->o.arg = arg;
+	h->o.patient = false;
+}
+
+void hello_copy_candidates(struct hello *h, const struct hello *from)
+{
+	hello_set_candidates(h, from->candidates, from->n_candidates);
 }
 
 bool hello_is_running(const struct hello *h)
@@ -522,7 +539,7 @@ static void on_welcome(struct hello *h, const struct pskh *m, const struct socka
 
 	hello_fill(h, &bind, PSKH_BIND);
 	/* A number that neither side has used last, so that packets of both sessions can be told apart. */
-	bind.session = (m->session > h->last_session ? m->session : h->last_session) + 1;
+	bind.session = (m->session > *h->o.last_session ? m->session : *h->o.last_session) + 1;
 	memcpy(bind.nonce_a, m->nonce_a, PSKH_NONCE_LEN);
 	memcpy(bind.nonce_b, m->nonce_b, PSKH_NONCE_LEN);
 	memcpy(bind.peer_identity, m->identity, PSKH_IDENTITY_LEN);

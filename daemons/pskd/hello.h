@@ -70,6 +70,12 @@ struct hello_options {
 	const struct hello_ops *ops;
 	void *arg;
 	struct drops *drops;
+	/*
+	 * The newest session's number, where several handshakes, each of its own key material, make sessions
+	 * for one path; NULL: this one counts alone.
+	 */
+	uint32_t *last_session;
+	bool patient; /* rounds go on for long: the later ones come every four minutes */
 };
 
 /* 0 or -ENOMEM. */
@@ -86,6 +92,10 @@ void hello_start(struct hello *h);
 /* The network changed: what looks for its peer begins its rounds anew, at most once a second. */
 void hello_hurry(struct hello *h);
 void hello_stop(struct hello *h);
+/* From now on another owner hears of it, and its rounds are like any other's. */
+void hello_hand_over(struct hello *h, const struct hello_ops *ops, void *arg);
+/* The candidates that another one has. */
+void hello_copy_candidates(struct hello *h, const struct hello *from);
 bool hello_is_running(const struct hello *h);
 /* The pending session carried an authenticated packet: the handshake is done. */
 void hello_on_proven(struct hello *h);

@@ -47,7 +47,7 @@ struct hello {
 	uint64_t n_binds; /* accepted since the start */
 	bool awaited; /* the newest session is not proven yet */
 
-	uint32_t last_session;
+	uint32_t own_last_session; /* where there is no other handshake beside this one */
 	uint8_t last_nonce[PSKH_NONCE_LEN]; /* nonce_a of the newest session */
 	uint64_t burn_tx, burn_rx;
 	struct bucket calls, past_calls, again;

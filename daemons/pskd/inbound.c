@@ -23,11 +23,14 @@ struct packet {
 
 void inbound_prepare(struct path *p, struct session *s)
 {
-	uint64_t next = replay_next(p->replay), floor = replay_floor(p->replay);
-	uint64_t high = p->rx_base > next ? p->rx_base : next;
+	const struct space *c = s->space;
+	uint64_t next = replay_next(c->replay), floor = replay_floor(c->replay);
+	uint64_t high = c->rx_base > next ? c->rx_base : next;
+
+	(void)p;
 
 	/* After a jump the window's slots are of no more use than those far below it. */
-	session_prepare_rx(s, p->o.keys, floor / PSK2_SLOT_PACKETS,
+	session_prepare_rx(s, c->keys, floor / PSK2_SLOT_PACKETS,
 			   high / PSK2_SLOT_PACKETS + PATH_SLOTS_AHEAD);
 }
 
@@ -39,9 +42,9 @@ static int drop(struct path *p, enum drop cause)
 
 static struct session *find_session(const struct path *p, const struct psk2_header *h)
 {
-	struct session *all[] = { p->current, p->pending, p->previous };
+	struct session *all[] = { p->current, p->pending, p->previous, p->other };
 
-	for (size_t i = 0; i < 3; i++)
+	for (size_t i = 0; i < ARRAY_SIZE(all); i++)
 		if (all[i] && (all[i]->plain || (uint8_t)all[i]->id.number == h->reserved))
 			return all[i];
 	return NULL;
@@ -64,14 +67,14 @@ static int check_direction(struct path *p, const struct packet *k)
 	return drop(p, DROP_OWN);
 }
 
-static int check_sequence(struct path *p, uint64_t sequence)
+static int check_sequence(struct path *p, const struct space *c, uint64_t sequence)
 {
-	uint64_t next = replay_next(p->replay);
-	uint64_t base = p->rx_base > next ? p->rx_base : next;
+	uint64_t next = replay_next(c->replay);
+	uint64_t base = c->rx_base > next ? c->rx_base : next;
 
 	if (sequence >= base && sequence - base > PATH_SLOTS_AHEAD * PSK2_SLOT_PACKETS)
 		return drop(p, DROP_AHEAD);
-	switch (replay_check(p->replay, sequence)) {
+	switch (replay_check(c->replay, sequence)) {
 	case REPLAY_OLD:
 		return drop(p, DROP_OLD);
 	case REPLAY_SEEN:
@@ -104,7 +107,7 @@ static int open_packet(struct path *p, struct packet *k, size_t len, struct sess
 	s = find_session(p, &k->h);
 	if (!s || (p->o.prototype && k->h.reserved != 0))
 		return drop(p, DROP_SESSION);
-	if (check_direction(p, k) || check_sequence(p, k->h.sequence))
+	if (check_direction(p, k) || check_sequence(p, s->space, k->h.sequence))
 		return -1;
 	key = session_rx(s, k->h.sequence / PSK2_SLOT_PACKETS);
 	if (!key)
@@ -134,16 +137,16 @@ static uint64_t slot_of_last(uint64_t next)
  * its receive mark must be durable before each packet may act. False: it must
  * be dropped.
  */
-static bool advance(struct path *p, uint64_t sequence)
+static bool advance(struct path *p, struct space *c, uint64_t sequence)
 {
-	uint64_t next = replay_next(p->replay);
+	uint64_t next = replay_next(c->replay);
 
 	if (sequence < next)
 		return true;
 	if (p->o.prototype)
-		return keys_rx_advance(p->o.keys, sequence);
+		return keys_rx_advance(c->keys, sequence);
 	if (next == 0 || sequence / PSK2_SLOT_PACKETS != slot_of_last(next))
-		keys_rx_advance(p->o.keys, sequence);
+		keys_rx_advance(c->keys, sequence);
 	return true;
 }
 
@@ -192,22 +195,26 @@ static int receive(struct path *p, struct packet *k, size_t len)
 
 	if (open_packet(p, k, len, &s))
 		return -1;
-	if (!advance(p, k->h.sequence))
+	if (!advance(p, s->space, k->h.sequence))
 		return drop(p, DROP_MARK);
-	new_slot = k->h.sequence / PSK2_SLOT_PACKETS > slot_of_last(replay_next(p->replay));
-	replay_accept(p->replay, k->h.sequence);
+	new_slot = k->h.sequence / PSK2_SLOT_PACKETS > slot_of_last(replay_next(s->space->replay));
+	replay_accept(s->space->replay, k->h.sequence);
 	s->packets++;
 	s->heard_from = *k->from;
-	if (s == p->previous)
+	if (s == p->previous || (s == p->other && p->retired))
 		p->heard_previous = true;
 	if (s == p->pending)
 		path_promote_pending(p);
+	else if (s == p->other && !p->retired)
+		path_switch(p);
 	/* The handshake's answer may have ended the tunnel's sessions: only what is still there is prepared. */
 	if (new_slot) {
 		if (p->current)
 			inbound_prepare(p, p->current);
 		if (p->pending)
 			inbound_prepare(p, p->pending);
+		if (p->other)
+			inbound_prepare(p, p->other);
 	}
 	if (k->len > 0)
 		deliver(p, k);
@@ -241,12 +248,26 @@ static void repeat_proof(struct path *p)
 		p->repeated_ms = now;
 		path_send_keepalive(p, false);
 	}
+	/* It has not finished with the old key file yet, and neither may we. */
+	if (p->heard_previous && p->retired)
+		p->retired_until_ms = now + PREVIOUS_KEPT_MS;
 	p->heard_previous = false;
+}
+
+/* Handshakes: what came since is told once a batch. */
+static void tell_keys(struct space *c)
+{
+	uint64_t next = c ? replay_next(c->replay) : 0;
+
+	if (!c || next <= c->told)
+		return;
+	c->told = next;
+	keys_rx_advance(c->keys, next - 1);
 }
 
 static void handle_batch(struct path *p, unsigned int n)
 {
-	uint64_t before = replay_next(p->replay), drops_before = p->counters.drops.arrived;
+	uint64_t drops_before = p->counters.drops.arrived;
 	uint64_t forged_before = p->counters.drops.n[DROP_AEAD], opened = 0, bytes = 0;
 	bool any = false, data = false;
 
@@ -272,8 +293,10 @@ static void handle_batch(struct path *p, unsigned int n)
 	if (opened)
 		opstat_count(&pskd_operations[OP_PACKET_OPEN], opened, p->counters.drops.n[DROP_AEAD] - forged_before,
 			     bytes);
-	if (!p->o.prototype && replay_next(p->replay) > before)
-		keys_rx_advance(p->o.keys, replay_next(p->replay) - 1);
+	if (!p->o.prototype) {
+		tell_keys(p->space);
+		tell_keys(p->spare);
+	}
 	if (data && p->counters.unanswered_since_ms <= p->counters.sent_ms)
 		p->counters.unanswered_since_ms = clock_now_ms();
 	repeat_proof(p);

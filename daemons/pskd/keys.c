@@ -576,6 +576,12 @@ int keys_draw_now(struct keys *k, struct lane *l, size_t (*missing)(const struct
 	return 0;
 }
 
+void keys_hand_over(struct keys *k, void (*on_ready)(int error, void *arg), void *arg)
+{
+	k->on_ready = on_ready;
+	k->arg = arg;
+}
+
 /* ---- sending ---- */
 
 uint64_t keys_tx_next(const struct keys *k)

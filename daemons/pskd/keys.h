@@ -56,6 +56,9 @@ struct keys_options {
 	const char *ledgers_dir; /* all ledgers here are searched for the same fingerprint */
 	enum keys_role role;
 	bool prototype; /* receive mark durable ahead too */
+	/* Creating: the name of the ledger that has this material already, with KEYS_E_IN_USE; cap 0: not wanted. */
+	char *twin;
+	size_t twin_cap;
 	bool restored; /* creating: what was used before is not known here; without handshakes a burn must tell */
 	/* Prototype: where received.h keeps what a crash should not cost; NULL: nowhere. */
 	const char *received_path;
@@ -95,6 +98,9 @@ DEFINE_CLEANUP(struct keys *, keys_close);
  * key file stays, and nobody knows any more what of it is spent: never for one that may be used again.
  */
 int keys_remove(const char *ledger_path);
+
+/* From now on another owner is told what keys_options.on_ready is told. */
+void keys_hand_over(struct keys *k, void (*on_ready)(int error, void *arg), void *arg);
 
 /* ---- sending ---- */
 uint64_t keys_tx_next(const struct keys *k);

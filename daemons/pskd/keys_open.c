@@ -55,6 +55,8 @@ static int refuse_twin(const struct keys_options *o, const struct ledger_record 
 	if (e < 0)
 		return text_explain(detail, cap, e, "cannot look through %s: %s", o->ledgers_dir,
 				    strerror(-e));
+	if (e > 0 && o->twin_cap)
+		snprintf(o->twin, o->twin_cap, "%s", name);
 	if (e > 0)
 		return text_explain(detail, cap, KEYS_E_IN_USE,
 				    "the same key material is in the ledger %s/%s", o->ledgers_dir, name);

@@ -44,7 +44,7 @@ int outbound_seal_one(struct path *p, struct session *s, uint8_t *header, size_t
 	uint64_t first;
 	int r;
 
-	r = keys_tx_take(p->o.keys, 1, &first, &material);
+	r = keys_tx_take(s->space->keys, 1, &first, &material);
 	if (r < 0)
 		return r;
 	seal(p, s, header, len, first, material);

@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "base/bytes.h"
 #include "base/clock.h"
 #include "pskd/path_internal.h"
 
@@ -45,10 +46,45 @@ size_t path_rx_slots(uint32_t window)
 	return window / PSK2_SLOT_PACKETS + 2 + PATH_SLOTS_AHEAD + 1;
 }
 
+static struct space *space_free(struct space *s)
+{
+	if (s)
+		replay_free(s->replay);
+	free(s);
+	return NULL;
+}
+
+static int space_new(struct space **out, struct keys *k, uint32_t window)
+{
+	uint64_t high = keys_rx_high(k), floor = keys_rx_floor(k);
+	struct space *s = calloc(1, sizeof(*s));
+	int r;
+
+	if (!s)
+		return -ENOMEM;
+	s->keys = k;
+	/* What an earlier life received cannot be told apart below its highest: all of that is old. */
+	if (high != UINT64_MAX && high + 1 > floor)
+		floor = high + 1;
+	s->rx_base = s->told = floor;
+	r = replay_new(&s->replay, window / 64 * 64, floor);
+	if (r)
+		space_free(s);
+	else
+		*out = s;
+	return r;
+}
+
+/* Who has come to the end sends nothing: no reason to give up the slots of what is on its way. */
+static void space_forward(struct space *s, uint64_t next)
+{
+	if (next > s->rx_base && next < keys_end(s->keys))
+		s->rx_base = next;
+}
+
 int path_new(struct path **out, const struct path_options *o)
 {
 	_cleanup_(path_freep) struct path *p = NULL;
-	uint64_t high = keys_rx_high(o->keys), floor = keys_rx_floor(o->keys);
 	/* A peer with a larger MTU than ours is heard all the same. */
 	size_t capacity = o->mtu > 2000 ? o->mtu : 2000;
 	int r;
@@ -60,11 +96,7 @@ int path_new(struct path **out, const struct path_options *o)
 	p->o.udp.fd = -1;
 	p->o.tun_fd = -1;
 	p->down_since_ms = clock_now_ms();
-	/* What an earlier life received cannot be told apart below its highest: all of that is old. */
-	if (high != UINT64_MAX && high + 1 > floor)
-		floor = high + 1;
-	p->rx_base = floor;
-	r = replay_new(&p->replay, o->window / 64 * 64, floor);
+	r = space_new(&p->space, o->keys, o->window);
 	if (!r)
 		r = batch_init(&p->in, capacity);
 	if (!r)
@@ -93,7 +125,9 @@ struct path *path_free(struct path *p)
 	session_free(p->current);
 	session_free(p->pending);
 	session_free(p->previous);
-	replay_free(p->replay);
+	session_free(p->other);
+	space_free(p->space);
+	space_free(p->spare);
 	batch_done(&p->in);
 	batch_done(&p->out.batch);
 	free(p);
@@ -102,6 +136,7 @@ struct path *path_free(struct path *p)
 
 void path_set_pending(struct path *p, struct session **s)
 {
+	(*s)->space = p->space;
 	inbound_prepare(p, *s);
 	session_free(p->pending);
 	p->pending = steal(s);
@@ -125,6 +160,7 @@ static void make_current(struct path *p, struct session *s)
 
 void path_set_current(struct path *p, struct session **s)
 {
+	(*s)->space = p->space;
 	inbound_prepare(p, *s);
 	make_current(p, steal(s));
 }
@@ -154,6 +190,7 @@ void path_drop_sessions(struct path *p)
 	p->current = session_free(p->current);
 	p->previous = session_free(p->previous);
 	p->pending = session_free(p->pending);
+	p->other = session_free(p->other);
 	outbound_update(p);
 }
 
@@ -161,33 +198,93 @@ void path_expire(struct path *p, uint64_t now_ms)
 {
 	if (p->previous && now_ms >= p->previous_until_ms)
 		p->previous = session_free(p->previous);
+	if (p->retired && now_ms >= p->retired_until_ms)
+		path_unstage(p);
 }
 
 uint64_t path_expiry(const struct path *p)
 {
-	return p->previous ? p->previous_until_ms : UINT64_MAX;
+	uint64_t at = p->previous ? p->previous_until_ms : UINT64_MAX;
+
+	return p->retired ? min_u64(at, p->retired_until_ms) : at;
+}
+
+/* ---- another key file ---- */
+
+int path_stage(struct path *p, struct keys *k)
+{
+	return p->spare ? -EBUSY : space_new(&p->spare, k, p->o.window);
+}
+
+void path_unstage(struct path *p)
+{
+	if (p->previous && p->previous->space == p->spare)
+		p->previous = session_free(p->previous);
+	p->other = session_free(p->other);
+	p->spare = space_free(p->spare);
+	p->retired = p->owes_proof = false;
+}
+
+void path_set_staged(struct path *p, struct session **s, uint64_t peer_tx_next)
+{
+	if (!p->spare || p->retired)
+		return;
+	space_forward(p->spare, peer_tx_next);
+	(*s)->space = p->spare;
+	inbound_prepare(p, *s);
+	session_free(p->other);
+	p->other = steal(s);
+}
+
+bool path_has_staged(const struct path *p)
+{
+	return p->other && !p->retired;
+}
+
+bool path_is_retiring(const struct path *p)
+{
+	return p->retired;
+}
+
+void path_switch(struct path *p)
+{
+	struct session *s = steal(&p->other);
+	struct space *before = p->space;
+	uint64_t now = clock_now_ms();
+
+	/* What the old file's handshake has begun comes too late. */
+	p->pending = session_free(p->pending);
+	if (!p->current && now - p->down_since_ms > STALE_MS)
+		outbound_drain(p);
+	p->other = p->current;
+	p->current = s;
+	p->space = s->space;
+	p->o.keys = p->space->keys;
+	p->spare = before;
+	p->retired = true;
+	p->retired_until_ms = now + PREVIOUS_KEPT_MS;
+	p->owes_keepalive = p->owes_proof = false;
+	/* What waited for the old file's sequences goes with the new one's. */
+	outbound_push(p);
+	outbound_update(p);
+	p->o.events->on_switched(p->o.arg);
 }
 
 void path_rx_forward(struct path *p, uint64_t next)
 {
-	/* Who has come to the end sends nothing: no reason to give up the slots of what is on its way. */
-	if (next > p->rx_base && next < keys_end(p->o.keys))
-		p->rx_base = next;
+	space_forward(p->space, next);
 	if (p->current)
 		inbound_prepare(p, p->current);
 }
 
-bool path_send_keepalive(struct path *p, bool pending)
+static bool send_empty(struct path *p, struct session *s, bool *owes)
 {
-	struct session *s = pending && p->pending ? p->pending : p->current;
 	uint8_t room[BULK_ROOM + PSK2_HEADER_LEN + BULK_ROOM] = { 0 };
 	uint8_t *header = room + BULK_ROOM;
 	int r;
 
-	if (!s)
-		return false;
 	r = outbound_seal_one(p, s, header, 0);
-	p->owes_keepalive = r == -KEYS_E_NOT_READY;
+	*owes = r == -KEYS_E_NOT_READY;
 	if (r == -KEYS_E_EXHAUSTED)
 		p->o.events->on_exhausted(p->o.arg);
 	if (r != 0)
@@ -198,6 +295,19 @@ bool path_send_keepalive(struct path *p, bool pending)
 	return true;
 }
 
+bool path_send_keepalive(struct path *p, bool pending)
+{
+	struct session *s = pending && p->pending ? p->pending : p->current;
+
+	return s && send_empty(p, s, &p->owes_keepalive);
+}
+
+void path_send_proof(struct path *p)
+{
+	if (path_has_staged(p))
+		(void)send_empty(p, p->other, &p->owes_proof);
+}
+
 void path_on_keys_ready(struct path *p)
 {
 	/* Slots to receive with may have been expanded, too. */
@@ -205,8 +315,12 @@ void path_on_keys_ready(struct path *p)
 		inbound_prepare(p, p->current);
 	if (p->pending)
 		inbound_prepare(p, p->pending);
+	if (p->other)
+		inbound_prepare(p, p->other);
 	if (p->owes_keepalive)
 		path_send_keepalive(p, true);
+	if (p->owes_proof)
+		path_send_proof(p);
 	p->out.waits_for_keys = false;
 	outbound_push(p);
 	outbound_update(p);
@@ -235,5 +349,5 @@ int path_tun_fd(const struct path *p)
 
 uint64_t path_rx_next(const struct path *p)
 {
-	return replay_next(p->replay);
+	return replay_next(p->space->replay);
 }

@@ -29,6 +29,8 @@ struct path_events {
 	void (*on_handshake)(const uint8_t *msg, size_t len, const struct sockaddr_in6 *from, void *arg);
 	/* The first authenticated packet of the pending session: it is the current one now. */
 	void (*on_proven)(void *arg);
+	/* The first authenticated packet of the staged session: its key file is the current one now. */
+	void (*on_switched)(void *arg);
 	/* Authenticated packets came, or packets were sent, after a silence: timers may be due. */
 	void (*on_traffic)(void *arg);
 	/* Nothing left to send with. */
@@ -83,6 +85,23 @@ void path_drop_sessions(struct path *p);
 void path_expire(struct path *p, uint64_t now_ms);
 /* When path_expire() has something to do, or UINT64_MAX. */
 uint64_t path_expiry(const struct path *p);
+
+/*
+ * Sessions of another key material, k, may come: that of a staged key file. k must live until
+ * path_unstage(), or path_is_retiring() is false again after the switch. 0, -ENOMEM, or -EBUSY while packets
+ * of the file before are still waited for.
+ */
+int path_stage(struct path *p, struct keys *k);
+/* No more of it; what is current stays. */
+void path_unstage(struct path *p);
+/* A session of the staged key material, taken on success; the peer will begin at peer_tx_next. */
+void path_set_staged(struct path *p, struct session **s, uint64_t peer_tx_next);
+/* A session was agreed on and has not proven itself yet. */
+bool path_has_staged(const struct path *p);
+/* An empty packet in it. */
+void path_send_proof(struct path *p);
+/* Packets of the key file before may still come. */
+bool path_is_retiring(const struct path *p);
 
 /* The peer will send from next on (keys_rx_forward() was called): prepare for it. */
 void path_rx_forward(struct path *p, uint64_t next);

@@ -36,17 +36,32 @@ static inline uint8_t *batch_header(const struct batch *b, unsigned int i)
 int batch_init(struct batch *b, size_t capacity);
 void batch_done(struct batch *b);
 
+/* The sequences of one key material: whose they are, and which of them came. */
+struct space {
+	struct keys *keys;
+	struct replay *replay;
+	uint64_t rx_base; /* one more than what the peer is known to have reached */
+	uint64_t told;	  /* the keys know that all below were received, or given up */
+};
+
 struct path {
-	struct path_options o;
+	struct path_options o; /* keys: those of space */
 	struct loop_io *tun_io, *udp_io;
 	struct session *current, *pending, *previous;
 	uint64_t previous_until_ms;
 	uint64_t down_since_ms;
-	bool owes_keepalive; /* it waits for a sequence */
+	bool owes_keepalive, owes_proof; /* they wait for a sequence */
 	bool heard_previous; /* in this batch */
 	uint64_t repeated_ms;
-	struct replay *replay;
-	uint64_t rx_base; /* one more than what the peer is known to have reached */
+	struct space *space; /* of current and pending */
+	/*
+	 * Of a staged key file, with the session that its handshake made; once that has proven
+	 * itself, of the file before (retired), with the last session of that.
+	 */
+	struct space *spare;
+	struct session *other;
+	bool retired;
+	uint64_t retired_until_ms;
 	struct path_counters counters;
 	struct batch in;
 	struct {
@@ -69,6 +84,8 @@ int outbound_seal_one(struct path *p, struct session *s, uint8_t *header, size_t
 
 /* path.c */
 void path_promote_pending(struct path *p);
+/* The staged key file's session has proven itself: that file is the current one now. */
+void path_switch(struct path *p);
 
 /* inbound.c */
 void inbound_on_udp(int fd, unsigned int events, void *arg);

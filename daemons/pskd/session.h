@@ -25,6 +25,8 @@ struct session_id {
 	uint8_t identity_a[PSKH_IDENTITY_LEN], identity_b[PSKH_IDENTITY_LEN];
 };
 
+struct space;
+
 struct session {
 	struct session_id id;
 	bool plain; /* prototype peer */
@@ -33,6 +35,7 @@ struct session {
 	uint32_t peer_software; /* as in the handshake: major << 24 | minor << 16 | patch; prototype: 0 */
 	uint64_t created_ms;
 	uint64_t packets; /* both directions */
+	struct space *space; /* the path's: the sequences that it counts in */
 	struct session_keys *keys;
 };
 

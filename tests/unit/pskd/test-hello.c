@@ -695,6 +695,56 @@ TEST(sessions_get_numbers_that_neither_side_used_last)
 	CHECK_EQ(p->b.session->id.number, 2);
 }
 
+TEST(handshakes_that_share_a_path_share_their_numbers)
+{
+	_cleanup_(pair_freep) struct pair *p = pair_new(false);
+	uint32_t of_a = 7, of_b = 9;
+
+	close_side(&p->a);
+	close_side(&p->b);
+	p->a.ho.last_session = &of_a;
+	p->b.ho.last_session = &of_b;
+	open_side(&p->a);
+	open_side(&p->b);
+	hello_set_candidates(p->a.hello, &p->b.address, 1);
+	hello_start(p->a.hello);
+	carry(&p->a, &p->b);
+	/* Another handshake of this path ended meanwhile. */
+	of_a = 12;
+	carry(&p->b, &p->a);
+	carry(&p->a, &p->b);
+	CHECK_EQ(p->a.session->id.number, 13);
+	CHECK_EQ(p->b.session->id.number, 13);
+	CHECK_EQ(of_a, 13);
+	CHECK_EQ(of_b, 13);
+}
+
+TEST(a_patient_handshake_waits_longer_from_round_to_round)
+{
+	_cleanup_(pair_freep) struct pair *p = pair_new(false);
+	uint64_t now = 1000000;
+	size_t sent = 0;
+
+	close_side(&p->a);
+	p->a.ho.patient = true;
+	open_side(&p->a);
+	hello_set_candidates(p->a.hello, &p->b.address, 1);
+	hello_start(p->a.hello);
+	for (int s = 0; s < 3600; s++) {
+		clock_fake_ms(now += 1000);
+		loop_step(p->a.loop, 0);
+		sent += p->a.n_out;
+		p->a.n_out = 0;
+	}
+	CHECK(hello_is_running(p->a.hello));
+	/* 8 rounds in the first 255 s, and then one every 256 s. */
+	CHECK(sent >= 18 && sent <= 24);
+	hello_hand_over(p->a.hello, p->a.ho.ops, p->a.ho.arg);
+	hello_stop(p->a.hello);
+	hello_start(p->a.hello);
+	CHECK_EQ(p->a.n_out, 1);
+}
+
 TEST(i1_sessions_never_share_a_key)
 {
 	_cleanup_(pair_freep) struct pair *p = pair_new(false);

@@ -935,7 +935,7 @@ static void copy_file(const char *to, const char *from)
 
 TEST(i1_a_copy_of_a_key_file_is_refused_beside_the_first)
 {
-	char copy[300], ledger[300];
+	char copy[300], ledger[300], twin[80] = "";
 	struct end a;
 
 	end_init(&a, "a", KEYS_INITIATOR);
@@ -945,7 +945,10 @@ TEST(i1_a_copy_of_a_key_file_is_refused_beside_the_first)
 	copy_file(copy, a.file);
 	a.o.key_file = copy;
 	a.o.ledger_path = ledger;
+	a.o.twin = twin;
+	a.o.twin_cap = sizeof(twin);
 	CHECK_EQ(keys_create_file(&a.o, NULL, NULL, a.detail, sizeof(a.detail)), KEYS_E_IN_USE);
+	CHECK_STR(twin, strrchr(a.ledger, '/') + 1);
 	CHECK(strstr(a.detail, "t.ledger"));
 	CHECK(access(ledger, F_OK) < 0);
 	end_done(&a);

@@ -24,12 +24,12 @@ enum { SLOTS = 100, MTU = 1420, NUMBER = 300 };
 
 struct end {
 	struct loop *loop;
-	struct keys *keys;
+	struct keys *keys, *next; /* next: of a staged key file */
 	struct path *path;
 	enum keys_role role;
 	struct sockaddr_in6 address;
 	int tun; /* the kernel's side */
-	unsigned int handshakes, proven, exhausted, own, drop_calls;
+	unsigned int handshakes, proven, switched, exhausted, own, drop_calls;
 };
 
 static void on_handshake(const uint8_t *msg, size_t len, const struct sockaddr_in6 *from, void *arg)
@@ -43,6 +43,11 @@ static void on_handshake(const uint8_t *msg, size_t len, const struct sockaddr_i
 static void on_proven(void *arg)
 {
 	((struct end *)arg)->proven++;
+}
+
+static void on_switched(void *arg)
+{
+	((struct end *)arg)->switched++;
 }
 
 static void on_traffic(void *arg)
@@ -66,7 +71,7 @@ static void on_drops(void *arg)
 	((struct end *)arg)->drop_calls++;
 }
 
-static const struct path_events events = { on_handshake, on_proven, on_traffic, on_exhausted, on_own_packet, on_drops };
+static const struct path_events events = { on_handshake, on_proven, on_switched, on_traffic, on_exhausted, on_own_packet, on_drops };
 
 static void on_keys(int error, void *arg)
 {
@@ -121,6 +126,7 @@ static void end_done(struct end *e)
 {
 	path_free(e->path);
 	keys_close(e->keys);
+	keys_close(e->next);
 	close(e->tun);
 	loop_free(e->loop);
 }
@@ -599,4 +605,162 @@ TEST(prototype_peers_take_slots_as_they_are)
 	CHECK_MEM(got, ip, sizeof(ip));
 	end_done(&a);
 	end_done(&b);
+}
+
+/* ---- another key file ---- */
+
+static void stage(struct end *e, const char *name, const uint8_t *material)
+{
+	struct keys *own = e->keys;
+
+	open_keys(e, name, material, SLOTS, false);
+	e->next = e->keys;
+	e->keys = own;
+	CHECK_EQ(path_stage(e->path, e->next), 0);
+}
+
+static void give_staged(struct end *e, const struct end *peer, uint32_t number)
+{
+	struct session_id i = id(number);
+	struct session *s;
+
+	CHECK_EQ(session_new(&s, &i, e->role, path_rx_slots(8192)), 0);
+	s->address = peer->address;
+	path_set_staged(e->path, &s, 0);
+	session_free(s);
+}
+
+/* Both have another file staged, and agreed on a session of it; nothing was sent there yet. */
+static struct both *staged_new(void)
+{
+	struct both *x = both_new(SLOTS);
+	uint8_t material[SLOTS * SLOT_LEN];
+
+	clock_fake_ms(1000000);
+	random_bytes(material, sizeof(material));
+	stage(&x->a, "a2", material);
+	stage(&x->b, "b2", material);
+	give_staged(&x->a, &x->b, NUMBER + 1);
+	give_staged(&x->b, &x->a, NUMBER + 1);
+	return x;
+}
+
+static void pass(struct both *x, struct end *from, struct end *to, uint8_t mark)
+{
+	uint8_t ip[60], got[100];
+
+	fill_ip(ip, sizeof(ip), mark);
+	CHECK_EQ(write(from->tun, ip, sizeof(ip)), (ssize_t)sizeof(ip));
+	run(x);
+	CHECK_EQ(read(to->tun, got, sizeof(got)), (ssize_t)sizeof(ip));
+	CHECK_MEM(got, ip, sizeof(ip));
+}
+
+/* b proves the staged session, and hears the proof of a. */
+static void switch_both(struct both *x)
+{
+	path_send_proof(x->b.path);
+	run(x);
+	path_send_keepalive(x->a.path, false);
+	run(x);
+	CHECK_EQ(x->a.switched, 1);
+	CHECK_EQ(x->b.switched, 1);
+}
+
+TEST(i1_each_file_counts_for_itself_and_a_switch_passes_every_packet)
+{
+	_cleanup_(both_freep) struct both *x = staged_new();
+
+	for (uint8_t i = 0; i < 5; i++) {
+		pass(x, &x->a, &x->b, i);
+		pass(x, &x->b, &x->a, i);
+	}
+	CHECK_EQ(keys_tx_next(x->a.next), 0);
+	/* a has heard b in the staged session, and b not yet a: both are heard. */
+	path_send_proof(x->b.path);
+	run(x);
+	CHECK_EQ(x->a.switched, 1);
+	CHECK_EQ(x->b.switched, 0);
+	CHECK_EQ(path_current(x->a.path)->id.number, NUMBER + 1);
+	pass(x, &x->b, &x->a, 90);
+	CHECK_EQ(keys_rx_high(x->a.keys), 5);
+	pass(x, &x->a, &x->b, 91);
+	CHECK_EQ(x->b.switched, 1);
+	pass(x, &x->b, &x->a, 92);
+	CHECK_EQ(keys_tx_next(x->a.keys), 5);
+	CHECK_EQ(keys_tx_next(x->b.keys), 6);
+	/* A proof, since b was heard in the file before, and the packet. */
+	CHECK_EQ(keys_rx_high(x->b.next), 1);
+	CHECK_EQ(drops_of(&x->a).arrived + drops_of(&x->b).arrived, 0);
+}
+
+TEST(late_packets_of_the_file_before_are_opened_until_it_has_been_silent_for_ten_seconds)
+{
+	_cleanup_(both_freep) struct both *x = staged_new();
+	uint8_t ip[40], msg[200], got[100];
+
+	switch_both(x);
+	CHECK(path_is_retiring(x->b.path));
+	fill_ip(ip, sizeof(ip), 3);
+	clock_fake_ms(1000000 + 9000);
+	path_expire(x->b.path, 1000000 + 9000);
+	inject(x, msg, forge(x, msg, 40, ip, sizeof(ip)));
+	CHECK_EQ(read(x->b.tun, got, sizeof(got)), (ssize_t)sizeof(ip));
+	inject(x, msg, forge(x, msg, 40, ip, sizeof(ip)));
+	CHECK_EQ(drops_of(&x->b).n[DROP_REPLAY], 1);
+	path_expire(x->b.path, 1000000 + 18000);
+	CHECK(path_is_retiring(x->b.path));
+	path_expire(x->b.path, path_expiry(x->b.path));
+	CHECK(!path_is_retiring(x->b.path));
+	inject(x, msg, forge(x, msg, 41, ip, sizeof(ip)));
+	CHECK_EQ(drops_of(&x->b).n[DROP_SESSION], 1);
+	pass(x, &x->a, &x->b, 5);
+}
+
+TEST(a_late_session_of_the_file_before_does_not_replace_the_staged_one)
+{
+	_cleanup_(both_freep) struct both *x = staged_new();
+
+	give_session(&x->b, &x->a, NUMBER + 2, true);
+	CHECK(path_has_staged(x->b.path));
+	CHECK(path_pending(x->b.path) != NULL);
+	switch_both(x);
+	/* And what it had begun ends with the switch. */
+	CHECK(path_pending(x->b.path) == NULL);
+	CHECK_EQ(path_current(x->b.path)->id.number, NUMBER + 1);
+	pass(x, &x->a, &x->b, 1);
+}
+
+TEST(a_staged_file_that_is_taken_back_is_no_one_any_more)
+{
+	_cleanup_(both_freep) struct both *x = staged_new();
+
+	path_unstage(x->a.path);
+	CHECK(!path_has_staged(x->a.path));
+	path_send_proof(x->b.path);
+	path_send_proof(x->a.path);
+	run(x);
+	CHECK_EQ(x->a.switched, 0);
+	CHECK_EQ(drops_of(&x->a).n[DROP_SESSION], 1);
+	pass(x, &x->a, &x->b, 1);
+	CHECK_EQ(path_stage(x->a.path, x->a.next), 0);
+	CHECK_EQ(path_stage(x->a.path, x->a.next), -EBUSY);
+}
+
+TEST(a_file_with_nothing_left_gives_way_to_the_staged_one)
+{
+	_cleanup_(both_freep) struct both *x = staged_new();
+	uint8_t ip[60];
+
+	CHECK_EQ(keys_tx_forward(x->a.keys, SLOTS * SLOT_PACKETS - 1, true), KEYS_E_NOT_READY);
+	run(x);
+	fill_ip(ip, sizeof(ip), 1);
+	for (int i = 0; i < 3; i++)
+		CHECK_EQ(write(x->a.tun, ip, sizeof(ip)), (ssize_t)sizeof(ip));
+	run(x);
+	CHECK(x->a.exhausted > 0);
+	path_send_proof(x->b.path);
+	run(x);
+	CHECK_EQ(x->a.switched, 1);
+	pass(x, &x->a, &x->b, 7);
 }
