@@ -826,3 +826,45 @@ int ledger_burn_restored(const char *path, uint64_t to_slot)
 	r = ledger_write(l, n);
 	return r ? r : ledger_write(l, n);
 }
+
+bool ledger_record_is_finished(const struct ledger_record *r)
+{
+	return r->kind == LEDGER_FILE && r->tx_next == r->slots_total * SLOT_PACKETS && r->rx_mark == r->tx_next;
+}
+
+static bool says_all(const struct ledger_state *s, bool erased)
+{
+	const struct ledger_record *n = &s->newest, *o = &s->other;
+
+	return s->other_ok && ledger_record_is_finished(n) && ledger_record_is_finished(o) &&
+	       (!erased || (n->erased == n->slots_total && o->erased == o->slots_total));
+}
+
+int ledger_finish(const char *path, bool erased)
+{
+	_cleanup_(ledger_closep) struct ledger *l = NULL;
+	_cleanup_(secret_freep) struct secret *mem = NULL;
+	struct ledger_state *s;
+	struct ledger_record *n;
+	uint8_t *bytes;
+	int r = secret_new(&mem, sizeof(*s), &bytes);
+
+	if (r)
+		return r;
+	s = (void *)bytes;
+	n = &s->newest;
+	r = ledger_open(&l, path, s);
+	if (r)
+		return r;
+	if (n->kind != LEDGER_FILE)
+		return -EINVAL;
+	if (says_all(s, erased))
+		return 0;
+	n->tx_next = n->tx_reserved = n->rx_mark = n->slots_total * SLOT_PACKETS;
+	n->rx_high = n->rx_mark - 1;
+	n->restored = false;
+	if (erased)
+		n->erase_to = n->erased = n->slots_total;
+	r = ledger_write(l, n);
+	return r ? r : ledger_write(l, n);
+}

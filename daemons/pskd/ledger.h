@@ -175,3 +175,10 @@ int ledgers_prepare(const char *dir, size_t *sealed, char *why, size_t cap);
  * used, or there is none such; -EINVAL when the ledger did not come from a backup; another negative errno.
  */
 int ledger_burn_restored(const char *path, uint64_t to_slot);
+/*
+ * A key file's ledger that is not open: all that is left of it is given up, for ever; erased: and the file is zeros. It
+ * remembers the fingerprint, so that the file is never taken again. Both records say so when it
+ * returns 0; else as ledger_burn_restored().
+ */
+int ledger_finish(const char *path, bool erased);
+bool ledger_record_is_finished(const struct ledger_record *r);

@@ -451,3 +451,53 @@ TEST(the_thread_writes_and_the_loop_hears_of_it)
 	ledger_close(l);
 	loop_free(loop);
 }
+
+static void look_at(const char *name, struct ledger_state *s)
+{
+	CHECK_EQ(ledger_look(name, s), 0);
+	CHECK(s->other_ok);
+}
+
+TEST(i1_a_finished_ledger_says_in_both_records_that_nothing_is_left)
+{
+	struct ledger_record r = sample(1);
+	struct ledger_state s;
+	char name[300];
+
+	snprintf(name, sizeof(name), "%s/finished.ledger", test_tmpdir());
+	CHECK_EQ(ledger_create(name, &r), 0);
+	look_at(name, &s);
+	CHECK(!ledger_record_is_finished(&s.newest));
+	CHECK_EQ(ledger_finish(name, false), 0);
+	look_at(name, &s);
+	CHECK(ledger_record_is_finished(&s.newest));
+	CHECK(ledger_record_is_finished(&s.other));
+	CHECK_EQ(s.newest.tx_reserved, 100000);
+	CHECK_EQ(s.newest.rx_high, 99999);
+	CHECK_EQ(s.newest.erased, 2);
+	CHECK_EQ(s.newest.generation, 4);
+	/* Said once is enough. */
+	CHECK_EQ(ledger_finish(name, false), 0);
+	look_at(name, &s);
+	CHECK_EQ(s.newest.generation, 4);
+	CHECK_EQ(ledger_finish(name, true), 0);
+	look_at(name, &s);
+	CHECK_EQ(s.newest.erased, 100);
+	CHECK_EQ(s.other.erased, 100);
+	CHECK_MEM(s.newest.fingerprint, r.fingerprint, sizeof(r.fingerprint));
+}
+
+TEST(a_ledger_that_is_open_is_not_finished_by_others)
+{
+	_cleanup_(ledger_closep) struct ledger *l = NULL;
+	struct ledger_record r = sample(1);
+	struct ledger_state s;
+	char name[300];
+
+	snprintf(name, sizeof(name), "%s/open.ledger", test_tmpdir());
+	CHECK_EQ(ledger_create(name, &r), 0);
+	CHECK_EQ(ledger_open(&l, name, &s), 0);
+	CHECK_EQ(ledger_finish(name, false), -EWOULDBLOCK);
+	l = ledger_close(l);
+	CHECK_EQ(ledger_finish(name, false), 0);
+}
