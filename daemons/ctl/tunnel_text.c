@@ -158,6 +158,15 @@ static void list_fact(const struct style *s, const json_t *t, const char *label,
 		fact(stdout, s, label, "%s", line);
 }
 
+/* None is worth saying, too, once there is a device. */
+static void print_offload(const struct style *s, const json_t *t)
+{
+	if (json_array_size(json_object_get(t, "offload")) > 0)
+		list_fact(s, t, "offload", "offload");
+	else if (*str(t, "interface_name"))
+		fact(stdout, s, "offload", "none");
+}
+
 static void print_drops(const struct ctl *c, const json_t *t)
 {
 	json_t *drops = json_object_get(t, "drops"), *n;
@@ -357,4 +366,5 @@ void tunnel_text(const struct ctl *c, const json_t *t)
 		fact(stdout, s, "sealed by", "%s (%s)", str(t, "aead"), str(t, "aead_note"));
 	else
 		fact(stdout, s, "sealed by", "%s", str(t, "aead"));
+	print_offload(s, t);
 }

@@ -4,6 +4,16 @@
 #include "base/cleanup.h"
 #include "crypto/bulk.h"
 #include "pskd/label.h"
+#include "pskd/offload.h"
+
+static const char *check_offload(const char *value)
+{
+	unsigned int bits;
+
+	return offload_parse(&bits, value) ? NULL :
+					     "all, none, or names of vnet-header, tso, uso, udp-gso, udp-gro with commas "
+					     "between them; -NAME leaves one out";
+}
 
 static const struct config_option options[] = {
 	{ .key = "tunnels_dir", .type = CONFIG_PATH, .offset = offsetof(struct pskd_config, tunnels_dir),
@@ -24,6 +34,8 @@ static const struct config_option options[] = {
 	  .help = "what this machine's labels are made of: the first that can be used" },
 	{ .key = "revoked", .type = CONFIG_LIST, .offset = offsetof(struct pskd_config, revoked),
 	  .check = label_check_or_key, .help = "identities, and public keys, that no tunnel's peer may have" },
+	{ .key = "offload", .type = CONFIG_STRING, .offset = offsetof(struct pskd_config, offload), .def = "all",
+	  .check = check_offload, .help = "what of the kernel's to use for speed" },
 };
 
 const struct config_schema pskd_schema = {

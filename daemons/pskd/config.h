@@ -9,6 +9,7 @@ struct pskd_config {
 	int aead;	   /* enum bulk_choice */
 	bool start_paired; /* a new pairing's tunnel comes up by itself */
 	struct config_list label_sources, revoked;
+	char *offload; /* for offload_parse() */
 };
 
 extern const struct config_schema pskd_schema;

@@ -55,7 +55,7 @@ static void add_tunnel(struct telling *to, const struct tunnel *t, const struct 
 	}
 	add(to, "; tunnel %s", tunnel_spec(t)->name);
 	for (enum drop d = 0; d < N_DROPS; d++)
-		if (drops->n[d] > 0 && d != DROP_SEND && d != DROP_STALE) {
+		if (drops->n[d] > 0 && !drop_is_outgoing(d)) {
 			add(to, "%s%llu %s", separator, (unsigned long long)drops->n[d], drop_name(d));
 			separator = ", ";
 		}

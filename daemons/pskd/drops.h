@@ -1,6 +1,7 @@
 /* Why packets were dropped: one counter each, shown by `handfast tunnel show`. */
 #pragma once
 
+#include <stdbool.h>
 #include <stdint.h>
 
 enum drop {
@@ -26,6 +27,8 @@ enum drop {
 	/* ours, on the way out */
 	DROP_SEND,
 	DROP_STALE,
+	DROP_TOO_BIG,
+	DROP_OFFLOAD,
 	/* handshake messages */
 	DROP_HS_MALFORMED,
 	DROP_HS_OTHER_KEY,
@@ -43,8 +46,14 @@ enum drop {
 
 struct drops {
 	uint64_t n[N_DROPS];
-	uint64_t arrived; /* all but DROP_SEND and DROP_STALE, which are our own */
+	uint64_t arrived; /* all but those on the way out, which are our own */
 };
+
+/* Of our own packets, on their way out. */
+static inline bool drop_is_outgoing(enum drop d)
+{
+	return d >= DROP_SEND && d <= DROP_OFFLOAD;
+}
 
 /* One that came to us. */
 static inline void drops_count(struct drops *d, enum drop cause)

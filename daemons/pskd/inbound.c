@@ -6,6 +6,8 @@
 #include "pskd/path_internal.h"
 
 #include <errno.h>
+#include <netinet/udp.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/clock.h"
@@ -13,6 +15,9 @@
 
 #include "pskd/mss.h"
 #include "pskd/operations.h"
+
+/* Messages of up to 64 KiB in a receive: as many as the caches like. */
+#define LARGE_MSGS 16
 
 struct packet {
 	uint8_t *header;
@@ -167,24 +172,18 @@ static bool is_admitted(struct path *p, const uint8_t *ip, size_t len)
 	return v == SOURCES_FINE;
 }
 
-static void deliver(struct path *p, const struct packet *k)
+/* What is inside, to the device when it may go there. */
+static void admit(struct path *p, uint8_t *ip, size_t len)
 {
-	uint8_t *ip = k->header + PSK2_HEADER_LEN;
-
-	if (!is_ip(ip, k->len)) {
+	if (!is_ip(ip, len)) {
 		drop(p, DROP_INNER);
 		return;
 	}
-	if (!is_admitted(p, ip, k->len))
+	if (!is_admitted(p, ip, len))
 		return;
 	/* What it announces says how large our answers will be. */
-	mss_clamp(ip, k->len, p->o.mtu);
-	if (write(p->o.tun_fd, ip, k->len) != (ssize_t)k->len) {
-		drop(p, DROP_DEVICE);
-		return;
-	}
-	p->counters.rx_packets++;
-	p->counters.rx_bytes += k->len;
+	mss_clamp(ip, len, p->o.mtu);
+	deliver(p, ip, len);
 }
 
 /* One datagram. Returns 0 when it was authenticated. */
@@ -217,23 +216,38 @@ static int receive(struct path *p, struct packet *k, size_t len)
 			inbound_prepare(p, p->other);
 	}
 	if (k->len > 0)
-		deliver(p, k);
+		admit(p, k->header + PSK2_HEADER_LEN, k->len);
 	return 0;
 }
 
 static int receive_batch(struct path *p)
 {
-	struct batch *b = &p->in;
+	struct inbound *in = &p->in;
 	int n;
 
-	for (unsigned int i = 0; i < BATCH; i++) {
-		b->iov[i].iov_len = PSK2_OVERHEAD + b->capacity;
-		b->msgs[i].msg_hdr.msg_namelen = sizeof(b->address[i]);
+	for (unsigned int i = 0; i < in->n_msgs; i++) {
+		in->msgs[i].msg_hdr.msg_namelen = sizeof(in->address[i]);
+		in->msgs[i].msg_hdr.msg_controllen = sizeof(in->control[i]);
 	}
 	do {
-		n = recvmmsg(p->o.udp.fd, b->msgs, BATCH, MSG_DONTWAIT, NULL);
+		n = recvmmsg(p->o.udp.fd, in->msgs, in->n_msgs, MSG_DONTWAIT, NULL);
 	} while (n < 0 && errno == EINTR);
 	return n;
+}
+
+/* The length of each datagram in a message but its last, which may be shorter. */
+static size_t datagram_len(struct mmsghdr *m)
+{
+	for (struct cmsghdr *c = CMSG_FIRSTHDR(&m->msg_hdr); c; c = CMSG_NXTHDR(&m->msg_hdr, c)) {
+		int size;
+
+		if (c->cmsg_level != IPPROTO_UDP || c->cmsg_type != UDP_GRO || c->cmsg_len < CMSG_LEN(sizeof(size)))
+			continue;
+		memcpy(&size, CMSG_DATA(c), sizeof(size));
+		if (size > 0)
+			return (size_t)size;
+	}
+	return m->msg_len;
 }
 
 /*
@@ -265,46 +279,74 @@ static void tell_keys(struct space *c)
 	keys_rx_advance(c->keys, next - 1);
 }
 
+/* What a batch came to. */
+struct tally {
+	bool any, data;
+	uint64_t opened, bytes;
+};
+
+static void handle_datagram(struct path *p, struct packet *k, size_t len, struct tally *t)
+{
+	if (len > PSK2_OVERHEAD + p->in.capacity) {
+		drop(p, DROP_LENGTH);
+	} else if (pskh_is_handshake(k->header, len)) {
+		p->o.events->on_handshake(k->header, len, k->from, p->o.arg);
+	} else if (receive(p, k, len) == 0) {
+		t->any = true;
+		t->data = t->data || k->len > 0;
+		t->opened++;
+		t->bytes += k->len;
+	}
+}
+
+/* One message: a datagram, or several of a kind. */
+static void handle_message(struct path *p, unsigned int i, struct tally *t)
+{
+	struct mmsghdr *m = &p->in.msgs[i];
+	size_t size = datagram_len(m), left = m->msg_len;
+	uint8_t *at = p->in.iov[i].iov_base;
+	struct sockaddr_in6 from;
+
+	udp_from_socket(&from, &p->in.address[i]);
+	if (m->msg_hdr.msg_flags & MSG_TRUNC) {
+		drop(p, DROP_LENGTH);
+		return;
+	}
+	/* An empty datagram is one, too. */
+	do {
+		struct packet k = { .header = at, .from = &from };
+		size_t len = left < size ? left : size;
+
+		handle_datagram(p, &k, len, t);
+		at += len;
+		left -= len;
+	} while (left > 0);
+}
+
 static void handle_batch(struct path *p, unsigned int n)
 {
 	uint64_t drops_before = p->counters.drops.arrived;
-	uint64_t forged_before = p->counters.drops.n[DROP_AEAD], opened = 0, bytes = 0;
-	bool any = false, data = false;
+	uint64_t forged = p->counters.drops.n[DROP_AEAD];
+	struct tally t = { .any = false };
 
-	for (unsigned int i = 0; i < n; i++) {
-		struct packet k = { .header = batch_header(&p->in, i) };
-		size_t len = p->in.msgs[i].msg_len;
-		struct sockaddr_in6 from;
-
-		udp_from_socket(&from, &p->in.address[i]);
-		k.from = &from;
-		if (p->in.msgs[i].msg_hdr.msg_flags & MSG_TRUNC) {
-			drop(p, DROP_LENGTH);
-		} else if (pskh_is_handshake(k.header, len)) {
-			p->o.events->on_handshake(k.header, len, &from, p->o.arg);
-		} else if (receive(p, &k, len) == 0) {
-			any = true;
-			data = data || k.len > 0;
-			opened++;
-			bytes += k.len;
-		}
-	}
-	opened += p->counters.drops.n[DROP_AEAD] - forged_before;
-	if (opened)
-		opstat_count(&pskd_operations[OP_PACKET_OPEN], opened, p->counters.drops.n[DROP_AEAD] - forged_before,
-			     bytes);
+	for (unsigned int i = 0; i < n; i++)
+		handle_message(p, i, &t);
+	deliver_flush(p);
+	forged = p->counters.drops.n[DROP_AEAD] - forged;
+	if (t.opened + forged)
+		opstat_count(&pskd_operations[OP_PACKET_OPEN], t.opened + forged, forged, t.bytes);
 	if (!p->o.prototype) {
 		tell_keys(p->space);
 		tell_keys(p->spare);
 	}
-	if (data && p->counters.unanswered_since_ms <= p->counters.sent_ms)
+	if (t.data && p->counters.unanswered_since_ms <= p->counters.sent_ms)
 		p->counters.unanswered_since_ms = clock_now_ms();
 	repeat_proof(p);
 	if (p->counters.drops.arrived != drops_before)
 		p->o.events->on_drops(p->o.arg);
-	if (any)
+	if (t.any)
 		path_mark(p, &p->counters.received_ms, &p->counters.data_received_ms,
-			  clock_now_ms(), data);
+			  clock_now_ms(), t.data);
 }
 
 void inbound_on_udp(int fd, unsigned int events, void *arg)
@@ -322,7 +364,40 @@ void inbound_on_udp(int fd, unsigned int events, void *arg)
 		if (n <= 0)
 			return;
 		handle_batch(p, (unsigned int)n);
-		if (n < BATCH)
+		if ((unsigned int)n < p->in.n_msgs)
 			return;
 	}
+}
+
+int inbound_init(struct path *p)
+{
+	struct inbound *in = &p->in;
+	bool large = p->offload & OFFLOAD_UDP_GRO;
+	size_t room;
+
+	/* A peer with a larger MTU than ours is heard all the same. */
+	in->capacity = p->o.mtu > 2000 ? p->o.mtu : 2000;
+	in->n_msgs = large ? LARGE_MSGS : BATCH;
+	room = large ? LARGE_MAX : PSK2_OVERHEAD + in->capacity;
+	/* Each begins at a cache line. */
+	in->stride = (room + 63) / 64 * 64;
+	/* Not cleared: pages that no packet ever needed are none. */
+	in->memory = malloc(in->n_msgs * in->stride);
+	if (!in->memory)
+		return -ENOMEM;
+	for (unsigned int i = 0; i < in->n_msgs; i++) {
+		in->iov[i] = (struct iovec){ in->memory + i * in->stride, room };
+		in->msgs[i].msg_hdr.msg_iov = &in->iov[i];
+		in->msgs[i].msg_hdr.msg_iovlen = 1;
+		in->msgs[i].msg_hdr.msg_name = &in->address[i];
+		in->msgs[i].msg_hdr.msg_control = &in->control[i];
+	}
+	in->gro.tcp = p->offload & OFFLOAD_TSO;
+	in->gro.udp = p->offload & OFFLOAD_USO;
+	return 0;
+}
+
+void inbound_done(struct path *p)
+{
+	free(p->in.memory);
 }

@@ -18,6 +18,7 @@
 #include "pskd/ledger.h"
 #include "pskd/metrics.h"
 #include "pskd/portable.h"
+#include "pskd/offload.h"
 #include "pskd/store.h"
 #include "pskd/tunnels.h"
 
@@ -88,6 +89,8 @@ static const char *needs_restart(const struct pskd_config *now, const struct psk
 		return "aead";
 	if (strcmp(now->tund_socket, next->tund_socket) != 0)
 		return "tund_socket";
+	if (strcmp(now->offload, next->offload) != 0)
+		return "offload";
 	return strcmp(now->identity_socket, next->identity_socket) != 0 ? "identity_socket" : NULL;
 }
 
@@ -212,6 +215,7 @@ static int run(struct service *svc)
 	struct config_error err = { "" };
 	struct label_list revoked = { 0 };
 	struct tunnels_options o;
+	unsigned int offload = 0;
 	int r;
 
 	if (service_option(svc, "import"))
@@ -228,12 +232,14 @@ static int run(struct service *svc)
 	r = prepare_state(svc, &s);
 	if (r)
 		return r;
+	/* Checked when it was read. */
+	(void)offload_parse(&offload, s.cfg.offload);
 	o = (struct tunnels_options){ .loop = service_loop(svc), .state_dir = service_state_dir(svc),
 				      .runtime_dir = service_runtime_dir(svc),
 				      .tund_socket = s.cfg.tund_socket,
 				      .identity_socket = s.cfg.identity_socket,
 				      .max_tunnels = s.cfg.max_tunnels,
-				      .start_paired = s.cfg.start_paired,
+				      .start_paired = s.cfg.start_paired, .offload = offload,
 				      .fds = service_fds(svc) };
 	r = tunnels_new(&s.tunnels, &o);
 	if (r)

@@ -1,8 +1,8 @@
 /*
- * From the TUN device to the peer. A batch is read, sealed with sequences that
- * keys.c gives out (and nobody else), and sent; what cannot go on yet stays in
- * the batch and the device is not read meanwhile, so that the kernel's queue
- * is the only one.
+ * From the TUN device to the peer. What is read is cut into packets, a batch of
+ * them sealed with sequences that keys.c gives out (and nobody else), and sent;
+ * what cannot go on yet stays in the batch and the device is not read
+ * meanwhile, so that the kernel's queue is the only one.
  */
 #include "pskd/path_internal.h"
 
@@ -13,6 +13,7 @@
 
 #include "pskd/mss.h"
 #include "pskd/operations.h"
+#include "pskd/vnet.h"
 
 /* Lay the header down and encrypt what is behind it. */
 static void seal(const struct path *p, struct session *s, uint8_t *header, size_t len,
@@ -67,13 +68,12 @@ static int seal_batch(struct path *p)
 		if (taken < 0)
 			return taken;
 		for (int i = 0; i < taken; i++) {
-			struct iovec *v = &p->out.batch.iov[p->out.sealed];
+			size_t len = p->out.packets[p->out.sealed].len;
 
-			seal(p, s, v->iov_base, v->iov_len, first + (uint64_t)i, material);
+			seal(p, s, p->out.memory + p->out.packets[p->out.sealed].at, len, first + (uint64_t)i, material);
 			p->counters.tx_packets++;
-			p->counters.tx_bytes += v->iov_len;
-			bytes += v->iov_len;
-			v->iov_len += PSK2_OVERHEAD;
+			p->counters.tx_bytes += len;
+			bytes += len;
 			p->out.sealed++;
 		}
 		opstat_count(&pskd_operations[OP_PACKET_SEAL], (uint64_t)taken, 0, bytes);
@@ -82,94 +82,97 @@ static int seal_batch(struct path *p)
 	return 0;
 }
 
-/* Send what is sealed. False when the socket is full. */
-static bool send_batch(struct path *p)
+static void clear_batch(struct path *p)
 {
-	struct batch *b = &p->out.batch;
-	struct sockaddr_storage to;
-	socklen_t len;
-
-	if (p->out.sent == p->out.sealed)
-		return true;
-	len = udp_to_socket(&p->o.udp, &to, &p->current->address);
-	for (unsigned int i = p->out.sent; i < p->out.sealed; i++) {
-		b->msgs[i].msg_hdr.msg_name = &to;
-		b->msgs[i].msg_hdr.msg_namelen = len;
-	}
-	while (p->out.sent < p->out.sealed) {
-		int n = sendmmsg(p->o.udp.fd, b->msgs + p->out.sent, p->out.sealed - p->out.sent,
-				 MSG_DONTWAIT | MSG_NOSIGNAL);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
-			return false;
-		if (n < 0) {
-			/* ENETUNREACH, ECONNREFUSED …: as if the network had lost this one. */
-			p->counters.drops.n[DROP_SEND]++;
-			n = 1;
-		}
-		p->out.sent += (unsigned int)n;
-	}
-	path_mark(p, &p->counters.sent_ms, &p->counters.data_sent_ms, clock_now_ms(), true);
-	return true;
+	p->out.n = p->out.sealed = p->out.sent = 0;
+	p->out.used = 0;
 }
 
-bool outbound_push(struct path *p)
+/* Send what is in the batch. False when some of it has to wait. */
+static bool push_batch(struct path *p)
 {
 	int r;
 
 	if (!p->current) {
 		/* The session went away under a waiting batch: its packets are lost. */
 		p->counters.drops.n[DROP_STALE] += p->out.n - p->out.sent;
-		p->out.n = p->out.sealed = p->out.sent = 0;
+		p->out.gso = (struct gso){ .more = false };
+		clear_batch(p);
 		return true;
 	}
 	r = seal_batch(p);
 	p->out.waits_for_keys = r != 0;
-	p->out.waits_for_socket = !send_batch(p);
+	p->out.waits_for_socket = !send_sealed(p);
 	if (r == -KEYS_E_EXHAUSTED) {
 		p->counters.drops.n[DROP_SEND] += p->out.n - p->out.sealed;
 		p->out.n = p->out.sealed;
+		p->out.gso = (struct gso){ .more = false };
 		p->o.events->on_exhausted(p->o.arg);
 	}
 	if (p->out.sent < p->out.n)
 		return false;
-	p->out.n = p->out.sealed = p->out.sent = 0;
+	clear_batch(p);
 	return true;
 }
 
-/* Up to 64 packets into an empty batch. */
-static void read_batch(struct path *p)
+/* ---- the device ---- */
+
+/* One read, judged. False: there is nothing. */
+static bool read_device(struct path *p)
 {
-	struct batch *b = &p->out.batch;
+	size_t room = p->offload & OFFLOAD_VNET_HEADER ? VNET_HEADER_LEN : 0;
+	ssize_t len = read(p->o.tun_fd, p->out.large, room + LARGE_MAX);
+	struct virtio_net_hdr h = { .flags = 0 };
+	int r;
 
-	while (p->out.n < BATCH) {
-		uint8_t *header = batch_header(b, p->out.n);
-		ssize_t len = read(p->o.tun_fd, header + PSK2_HEADER_LEN, b->capacity);
+	if (len <= 0)
+		return false;
+	memcpy(&h, p->out.large, room);
+	r = (size_t)len < room ? GSO_E_MALFORMED :
+				 gso_begin(&p->out.gso, &h, p->out.large + room, (size_t)len - room, p->o.mtu);
+	if (r)
+		p->counters.drops.n[r == GSO_E_TOO_BIG ? DROP_TOO_BIG : DROP_OFFLOAD]++;
+	return true;
+}
 
-		if (len <= 0)
-			return;
-		mss_clamp(header + PSK2_HEADER_LEN, (size_t)len, p->o.mtu);
-		b->iov[p->out.n++].iov_len = (size_t)len;
+static void add_segments(struct path *p)
+{
+	while (p->out.n < BATCH && gso_has_more(&p->out.gso)) {
+		uint8_t *header = p->out.memory + p->out.used;
+		size_t len = gso_next(&p->out.gso, header + PSK2_HEADER_LEN);
+
+		mss_clamp(header + PSK2_HEADER_LEN, len, p->o.mtu);
+		p->out.packets[p->out.n].at = (uint32_t)p->out.used;
+		p->out.packets[p->out.n].len = (uint32_t)len;
+		p->out.n++;
+		p->out.used += len + PSK2_OVERHEAD;
+	}
+}
+
+bool outbound_push(struct path *p)
+{
+	for (;;) {
+		if (!push_batch(p))
+			return false;
+		if (!gso_has_more(&p->out.gso))
+			return true;
+		add_segments(p);
 	}
 }
 
 void outbound_on_tun(int fd, unsigned int events, void *arg)
 {
 	struct path *p = arg;
+	bool more = true;
 
 	(void)fd;
 	(void)events;
-	for (int round = 0; round < ROUNDS; round++) {
-		unsigned int n;
-
-		if (p->out.n == 0)
-			read_batch(p);
-		n = p->out.n;
-		if (n == 0)
-			break;
-		if (!outbound_push(p) || n < BATCH)
+	for (int round = 0; more && round < ROUNDS; round++) {
+		for (int i = 0; i < BATCH && p->out.n < BATCH && more; i++) {
+			more = read_device(p);
+			add_segments(p);
+		}
+		if (!outbound_push(p))
 			break;
 	}
 	outbound_update(p);
@@ -177,14 +180,26 @@ void outbound_on_tun(int fd, unsigned int events, void *arg)
 
 void outbound_drain(struct path *p)
 {
-	uint8_t *header = batch_header(&p->out.batch, 0);
-
 	/* As many as a device can hold by default, so that a flood cannot keep us here. */
 	for (int i = 0; i < 1000; i++) {
-		if (read(p->o.tun_fd, header + PSK2_HEADER_LEN, p->out.batch.capacity) <= 0)
+		if (read(p->o.tun_fd, p->out.large, VNET_HEADER_LEN + LARGE_MAX) <= 0)
 			return;
 		p->counters.drops.n[DROP_STALE]++;
 	}
+}
+
+int outbound_init(struct path *p)
+{
+	/* Not cleared: pages that no packet ever needed are none. */
+	p->out.memory = malloc((size_t)BATCH * (p->o.mtu + PSK2_OVERHEAD));
+	p->out.large = malloc(VNET_HEADER_LEN + LARGE_MAX);
+	return p->out.memory && p->out.large ? 0 : -ENOMEM;
+}
+
+void outbound_done(struct path *p)
+{
+	free(p->out.memory);
+	free(p->out.large);
 }
 
 void outbound_update(struct path *p)

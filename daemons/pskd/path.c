@@ -16,30 +16,6 @@
 /* Packets that waited in the device for longer than this are of no use to anyone. */
 #define STALE_MS 5000
 
-int batch_init(struct batch *b, size_t capacity)
-{
-	b->capacity = capacity;
-	b->stride = BULK_ROOM + PSK2_HEADER_LEN + capacity + BULK_ROOM;
-	/* Each slot begins at a cache line. */
-	b->stride = (b->stride + 63) / 64 * 64;
-	b->memory = calloc(BATCH, b->stride);
-	if (!b->memory)
-		return -ENOMEM;
-	for (unsigned int i = 0; i < BATCH; i++) {
-		b->iov[i].iov_base = batch_header(b, i);
-		b->msgs[i].msg_hdr.msg_iov = &b->iov[i];
-		b->msgs[i].msg_hdr.msg_iovlen = 1;
-		b->msgs[i].msg_hdr.msg_name = &b->address[i];
-	}
-	return 0;
-}
-
-void batch_done(struct batch *b)
-{
-	free(b->memory);
-	b->memory = NULL;
-}
-
 size_t path_rx_slots(uint32_t window)
 {
 	/* The window may begin inside a slot, and the slots ahead are beside the current one. */
@@ -85,8 +61,6 @@ static void space_forward(struct space *s, uint64_t next)
 int path_new(struct path **out, const struct path_options *o)
 {
 	_cleanup_(path_freep) struct path *p = NULL;
-	/* A peer with a larger MTU than ours is heard all the same. */
-	size_t capacity = o->mtu > 2000 ? o->mtu : 2000;
 	int r;
 
 	p = calloc(1, sizeof(*p));
@@ -96,11 +70,12 @@ int path_new(struct path **out, const struct path_options *o)
 	p->o.udp.fd = -1;
 	p->o.tun_fd = -1;
 	p->down_since_ms = clock_now_ms();
+	p->offload = offload_device(o->tun_fd, o->offload) | offload_socket(o->udp.fd, o->offload);
 	r = space_new(&p->space, o->keys, o->window);
 	if (!r)
-		r = batch_init(&p->in, capacity);
+		r = inbound_init(p);
 	if (!r)
-		r = batch_init(&p->out.batch, o->mtu);
+		r = outbound_init(p);
 	if (!r)
 		r = loop_io_new(&p->tun_io, o->loop, o->tun_fd, 0, outbound_on_tun, p);
 	if (!r)
@@ -128,8 +103,8 @@ struct path *path_free(struct path *p)
 	session_free(p->other);
 	space_free(p->space);
 	space_free(p->spare);
-	batch_done(&p->in);
-	batch_done(&p->out.batch);
+	inbound_done(p);
+	outbound_done(p);
 	free(p);
 	return NULL;
 }
@@ -345,6 +320,11 @@ const struct udp *path_udp(const struct path *p)
 int path_tun_fd(const struct path *p)
 {
 	return p->o.tun_fd;
+}
+
+unsigned int path_offload(const struct path *p)
+{
+	return p->offload;
 }
 
 uint64_t path_rx_next(const struct path *p)

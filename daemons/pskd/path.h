@@ -51,6 +51,7 @@ struct path_options {
 	const struct sources *sources; /* NULL: the peer may speak for anybody */
 	struct udp udp; /* both descriptors are taken on success */
 	int tun_fd;
+	unsigned int offload; /* of enum offload: what may be used where it can be had */
 	const struct path_events *events;
 	void *arg;
 };
@@ -119,6 +120,8 @@ void path_send_handshake(struct path *p, const uint8_t *msg, size_t len, const s
 struct path_counters *path_counters(struct path *p);
 const struct udp *path_udp(const struct path *p);
 int path_tun_fd(const struct path *p);
+/* What is in use, of enum offload. */
+unsigned int path_offload(const struct path *p);
 /* One more than the highest sequence authenticated. */
 uint64_t path_rx_next(const struct path *p);
 /* Sessions keep this many slots for receiving. */

@@ -7,6 +7,9 @@
 #include "crypto/bulk.h"
 #include "event/loop.h"
 #include "proto/psk2.h"
+#include "pskd/gro.h"
+#include "pskd/gso.h"
+#include "pskd/offload.h"
 #include "pskd/path.h"
 #include "pskd/replay.h"
 
@@ -14,27 +17,49 @@
 /* Batches in a row before the loop may look at other things. */
 #define ROUNDS 4
 #define PREVIOUS_KEPT_MS 10000
+/* The most that the device gives, or the socket in one receive. */
+#define LARGE_MAX 65535
 
-/*
- * 64 packets with the room that bulk_seal() and bulk_open() want around each.
- * A slot of the batch is stride bytes: room, header, packet, tag and room.
- */
-struct batch {
+/* Datagrams of a receive; with UDP_GRO there are fewer, each of which may hold many packets. */
+struct inbound {
 	uint8_t *memory;
 	size_t stride;
-	size_t capacity; /* of the packet in a slot */
+	size_t capacity; /* of a packet inside; what is larger is dropped */
+	unsigned int n_msgs;
 	struct mmsghdr msgs[BATCH];
 	struct iovec iov[BATCH];
 	struct sockaddr_storage address[BATCH];
+	union {
+		struct cmsghdr align;
+		uint8_t room[64];
+	} control[BATCH];
+	struct gro gro;
 };
 
-static inline uint8_t *batch_header(const struct batch *b, unsigned int i)
-{
-	return b->memory + i * b->stride + BULK_ROOM;
-}
-
-int batch_init(struct batch *b, size_t capacity);
-void batch_done(struct batch *b);
+/*
+ * Packets on their way out lie back to back, as UDP_SEGMENT wants them: header,
+ * packet, tag, and at once the next header.
+ */
+struct outbound {
+	uint8_t *memory;
+	size_t used;
+	struct {
+		uint32_t at;
+		uint32_t len; /* of the IP packet inside */
+	} packets[BATCH];
+	unsigned int n, sealed, sent;
+	uint8_t *large; /* one read of the device, with its virtio header */
+	struct gso gso; /* what of it is not in the batch yet */
+	bool waits_for_keys, waits_for_socket;
+	/* The runs of one send. */
+	struct mmsghdr msgs[BATCH];
+	struct iovec iov[BATCH];
+	unsigned int run[BATCH]; /* packets of each */
+	union {
+		struct cmsghdr align;
+		uint8_t room[64];
+	} control[BATCH];
+};
 
 /* The sequences of one key material: whose they are, and which of them came. */
 struct space {
@@ -63,15 +88,14 @@ struct path {
 	bool retired;
 	uint64_t retired_until_ms;
 	struct path_counters counters;
-	struct batch in;
-	struct {
-		struct batch batch;
-		unsigned int n, sealed, sent;
-		bool waits_for_keys, waits_for_socket;
-	} out;
+	unsigned int offload; /* of enum offload, in use */
+	struct inbound in;
+	struct outbound out;
 };
 
 /* outbound.c */
+int outbound_init(struct path *p);
+void outbound_done(struct path *p);
 void outbound_on_tun(int fd, unsigned int events, void *arg);
 /* Send what waits; true when nothing is left of it. */
 bool outbound_push(struct path *p);
@@ -82,15 +106,25 @@ void outbound_update(struct path *p);
 /* Seal the packet of len bytes behind header with the next sequence of session s. 0 or -KEYS_E_. */
 int outbound_seal_one(struct path *p, struct session *s, uint8_t *header, size_t len);
 
+/* send.c: send what is sealed. False when the socket is full. */
+bool send_sealed(struct path *p);
+
 /* path.c */
 void path_promote_pending(struct path *p);
 /* The staged key file's session has proven itself: that file is the current one now. */
 void path_switch(struct path *p);
 
 /* inbound.c */
+int inbound_init(struct path *p);
+void inbound_done(struct path *p);
 void inbound_on_udp(int fd, unsigned int events, void *arg);
 /* Derive what s lacks for the window and the slots ahead. */
 void inbound_prepare(struct path *p, struct session *s);
+
+/* deliver.c */
+/* Hand the packet to the device, now or at the latest with deliver_flush(); 32 bytes in front of it may be overwritten. */
+void deliver(struct path *p, uint8_t *ip, size_t len);
+void deliver_flush(struct path *p);
 
 /* Told at most once a batch. */
 static inline void path_mark(struct path *p, uint64_t *any_ms, uint64_t *data_ms, uint64_t now, bool data)

@@ -30,7 +30,8 @@
 static bool get_name(int fd, char name[static IF_NAMESIZE])
 {
 	struct ifreq ifr = { 0 };
-	const int mask = IFF_TUN | IFF_TAP | IFF_NO_PI | IFF_VNET_HDR | IFF_MULTI_QUEUE;
+	/* With virtio headers or, from an earlier life, without. */
+	const int mask = IFF_TUN | IFF_TAP | IFF_NO_PI | IFF_MULTI_QUEUE;
 
 	if (ioctl(fd, TUNGETIFF, &ifr) < 0 || (ifr.ifr_flags & mask) != (IFF_TUN | IFF_NO_PI))
 		return false;
@@ -201,7 +202,7 @@ static void done(void *arg, bool cancelled)
 }
 
 int tun_request(struct loop *l, const char *socket_path, const char *ifname, uint16_t mtu,
-		const struct tunnel_addresses *a, int device,
+		bool vnet_header, const struct tunnel_addresses *a, int device,
 		void (*fn)(const struct tun_result *r, void *arg), void *arg)
 {
 	_cleanup_free_ struct job *j = calloc(1, sizeof(*j));
@@ -210,7 +211,8 @@ int tun_request(struct loop *l, const char *socket_path, const char *ifname, uin
 	if (!j)
 		return -ENOMEM;
 	snprintf(j->path, sizeof(j->path), "%s", socket_path);
-	j->q = (struct tund_request){ .type = TUND_CREATE, .mtu = mtu };
+	j->q = (struct tund_request){ .type = TUND_CREATE, .mtu = mtu,
+				      .flags = vnet_header ? TUND_VNET_HDR : 0 };
 	snprintf(j->q.ifname, sizeof(j->q.ifname), "%s", ifname);
 	address_ask(&j->q, a);
 	j->device = device;

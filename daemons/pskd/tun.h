@@ -27,9 +27,10 @@ enum tun_state tun_look(int fd, const char *ifname, uint16_t mtu, const struct t
 
 /*
  * done(result, arg) comes exactly once, from the loop. ifname may be "hf%d".
+ * vnet_header: of a new device.
  * device: one that is to be configured again, taken on success; when tund does
  * not do that a new one is made; -1: none. 0, or a negative errno and done never comes.
  */
 int tun_request(struct loop *l, const char *socket_path, const char *ifname, uint16_t mtu,
-		const struct tunnel_addresses *a, int device,
+		bool vnet_header, const struct tunnel_addresses *a, int device,
 		void (*done)(const struct tun_result *r, void *arg), void *arg);

@@ -17,6 +17,7 @@
 #include "crypto/secret.h"
 #include "pskd/identity_client.h"
 #include "pskd/kept.h"
+#include "pskd/offload.h"
 #include "pskd/store.h"
 #include "pskd/tun.h"
 #include "pskd/tunnel_internal.h"
@@ -631,7 +632,8 @@ static void listen_now(struct tunnel *t)
 	}
 	link = calloc(1, sizeof(*link));
 	r = link ? tun_request(t->ctx.loop, t->ctx.tund_socket, t->spec->f.interface,
-			       (uint16_t)t->spec->f.mtu, &t->addresses, device, on_device, link) :
+			       (uint16_t)t->spec->f.mtu, t->ctx.offload & OFFLOAD_VNET_HEADER, &t->addresses,
+			       device, on_device, link) :
 		   -ENOMEM;
 	if (r) {
 		if (device >= 0)
@@ -670,6 +672,7 @@ static int make_path(struct tunnel *t, int tun_fd)
 		.loop = t->ctx.loop, .keys = t->keys, .role = (enum keys_role)t->spec->f.role,
 		.prototype = t->spec->f.peer != 0, .window = (uint32_t)t->spec->f.window,
 		.mtu = (uint16_t)t->spec->f.mtu, .sources = &t->sources, .udp = t->udp, .tun_fd = tun_fd,
+		.offload = t->ctx.offload,
 		.events = &tunnel_path_events, .arg = t,
 	};
 	struct hello_options ho = {

@@ -49,6 +49,7 @@ struct tunnel_context {
 	const char *tund_socket;
 	const char *runtime_dir; /* may be NULL */
 	struct kept *kept;
+	unsigned int offload; /* of enum offload: what may be used */
 	/*
 	 * A step: "keys", "listening", "device", "hello", "up", "prepared", "down";
 	 * or e says why it failed. The tunnel may not be freed from inside.

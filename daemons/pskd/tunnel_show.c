@@ -8,6 +8,7 @@
 #include "base/clock.h"
 #include "crypto/bulk.h"
 #include "pskd/identity_client.h"
+#include "pskd/offload.h"
 #include "pskd/tunnel_internal.h"
 
 static const char *const states[] = {
@@ -48,6 +49,16 @@ static json_t *candidates(const struct tunnel *t)
 
 	for (size_t i = 0; i < t->names.n; i++)
 		json_array_append_new(list, json_string(t->names.v[i]));
+	return list;
+}
+
+static json_t *offloads(const struct tunnel *t)
+{
+	json_t *list = json_array();
+
+	for (unsigned int i = 0; t->path && i < N_OFFLOADS; i++)
+		if (path_offload(t->path) & 1U << i)
+			json_array_append_new(list, json_string(offload_name(i)));
 	return list;
 }
 
@@ -183,6 +194,7 @@ json_t *tunnel_to_json(struct tunnel *t)
 	if (t->spec->f.key_file)
 		json_object_set_new(j, "key_file", json_string(t->spec->f.key_file));
 	tunnel_fuel_to_json(t, j);
+	json_object_set_new(j, "offload", offloads(t));
 	if (t->rollback[0])
 		json_object_set_new(j, "rollback", json_string(t->rollback));
 	if (problem)

@@ -508,7 +508,7 @@ int tunnels_new(struct tunnels **out, const struct tunnels_options *o)
 		return r;
 	s->ctx = (struct tunnel_context){ .policy = &s->policy, .loop = o->loop, .store = &s->store,
 					  .tund_socket = s->tund_socket, .runtime_dir = s->runtime_dir,
-					  .kept = s->kept, .on_event = on_tunnel_event, .arg = s };
+					  .kept = s->kept, .offload = o->offload, .on_event = on_tunnel_event, .arg = s };
 	r = drop_log_new(&s->drop_log, o->loop, &s->list);
 	if (r)
 		return r;

@@ -20,6 +20,7 @@ struct tunnels_options {
 	const char *state_dir, *runtime_dir, *tund_socket, *identity_socket;
 	uint64_t max_tunnels;
 	bool start_paired;
+	unsigned int offload; /* of enum offload: what may be used */
 	struct service_fds *fds; /* what an earlier life left in them is taken; may be NULL */
 };
 

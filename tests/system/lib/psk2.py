@@ -214,6 +214,7 @@ class Recorder:
 
     def __init__(self, host, interface="eth0"):
         self.sock = socket_in(host, socket.AF_PACKET, socket.SOCK_RAW, socket.ntohs(3))
+        self.sock.setsockopt(263, 15, 1)  # SOL_PACKET, PACKET_VNET_HDR: what the device is to cut says so
         self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 64 << 20)
         self.sock.bind((interface, 3))
         self.sock.settimeout(0.1)
@@ -224,9 +225,10 @@ class Recorder:
     def _run(self):
         while not self.stopped:
             try:
-                frame = self.sock.recv(65536)
+                frame = self.sock.recv(70000)
             except OSError:  # nothing within the timeout; or the interface is not up yet
                 continue
+            gso, size, frame = frame[1] & 0x7f, struct.unpack("=H", frame[4:6])[0], frame[10:]
             kind = frame[12:14]
             if kind == b"\x08\x00" and frame[23] == 17:
                 udp = frame[14 + 4 * (frame[14] & 15):]
@@ -235,8 +237,10 @@ class Recorder:
                 udp, source = frame[54:], frame[22:38]
             else:
                 continue
-            length = struct.unpack(">H", udp[4:6])[0]
-            self.datagrams.append((source, udp[8:length]))
+            data = udp[8:struct.unpack(">H", udp[4:6])[0]]
+            if gso != 5:  # VIRTIO_NET_HDR_GSO_UDP_L4
+                size = len(data) or 1
+            self.datagrams += [(source, data[i:i + size]) for i in range(0, len(data) or 1, size)]
 
     def stop(self):
         self.stopped = True

@@ -1,0 +1,125 @@
+/*
+ * Sealed packets to the socket. Packets of one length that follow each other,
+ * and a shorter last one, are one message that the kernel or the card cuts up
+ * (UDP_SEGMENT); all messages of a batch are one call. Where the kernel will
+ * not segment, each packet is a message: the same datagrams leave either way.
+ */
+#include "pskd/path_internal.h"
+
+#include <errno.h>
+#include <netinet/udp.h>
+#include <string.h>
+
+#include "base/clock.h"
+
+/* With IPv6's header and UDP's in front no more than an IP packet can be. */
+#define RUN_BYTES_MAX (65535 - 40 - 8)
+
+static size_t wire_len(const struct outbound *o, unsigned int i)
+{
+	return o->packets[i].len + PSK2_OVERHEAD;
+}
+
+/* How many packets from first on may go as one. */
+static unsigned int find_run(const struct outbound *o, unsigned int first, size_t *bytes)
+{
+	size_t size = wire_len(o, first), sum = size;
+	unsigned int i = first + 1;
+
+	for (; i < o->sealed; i++) {
+		size_t len = wire_len(o, i);
+
+		if (len > size || sum + len > RUN_BYTES_MAX)
+			break;
+		sum += len;
+		if (len < size) {
+			i++;
+			break;
+		}
+	}
+	*bytes = sum;
+	return i - first;
+}
+
+static void say_size(struct outbound *o, unsigned int m, size_t size)
+{
+	struct msghdr *h = &o->msgs[m].msg_hdr;
+	struct cmsghdr *c = &o->control[m].align;
+	uint16_t v = (uint16_t)size;
+
+	h->msg_control = c;
+	h->msg_controllen = CMSG_SPACE(sizeof(v));
+	c->cmsg_level = IPPROTO_UDP;
+	c->cmsg_type = UDP_SEGMENT;
+	c->cmsg_len = CMSG_LEN(sizeof(v));
+	memcpy(CMSG_DATA(c), &v, sizeof(v));
+}
+
+/* Messages of what is sealed and not sent. Returns how many. */
+static unsigned int make_messages(struct outbound *o, bool segment, struct sockaddr_storage *to, socklen_t to_len)
+{
+	unsigned int m = 0;
+
+	for (unsigned int i = o->sent; i < o->sealed; i += o->run[m++]) {
+		size_t bytes = wire_len(o, i);
+
+		o->run[m] = segment ? find_run(o, i, &bytes) : 1;
+		o->iov[m] = (struct iovec){ o->memory + o->packets[i].at, bytes };
+		o->msgs[m].msg_hdr = (struct msghdr){ .msg_name = to, .msg_namelen = to_len, .msg_iov = &o->iov[m],
+						      .msg_iovlen = 1 };
+		if (o->run[m] > 1)
+			say_size(o, m, wire_len(o, i));
+	}
+	return m;
+}
+
+/* Send the messages. 0; or the errno of the first that did not go. */
+static int send_messages(struct path *p, unsigned int n, unsigned int *at)
+{
+	struct outbound *o = &p->out;
+
+	while (*at < n) {
+		int sent = sendmmsg(p->o.udp.fd, o->msgs + *at, n - *at, MSG_DONTWAIT | MSG_NOSIGNAL);
+
+		if (sent < 0 && errno == EINTR)
+			continue;
+		if (sent < 0)
+			return errno;
+		for (int i = 0; i < sent; i++)
+			o->sent += o->run[(*at)++];
+	}
+	return 0;
+}
+
+bool send_sealed(struct path *p)
+{
+	struct outbound *o = &p->out;
+	bool segment = p->offload & OFFLOAD_UDP_GSO;
+	struct sockaddr_storage to;
+	unsigned int n, at = 0;
+	socklen_t to_len;
+
+	if (o->sent == o->sealed)
+		return true;
+	to_len = udp_to_socket(&p->o.udp, &to, &p->current->address);
+	n = make_messages(o, segment, &to, to_len);
+	while (o->sent < o->sealed) {
+		int error = send_messages(p, n, &at);
+
+		if (error == EAGAIN || error == EWOULDBLOCK)
+			return false;
+		if (error && o->run[at] > 1) {
+			/* EIO: the way out cannot do checksums, and will not learn it. Else this route is too narrow. */
+			if (error == EIO)
+				p->offload &= ~(unsigned int)OFFLOAD_UDP_GSO;
+			n = make_messages(o, false, &to, to_len);
+			at = 0;
+		} else if (error) {
+			/* ENETUNREACH, ECONNREFUSED …: as if the network had lost this one. */
+			p->counters.drops.n[DROP_SEND]++;
+			o->sent += o->run[at++];
+		}
+	}
+	path_mark(p, &p->counters.sent_ms, &p->counters.data_sent_ms, clock_now_ms(), true);
+	return true;
+}
