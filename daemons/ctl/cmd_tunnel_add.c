@@ -1,5 +1,5 @@
 /*
- * handfast tunnel add: the daemon has another working folder, so paths become
+ * handfast tunnel add, stage, unstage: the daemon has another working folder, so paths become
  * absolute here; and it reads the key file whole, so it says how far it is.
  */
 #include <errno.h>
@@ -74,12 +74,12 @@ static void add_list(const struct ctl *c, json_t *params, const char *option, co
 		json_object_set_new(params, member, list);
 }
 
-static int interrupted(struct ctl *c)
+static int interrupted(struct ctl *c, const char *undo)
 {
 	const char *name = clean_text(ctl_argument(c, 0));
 	char hint[200];
 
-	snprintf(hint, sizeof(hint), "pskd goes on reading; “handfast tunnel remove %s” ends that.", name);
+	snprintf(hint, sizeof(hint), "pskd goes on reading; “handfast tunnel %s %s” ends that.", undo, name);
 	return ctl_fail(c, interrupt_exit(), ERROR_INTERRUPTED, hint, "no longer waiting for %s", name);
 }
 
@@ -91,7 +91,7 @@ static void on_progress(struct file_progress *p, const json_t *params)
 		file_progress_tell(p, (uint64_t)done, (uint64_t)total);
 }
 
-static int wait_for_it(struct ctl *c, struct stream *s, struct file_progress *p)
+static int wait_for_it(struct ctl *c, struct stream *s, struct file_progress *p, ctl_text_fn text, const char *undo)
 {
 	for (;;) {
 		struct pollfd fds[2] = { { .fd = stream_fd(s), .events = POLLIN },
@@ -103,7 +103,7 @@ static int wait_for_it(struct ctl *c, struct stream *s, struct file_progress *p)
 			return ctl_fail(c, EXIT_FAILED, ERROR_INTERNAL, NULL, "poll: %s", strerror(errno));
 		if (interrupt_seen()) {
 			file_progress_end(p);
-			return interrupted(c);
+			return interrupted(c, undo);
 		}
 		switch (stream_next(s, &params, &f)) {
 		case STREAM_MESSAGE:
@@ -111,7 +111,7 @@ static int wait_for_it(struct ctl *c, struct stream *s, struct file_progress *p)
 			break;
 		case STREAM_LAST:
 			file_progress_end(p);
-			return ctl_result(c, steal(&params), add_text);
+			return ctl_result(c, steal(&params), text);
 		case STREAM_FAILED:
 			file_progress_end(p);
 			return ctl_fail_with(c, &f);
@@ -119,6 +119,35 @@ static int wait_for_it(struct ctl *c, struct stream *s, struct file_progress *p)
 			break;
 		}
 	}
+}
+
+/* A call by which pskd reads a key file; takes params. undo: the command that takes it back. */
+static int read_by(struct ctl *c, const char *method, json_t *params, ctl_text_fn text, const char *undo)
+{
+	_cleanup_(stream_closep) struct stream *stream = NULL;
+	struct file_progress progress;
+	struct failure f = { 0 };
+
+	interrupt_arm();
+	file_progress_begin(&progress, c, "reading");
+	if (stream_open(&stream, c, PSKD, method, params, &f))
+		return ctl_fail_with(c, &f);
+	return wait_for_it(c, stream, &progress, text, undo);
+}
+
+/* Absolute; an exit code when there is no such file. */
+static int find_file(struct ctl *c, const char *key_file, char **path)
+{
+	*path = realpath(key_file, NULL);
+	/* A folder closed to this user may be open to pskd. */
+	if (!*path && errno == EACCES && key_file[0] == '/')
+		*path = strdup(key_file);
+	return *path ? EXIT_DONE : no_such_file(c, key_file, errno);
+}
+
+static int bad_path(struct ctl *c, const char *path)
+{
+	return ctl_fail(c, EXIT_USAGE, ERROR_USAGE, NULL, "%s: the name is not valid UTF-8", path);
 }
 
 int cmd_tunnel_add(struct ctl *c)
@@ -131,27 +160,20 @@ int cmd_tunnel_add(struct ctl *c)
 		{ "salt", "salt" },
 	};
 	const char *key_file = ctl_option(c, "key-file"), *role = ctl_option(c, "role");
-	_cleanup_(stream_closep) struct stream *stream = NULL;
 	_cleanup_free_ char *path = NULL;
-	struct file_progress progress;
-	struct failure f = { 0 };
 	json_t *params;
 	int r;
 
 	if (!key_file || !role)
 		return ctl_fail(c, EXIT_USAGE, ERROR_USAGE, "See “handfast help tunnel add”.",
 				"“handfast tunnel add” needs --key-file FILE and --role ROLE");
-	path = realpath(key_file, NULL);
-	/* A folder closed to this user may be open to pskd. */
-	if (!path && errno == EACCES && key_file[0] == '/')
-		path = strdup(key_file);
-	if (!path)
-		return no_such_file(c, key_file, errno);
+	r = find_file(c, key_file, &path);
+	if (r)
+		return r;
 	params = json_pack("{s:s, s:s, s:s}", "name", ctl_argument(c, 0), "key_file", path, "role",
 			   role);
 	if (!params)
-		return ctl_fail(c, EXIT_USAGE, ERROR_USAGE, NULL, "%s: the name is not valid UTF-8",
-				path);
+		return bad_path(c, path);
 	for (size_t i = 0; i < ARRAY_SIZE(same); i++) {
 		const char *value = ctl_option(c, same[i][0]);
 
@@ -165,9 +187,45 @@ int cmd_tunnel_add(struct ctl *c)
 		json_decref(params);
 		return r;
 	}
-	interrupt_arm();
-	file_progress_begin(&progress, c, "reading");
-	if (stream_open(&stream, c, PSKD, "Tunnel.Add", params, &f))
-		return ctl_fail_with(c, &f);
-	return wait_for_it(c, stream, &progress);
+	return read_by(c, "Tunnel.Add", params, add_text, "remove");
+}
+
+static void stage_text(const struct ctl *c, const json_t *result)
+{
+	const json_t *tunnel = json_object_get(result, "tunnel"), *staged = json_object_get(tunnel, "staged");
+	const char *name = clean_member(tunnel, "name");
+
+	(void)c;
+	if (json_is_object(staged))
+		printf("Staged, with fingerprint %s.\nOnce the other side has it staged, too, tunnel %s goes over to it; “handfast "
+		       "tunnel show %s” tells.\n",
+		       clean_member(staged, "fingerprint"), name, name);
+	else
+		printf("Tunnel %s uses it already: the other side had it staged.\n", name);
+}
+
+int cmd_tunnel_stage(struct ctl *c)
+{
+	_cleanup_free_ char *path = NULL;
+	json_t *params;
+	int r = find_file(c, ctl_argument(c, 1), &path);
+
+	if (r)
+		return r;
+	params = json_pack("{s:s, s:s}", "name", ctl_argument(c, 0), "key_file", path);
+	return params ? read_by(c, "Tunnel.Stage", params, stage_text, "unstage") : bad_path(c, path);
+}
+
+static void unstage_text(const struct ctl *c, const json_t *result)
+{
+	(void)c;
+	printf("Tunnel %s stays with the key file that it uses.\n", clean_member(json_object_get(result, "tunnel"), "name"));
+}
+
+int cmd_tunnel_unstage(struct ctl *c)
+{
+	json_t *reply = NULL;
+	int r = daemon_call(c, PSKD, "Tunnel.Unstage", json_pack("{s:s}", "name", ctl_argument(c, 0)), &reply);
+
+	return r ? r : ctl_result(c, reply, unstage_text);
 }

@@ -18,6 +18,8 @@ int cmd_tunnel_down(struct ctl *c);
 int cmd_tunnel_add(struct ctl *c);
 int cmd_tunnel_remove(struct ctl *c);
 int cmd_tunnel_burn(struct ctl *c);
+int cmd_tunnel_stage(struct ctl *c);
+int cmd_tunnel_unstage(struct ctl *c);
 int cmd_tunnel_pin(struct ctl *c);
 int cmd_tunnel_allow(struct ctl *c);
 int cmd_tunnel_generate(struct ctl *c);

@@ -364,6 +364,18 @@ const struct command commands[] = {
 		cmd_tunnel_allow,
 	},
 	{
+		"tunnel stage",
+		"name the key file that a tunnel uses next",
+		"Stage the same file on both sides: they find out by themselves, switch to it without "
+		"losing a packet, and never use the one before again.",
+		{ TUNNEL_ARGUMENT,
+		  { "FILE", VALUE_FILE, NULL, false, false, "the key file, the same on both sides" } },
+		NULL,
+		cmd_tunnel_stage,
+	},
+	{ "tunnel unstage", "take a staged key file back", "The tunnel stays with the one in use.",
+	  { TUNNEL_ARGUMENT }, NULL, cmd_tunnel_unstage },
+	{
 		"tunnel generate",
 		"make a key file",
 		"Writes FILE, readable by you alone, and FILE.sha256 beside it. Refuses to overwrite.",

@@ -325,6 +325,25 @@ static void identity_facts(const struct style *s, const json_t *t)
 	list_fact(s, t, "may say", "allow_labels");
 }
 
+/* Fingerprints are compared by people: in full. */
+static void print_generations(const struct style *s, const json_t *t)
+{
+	const json_t *staged = json_object_get(t, "staged"), *one;
+	size_t i;
+
+	fact_if_told(s, t, "key file", "key_file");
+	fact_if_told(s, t, "fingerprint", "fingerprint");
+	if (json_is_object(staged)) {
+		fact(stdout, s, "staged", "%s: %s", str(staged, "key_file"), str(staged, "state"));
+		fact_if_told(s, staged, "fingerprint", "fingerprint");
+		fact_if_told(s, staged, "problem", "problem");
+	}
+	json_array_foreach(json_object_get(t, "retired"), i, one) {
+		fact(stdout, s, "before", "%s, not finished yet", str(one, "key_file"));
+		fact_if_told(s, one, "problem", "problem");
+	}
+}
+
 void tunnel_text(const struct ctl *c, const json_t *t)
 {
 	const struct style *s = &c->style;
@@ -339,7 +358,7 @@ void tunnel_text(const struct ctl *c, const json_t *t)
 	fact_if_told(s, t, "its version", "peer_version");
 	identity_facts(s, t);
 	fact(stdout, s, "keys", "%s", str(t, "source"));
-	fact_if_told(s, t, "key file", "key_file");
+	print_generations(s, t);
 	fact(stdout, s, "endpoint", "%s", *str(t, "endpoint") ? str(t, "endpoint") : "not known yet");
 	fact_if_told(s, t, "listens on", "listen");
 	list_fact(s, t, "tries", "candidates");

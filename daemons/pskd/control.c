@@ -37,7 +37,7 @@ struct waiter {
 	struct varlink_call *call;
 	struct tunnel *t;
 	struct loop_timer *timer;
-	bool adds;	  /* Add, not Up */
+	enum waits { FOR_UP, FOR_ADDED, FOR_STAGED } waits;
 	bool waits_for_peer;
 	bool was_enabled; /* before this Up */
 };
@@ -87,7 +87,7 @@ static void undo(struct waiter *w)
 {
 	struct tunnel_error ignored;
 
-	if (w->adds) {
+	if (w->waits == FOR_ADDED) {
 		tunnels_forget(w->c->tunnels, w->t);
 	} else if (!w->was_enabled) {
 		tunnels_set_enabled(w->c->tunnels, w->t, false, &ignored);
@@ -108,8 +108,8 @@ static void on_event_for(struct waiter *w, struct tunnel *t, const char *event)
 	if (strcmp(event, "down") == 0) {
 		tunnel_error_set(&e, E(NoAnswer), NULL, "%s was taken down meanwhile", tunnel_spec(t)->name);
 		finish(w, NULL, &e);
-	} else if (w->adds) {
-		if (strcmp(event, "prepared") == 0)
+	} else if (w->waits != FOR_UP) {
+		if (strcmp(event, w->waits == FOR_ADDED ? "prepared" : "staged") == 0)
 			finish(w, with_tunnel(t), NULL);
 	} else if (strcmp(event, "up") == 0) {
 		finish(w, step(t, "up"), NULL);
@@ -139,7 +139,7 @@ static void on_event(struct tunnel *t, const char *event, const struct tunnel_er
 	/* finish() may free any of them. */
 	list_for_each (it, &c->waiting) {
 		w = container_of(it, struct waiter, node);
-		if (w->t != t)
+		if (w->t != t || (w->waits == FOR_STAGED) != (strncmp(event, "stage", 5) == 0))
 			continue;
 		if (e)
 			on_failure(w, event, e);
@@ -178,7 +178,7 @@ static void on_wait_over(void *arg)
 	finish(w, NULL, &e);
 }
 
-/* Add reads a key file, which may take minutes: who wants to know is told how far it is. */
+/* Add and Stage read a key file, which may take minutes: who wants to know is told how far it is. */
 static void on_progress(void *arg)
 {
 	struct waiter *w = arg;
@@ -191,14 +191,14 @@ static void on_progress(void *arg)
 						  "total", (json_int_t)total));
 }
 
-static struct waiter *waiter_new(struct control *c, struct varlink_call *call, struct tunnel *t, bool adds)
+static struct waiter *waiter_new(struct control *c, struct varlink_call *call, struct tunnel *t, enum waits waits)
 {
 	struct waiter *w = calloc(1, sizeof(*w));
 
 	if (!w)
 		return NULL;
-	*w = (struct waiter){ .c = c, .call = call, .t = t, .adds = adds };
-	if (loop_timer_new(&w->timer, c->loop, adds ? on_progress : on_wait_over, w) != 0) {
+	*w = (struct waiter){ .c = c, .call = call, .t = t, .waits = waits };
+	if (loop_timer_new(&w->timer, c->loop, waits == FOR_UP ? on_wait_over : on_progress, w) != 0) {
 		free(w);
 		return NULL;
 	}
@@ -262,7 +262,7 @@ static void method_up(struct varlink_call *call, const json_t *params, void *arg
 		varlink_reply(call, step(t, "up"));
 		return;
 	}
-	w = waiter_new(c, call, t, false);
+	w = waiter_new(c, call, t, FOR_UP);
 	if (!w) {
 		varlink_error(call, "io.handfast.Daemon.Internal", "no memory", NULL);
 		return;
@@ -316,7 +316,7 @@ static void method_add(struct varlink_call *call, const json_t *params, void *ar
 		reply_error(call, &e);
 		return;
 	}
-	w = waiter_new(c, call, t, true);
+	w = waiter_new(c, call, t, FOR_ADDED);
 	if (!w) {
 		tunnels_forget(c->tunnels, t);
 		varlink_error(call, "io.handfast.Daemon.Internal", "no memory", NULL);
@@ -341,6 +341,40 @@ static void method_remove(struct varlink_call *call, const json_t *params, void 
 	}
 	tell_status(c);
 	varlink_reply(call, NULL);
+}
+
+static void method_stage(struct varlink_call *call, const json_t *params, void *arg)
+{
+	struct control *c = arg;
+	struct tunnel *t = find(c, call, params);
+	struct tunnel_error e = { 0 };
+	struct waiter *w;
+
+	if (!t)
+		return;
+	w = waiter_new(c, call, t, FOR_STAGED);
+	if (!w) {
+		varlink_error(call, "io.handfast.Daemon.Internal", "no memory", NULL);
+		return;
+	}
+	if (varlink_call_wants_more(call))
+		(void)loop_timer_start(w->timer, PROGRESS_MS);
+	/* When it fails later, the waiter is told, and gone. */
+	if (tunnel_stage(t, json_get_str(params, "key_file"), &e))
+		finish(w, NULL, &e);
+}
+
+static void method_unstage(struct varlink_call *call, const json_t *params, void *arg)
+{
+	struct tunnel *t = find(arg, call, params);
+	struct tunnel_error e = { 0 };
+
+	if (!t)
+		return;
+	if (tunnel_unstage(t, &e))
+		reply_error(call, &e);
+	else
+		varlink_reply(call, with_tunnel(t));
 }
 
 static void method_burn(struct varlink_call *call, const json_t *params, void *arg)
@@ -424,7 +458,9 @@ static const struct varlink_method methods[] = {
 	{ "Up", VARLINK_CHANGE, method_up },	   { "Down", VARLINK_CHANGE, method_down },
 	{ "Add", VARLINK_CHANGE, method_add },	   { "Remove", VARLINK_CHANGE, method_remove },
 	{ "Burn", VARLINK_CHANGE, method_burn },   { "Pin", VARLINK_CHANGE, method_pin },
-	{ "Allow", VARLINK_CHANGE, method_allow }, { 0 },
+	{ "Allow", VARLINK_CHANGE, method_allow },
+	{ "Stage", VARLINK_CHANGE, method_stage }, { "Unstage", VARLINK_CHANGE, method_unstage },
+	{ 0 },
 };
 
 static const struct varlink_interface interface = {

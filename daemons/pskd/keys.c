@@ -809,15 +809,20 @@ void keys_hello_key(const struct keys *k, uint8_t out[static 32])
 	memcpy(out, k->newest->hello_key, 32);
 }
 
-void keys_hint(const struct keys *k, uint8_t out[static 8])
+void keys_hint_of(const struct ledger_record *r, uint8_t out[static 8])
 {
 	static const char domain[] = "handfast key hint";
 	uint8_t data[sizeof(domain) - 1 + 32], mac[HMAC_SHA256_LEN];
 
 	memcpy(data, domain, sizeof(domain) - 1);
-	memcpy(data + sizeof(domain) - 1, k->newest->fingerprint, 32);
-	hmac_sha256(mac, k->newest->hello_key, 32, data, sizeof(data));
+	memcpy(data + sizeof(domain) - 1, r->fingerprint, 32);
+	hmac_sha256(mac, r->hello_key, 32, data, sizeof(data));
 	memcpy(out, mac, 8);
+}
+
+void keys_hint(const struct keys *k, uint8_t out[static 8])
+{
+	keys_hint_of(k->newest, out);
 }
 
 int keys_mark_handshaken(struct keys *k)

@@ -150,6 +150,9 @@ void keys_tick(struct keys *k, uint64_t now_ms);
 void keys_hello_key(const struct keys *k, uint8_t out[static 32]);
 /* 8-byte clear hint that names the key material without telling of it. */
 void keys_hint(const struct keys *k, uint8_t out[static 8]);
+/* The same of a ledger's record. */
+struct ledger_record;
+void keys_hint_of(const struct ledger_record *r, uint8_t out[static 8]);
 /* Durable: from now on this material needs handshakes. */
 int keys_mark_handshaken(struct keys *k);
 

@@ -211,9 +211,9 @@ void path_set_staged(struct path *p, struct session **s, uint64_t peer_tx_next)
 	p->other = steal(s);
 }
 
-bool path_has_staged(const struct path *p)
+const struct session *path_staged(const struct path *p)
 {
-	return p->other && !p->retired;
+	return p->retired ? NULL : p->other;
 }
 
 bool path_is_retiring(const struct path *p)
@@ -279,7 +279,7 @@ bool path_send_keepalive(struct path *p, bool pending)
 
 void path_send_proof(struct path *p)
 {
-	if (path_has_staged(p))
+	if (path_staged(p))
 		(void)send_empty(p, p->other, &p->owes_proof);
 }
 

@@ -97,8 +97,8 @@ int path_stage(struct path *p, struct keys *k);
 void path_unstage(struct path *p);
 /* A session of the staged key material, taken on success; the peer will begin at peer_tx_next. */
 void path_set_staged(struct path *p, struct session **s, uint64_t peer_tx_next);
-/* A session was agreed on and has not proven itself yet. */
-bool path_has_staged(const struct path *p);
+/* A session that was agreed on and has not proven itself yet, or NULL. */
+const struct session *path_staged(const struct path *p);
 /* An empty packet in it. */
 void path_send_proof(struct path *p);
 /* Packets of the key file before may still come. */

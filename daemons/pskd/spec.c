@@ -137,6 +137,7 @@ struct spec *spec_free(struct spec *s)
 		return NULL;
 	config_done(&spec_schema, &s->f);
 	label_list_done(&s->labels);
+	spec_generations_done(s);
 	free(s->ledger_for);
 	free(s);
 	return NULL;
@@ -405,6 +406,7 @@ json_t *spec_to_json(const struct spec *s)
 		json_object_set_new(j, "tunnel", file_to_json(&s->f));
 	if (s->origin == SPEC_PAIRED)
 		json_object_set_new(j, "pairing", pairing_to_json(s));
+	spec_generations_to_json(s, j);
 	return j;
 }
 
@@ -478,6 +480,8 @@ int spec_from_json(struct spec **out, const char *name, const json_t *j)
 		s->origin = SPEC_PAIRED;
 		r = paired_file(s, j, &err);
 	}
+	if (!r)
+		r = spec_generations_from_json(s, j);
 	if (r)
 		return r == -ENOMEM ? r : -EBADMSG;
 	s->enabled = json_is_true(json_object_get(j, "enabled"));

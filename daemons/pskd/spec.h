@@ -39,6 +39,18 @@ struct spec_file {
 	bool enabled;
 };
 
+#define SPEC_LEDGER_LEN 80
+#define SPEC_FINGERPRINT_LEN 32
+#define SPEC_HINT_LEN 8
+#define SPEC_RETIRED_MAX 8
+
+/* A key file whose place another has taken: its ledger is to be finished, and it to be erased. */
+struct spec_retired {
+	char *key_file;
+	char ledger[SPEC_LEDGER_LEN];
+	int erase; /* enum keys_erase */
+};
+
 struct spec {
 	char name[SPEC_NAME_MAX + 1];
 	enum spec_origin origin;
@@ -59,11 +71,21 @@ struct spec {
 	size_t n_candidates;
 	char candidates[IDENTITY_CANDIDATES_MAX][IDENTITY_CANDIDATE_LEN];
 	/* state */
-	char ledger[80];      /* file below ledgers/; "": none yet */
+	char ledger[SPEC_LEDGER_LEN]; /* file below ledgers/; "": none yet */
 	char *ledger_for;     /* the key file it was made for, as read from state; else NULL */
 	char last_endpoint[64]; /* where the peer was proven to be */
 	struct fuel fuel;	/* of a key file: how fast it is used up */
 	char last_identity[2 * PSKH_IDENTITY_LEN + 1]; /* its label in the last handshake of an unpinned tunnel; "": none */
+	/* generations of the key file */
+	char *staged_file; /* what comes next, and its ledger; NULL: nothing */
+	char staged_ledger[SPEC_LEDGER_LEN];
+	char *declared_file; /* declared: what the tunnel's file names, where that is not the current one; else NULL */
+	/* Of the first one, when there were more: addresses and labels come of it. */
+	bool has_first;
+	uint8_t first_fingerprint[SPEC_FINGERPRINT_LEN];
+	uint8_t first_hint[SPEC_HINT_LEN];
+	size_t n_retired;
+	struct spec_retired retired[SPEC_RETIRED_MAX];
 };
 
 extern const struct config_schema spec_schema;
@@ -89,5 +111,18 @@ int spec_set_labels(struct spec *s, struct config_list *labels);
 struct json_t *spec_to_json(const struct spec *s);
 /* Of a declared tunnel, this only adds what state knows (enabled, ledger, last_endpoint). 0 or -EBADMSG, -ENOMEM. */
 int spec_from_json(struct spec **out, const char *name, const struct json_t *j);
+/* spec_generations.c */
+void spec_generations_done(struct spec *s);
+void spec_generations_to_json(const struct spec *s, struct json_t *j);
+/* 0, -EBADMSG or -ENOMEM. */
+int spec_generations_from_json(struct spec *s, const struct json_t *j);
+/* Of a declared tunnel: what state knows goes over to s, as far as the file that declares it still means that. 0 or -ENOMEM. */
+int spec_take_generations(struct spec *s, struct spec *stored);
+/* The staged file is the current one, and the one before is retired. 0, -ENOMEM, or -EBUSY when too many are. */
+int spec_switch(struct spec *s);
+/* As it was before. */
+void spec_switch_back(struct spec *s);
+void spec_drop_retired(struct spec *s, size_t i);
+
 /* True when a running tunnel need not be restarted for the change from a to b. */
 bool spec_same(const struct spec *a, const struct spec *b);

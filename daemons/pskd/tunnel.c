@@ -18,6 +18,8 @@
 #include "pskd/identity_client.h"
 #include "pskd/kept.h"
 #include "pskd/offload.h"
+#include "pskd/retire.h"
+#include "pskd/stage.h"
 #include "pskd/store.h"
 #include "pskd/tun.h"
 #include "pskd/tunnel_internal.h"
@@ -106,6 +108,7 @@ static void take_down(struct tunnel *t)
 	tunnel_untold_drops(t, &t->drops_before);
 	t->drops_told = (struct drops){ .arrived = 0 };
 	tunnel_fuel_look(t);
+	stage_end(t);
 	t->hello = hello_free(t->hello);
 	t->path = path_free(t->path);
 	udp_close(&t->udp);
@@ -122,7 +125,9 @@ struct tunnel *tunnel_free(struct tunnel *t)
 	if (!t)
 		return NULL;
 	list_remove(&t->node);
+	stage_cancel(t);
 	take_down(t);
+	retire_end(t);
 	loop_timer_free(t->timer);
 	loop_timer_free(t->retry);
 	spec_free(t->spec);
@@ -236,7 +241,7 @@ static const char *unreadable_hint(const char *path, const char *detail)
 	return "pskd runs as handfast-psk, who must be able to read it (chown it), and sees no home folders.";
 }
 
-void tunnel_keys_error(struct tunnel_error *e, const struct tunnel *t, int r, const char *detail)
+void tunnel_keys_error(struct tunnel_error *e, const struct tunnel *t, int r, const char *key_file, const char *detail)
 {
 	static const struct {
 		int r;
@@ -257,7 +262,8 @@ void tunnel_keys_error(struct tunnel_error *e, const struct tunnel *t, int r, co
 		{ KEYS_E_NEEDS_BURN, E(NeedsBurn), "key material must be given up to go on",
 		  "“handfast tunnel burn NAME” does so." },
 	};
-	const char *subject = t->spec->f.key_file ? t->spec->f.key_file : t->spec->name;
+	const char *own = t->spec->f.key_file ? t->spec->f.key_file : t->spec->name;
+	const char *subject = key_file ? key_file : own;
 
 	for (size_t i = 0; i < ARRAY_SIZE(known); i++)
 		if (known[i].r == r) {
@@ -290,7 +296,7 @@ static void create_job_free(struct create_job *j)
 	free(j);
 }
 
-static void fill_options(const struct tunnel *t, struct keys_options *o, const char *ledger_path)
+void tunnel_keys_options(const struct tunnel *t, struct keys_options *o, const char *ledger_path, const char *key_file)
 {
 	*o = (struct keys_options){
 		.ledger_path = ledger_path,
@@ -299,7 +305,7 @@ static void fill_options(const struct tunnel *t, struct keys_options *o, const c
 		.prototype = t->spec->f.peer != 0,
 		.window = (uint32_t)t->spec->f.window,
 		.restored = t->ctx.store->restored,
-		.key_file = t->spec->f.key_file,
+		.key_file = key_file,
 		.erase = (enum keys_erase)t->spec->f.erase,
 		.loop = t->ctx.loop,
 	};
@@ -325,6 +331,8 @@ bool tunnel_progress(const struct tunnel *t, uint64_t *done, uint64_t *total)
 {
 	const struct create_job *j;
 
+	if (stage_progress(t, done, total))
+		return true;
 	if (!t->job || !t->job->creates)
 		return false;
 	j = container_of(t->job, struct create_job, link);
@@ -352,7 +360,7 @@ static void create_done(void *arg, bool cancelled)
 		if (j->r == 0 || j->r == KEYS_E_EXISTS) {
 			open_keys(t);
 		} else {
-			tunnel_keys_error(&e, t, j->r, j->detail);
+			tunnel_keys_error(&e, t, j->r, NULL, j->detail);
 			tunnel_fail(t, &e);
 		}
 	} else if (t) {
@@ -379,7 +387,7 @@ static void create_ledger(struct tunnel *t)
 		fail_errno(t, E(StorageFailed), -ENOMEM, "ledger");
 		return;
 	}
-	fill_options(t, &j->o, j->ledger_path);
+	tunnel_keys_options(t, &j->o, j->ledger_path, NULL);
 	/* The worker's copies: the tunnel may be gone before it is done. */
 	j->o.ledgers_dir = j->ledgers_dir;
 	j->o.key_file = j->key_file;
@@ -418,6 +426,27 @@ static char *received_path(const struct tunnel *t, const char *ledger)
 	return path_join(t->ctx.runtime_dir, file);
 }
 
+/*
+ * The tunnel's own file is used up or cannot be read: the staged one begins in its place, and is the
+ * tunnel's as soon as the peer agrees. Nothing of that is durable before.
+ */
+static bool take_over(struct tunnel *t, int r, const char *detail)
+{
+	struct tunnel_error e = { 0 };
+
+	if (!t->spec->staged_file || t->took_over || t->prepare_only || r == KEYS_E_IN_USE || r == KEYS_E_NEEDS_BURN)
+		return false;
+	tunnel_keys_error(&e, t, r, NULL, detail);
+	log_event(LOG_WARNING, &MSG_TUNNEL_STAGE_FAILED,
+		  LOG_FIELDS({ FIELD_TUNNEL, t->spec->name }, { FIELD_PEER, tunnel_peer(t) },
+			     { FIELD_FILE, t->spec->f.key_file }, { FIELD_ERROR, e.code }),
+		  "tunnel %s begins with its staged key file: %s", t->spec->name, e.message);
+	t->keys = keys_close(t->keys);
+	t->took_over = true;
+	open_keys(t);
+	return true;
+}
+
 static void open_keys(struct tunnel *t)
 {
 	_cleanup_free_ char *path = NULL, *received = NULL;
@@ -428,12 +457,14 @@ static void open_keys(struct tunnel *t)
 	uint64_t recovered = 0;
 	int r;
 
-	if (t->spec->ledger[0])
+	if (t->took_over)
+		snprintf(name, sizeof(name), "%s", t->spec->staged_ledger);
+	else if (t->spec->ledger[0])
 		snprintf(name, sizeof(name), "%s", t->spec->ledger);
 	else
 		ledger_name(t, name);
 	path = tunnel_store_ledger_path(t->ctx.store, name);
-	fill_options(t, &o, path);
+	tunnel_keys_options(t, &o, path, t->took_over ? t->spec->staged_file : t->spec->f.key_file);
 	received = t->ctx.runtime_dir ? received_path(t, name) : NULL;
 	o.received_path = received;
 	o.on_ready = tunnel_on_keys;
@@ -445,23 +476,27 @@ static void open_keys(struct tunnel *t)
 		create_ledger(t);
 		return;
 	}
+	if (r && take_over(t, r, detail))
+		return;
 	if (r) {
 		/* The burn that it waits for has to find it. */
 		if (r == KEYS_E_NEEDS_BURN)
 			(void)adopt_ledger(t, name);
-		tunnel_keys_error(&e, t, r, detail);
+		tunnel_keys_error(&e, t, r, t->took_over ? t->spec->staged_file : NULL, detail);
 		tunnel_fail(t, &e);
 		return;
 	}
-	r = adopt_ledger(t, name);
+	r = t->took_over ? 0 : adopt_ledger(t, name);
 	if (r) {
 		fail_errno(t, E(StorageFailed), r, "tunnel state");
 		return;
 	}
 	tunnel_fuel_begin(t);
 	keys_info(t->keys, &info);
+	if (info.packets_left == 0 && take_over(t, KEYS_E_EXHAUSTED, ""))
+		return;
 	if (info.packets_left == 0) {
-		tunnel_keys_error(&e, t, KEYS_E_EXHAUSTED, "");
+		tunnel_keys_error(&e, t, KEYS_E_EXHAUSTED, NULL, "");
 		tunnel_fail(t, &e);
 		return;
 	}
@@ -567,7 +602,10 @@ static void choose_addresses(struct tunnel *t)
 	}
 	keys_info(t->keys, &info);
 	/* Both sides have the same file, so its fingerprint names the tunnel. */
-	address_derive(&t->addresses, info.is_file ? info.fingerprint : t->spec->tunnel_id, role);
+	if (info.is_file)
+		address_derive(&t->addresses, t->spec->has_first ? t->spec->first_fingerprint : info.fingerprint, role);
+	else
+		address_derive(&t->addresses, t->spec->tunnel_id, role);
 }
 
 static void choose_networks(struct tunnel *t)
@@ -679,6 +717,7 @@ static int make_path(struct tunnel *t, int tun_fd)
 		.loop = t->ctx.loop, .keys = t->keys, .role = po.role, .window = po.window,
 		.pinned = t->spec->pinned, .peer_public = t->spec->peer_public, .allowed = &t->spec->labels,
 		.revoked = &t->ctx.policy->revoked, .ops = &tunnel_hello_ops, .arg = t,
+		.last_session = &t->last_session,
 	};
 	int r;
 
@@ -799,6 +838,7 @@ static void stop(struct tunnel *t)
 
 	loop_timer_stop(t->retry);
 	take_down(t);
+	retire_begin(t);
 	t->state = TUNNEL_DOWN;
 	t->waits_for_list = false;
 	t->retry_ms = 0;
@@ -886,6 +926,11 @@ void tunnel_on_seen(struct tunnel *t)
 enum tunnel_mark tunnel_mark(const struct tunnel *t)
 {
 	return t->mark;
+}
+
+void tunnel_retire(struct tunnel *t)
+{
+	retire_begin(t);
 }
 
 void tunnel_set_mark(struct tunnel *t, enum tunnel_mark mark)

@@ -51,11 +51,13 @@ struct tunnel_context {
 	struct kept *kept;
 	unsigned int offload; /* of enum offload: what may be used */
 	/*
-	 * A step: "keys", "listening", "device", "hello", "up", "prepared", "down";
-	 * or e says why it failed. The tunnel may not be freed from inside.
+	 * A step: "keys", "listening", "device", "hello", "up", "prepared", "down", "staged", "switched",
+	 * "retired"; or e says why it failed ("stage-failed": not the tunnel did). The tunnel may not be freed from inside.
 	 */
 	void (*on_event)(struct tunnel *t, const char *event, const struct tunnel_error *e, void *arg);
 	void *arg;
+	/* Some tunnel counts with this ledger. */
+	bool (*ledger_is_used)(const char *ledger, void *arg);
 	struct drop_log *drop_log; /* hears when packets were dropped */
 };
 
@@ -115,6 +117,16 @@ void tunnel_set_mark(struct tunnel *t, enum tunnel_mark mark);
  * 0 with the packets given up, or -1 with *e.
  */
 int tunnel_burn(struct tunnel *t, uint64_t to_slot, uint64_t *burned, struct tunnel_error *e);
+
+/*
+ * Stage the key file that comes next: it is read whole in a worker, and "staged" or "stage-failed"
+ * follows, perhaps before this returns 0; -1 with *e: nothing follows.
+ */
+int tunnel_stage(struct tunnel *t, const char *key_file, struct tunnel_error *e);
+/* 0, or -1 with *e. */
+int tunnel_unstage(struct tunnel *t, struct tunnel_error *e);
+/* Finish what earlier key files are left, whether the tunnel is up or not. */
+void tunnel_retire(struct tunnel *t);
 
 /* The "Tunnel" of io.handfast.Tunnel; a new reference. */
 struct json_t *tunnel_to_json(struct tunnel *t);

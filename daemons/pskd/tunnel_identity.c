@@ -40,7 +40,11 @@ static void own_label(struct tunnel *t)
 			  "tunnel %s: nothing that label_sources names can be read, so its label is another one at each start",
 			  t->spec->name);
 	}
-	keys_hint(t->keys, hint);
+	/* The first key file's, for ever: another file makes nobody somebody else. */
+	if (t->spec->has_first)
+		memcpy(hint, t->spec->first_hint, sizeof(hint));
+	else
+		keys_hint(t->keys, hint);
 	if (t->spec->f.salt)
 		label_make(t->own_identity, t->spec->f.salt, strlen(t->spec->f.salt), serial, len);
 	else
@@ -138,6 +142,8 @@ void tunnel_on_policy(struct tunnel *t)
 	s = path_current(t->path);
 	if (!is_revoked(t, s))
 		s = path_pending(t->path);
+	if (!is_revoked(t, s))
+		s = path_staged(t->path);
 	if (!is_revoked(t, s))
 		return;
 	from = s->address;

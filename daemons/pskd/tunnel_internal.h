@@ -29,6 +29,23 @@ struct tunnel_link {
 	bool creates; /* a ledger: tunnel.c's create_job */
 };
 
+/* A staged key file that is open: stage.c. */
+struct stage {
+	struct keys *keys;
+	struct hello *hello;
+	struct loop_timer *reopen;
+	uint8_t hint[PSKH_HINT_LEN];
+	char problem[400];
+};
+
+/* Earlier key files that are being finished: retire.c. */
+struct retire {
+	struct retire_job *job; /* in flight, or NULL */
+	size_t at;		/* which one of the spec's */
+	struct loop_timer *timer;
+	char problems[SPEC_RETIRED_MAX][200];
+};
+
 struct tunnel {
 	struct list node;
 	struct tunnel_context ctx;
@@ -70,6 +87,16 @@ struct tunnel {
 	char label_source[128]; /* of label_sources: what it was made from */
 	uint64_t stranger, stranger_ms; /* who was refused last, and when that was logged; 0: never */
 	enum hello_event stranger_is;   /* and why */
+
+	/* generations of the key file */
+	uint32_t last_session; /* of all of them */
+	struct stage stage;
+	struct stage_job *staging; /* a file is being read; or NULL */
+	struct keys *earlier_keys; /* of the file before, while its packets may come */
+	uint8_t earlier_hint[PSKH_HINT_LEN];
+	bool took_over;	     /* keys are the staged file's: the tunnel's own was of no use at the start */
+	bool switch_unsaved; /* the staged file is in use, and state does not say so yet */
+	struct retire retire;
 };
 
 /* tunnel.c */
@@ -113,5 +140,7 @@ void tunnel_on_stranger(struct tunnel *t, enum hello_event e, const struct socka
 bool tunnel_take_label(struct tunnel *t);
 const uint8_t *tunnel_peer_identity(const struct tunnel *t, const struct session *s);
 
-/* outcome of keys.h to an error for people */
-void tunnel_keys_error(struct tunnel_error *e, const struct tunnel *t, int r, const char *detail);
+/* outcome of keys.h, of key_file (NULL: the tunnel's own), to an error for people */
+void tunnel_keys_error(struct tunnel_error *e, const struct tunnel *t, int r, const char *key_file, const char *detail);
+/* What a tunnel's keys are opened or made with; the strings stay the caller's. */
+void tunnel_keys_options(const struct tunnel *t, struct keys_options *o, const char *ledger_path, const char *key_file);

@@ -13,6 +13,7 @@
 #include "pskd/drop_log.h"
 #include "pskd/identity_client.h"
 #include "pskd/ledger.h"
+#include "pskd/stage.h"
 #include "pskd/store.h"
 #include "pskd/tunnel_internal.h"
 
@@ -94,6 +95,8 @@ static void use_candidates(struct tunnel *t, const struct sockaddr_in6 *v, size_
 {
 	if (t->hello)
 		hello_set_candidates(t->hello, v, n);
+	if (t->hello)
+		stage_on_candidates(t);
 	else if (n > 0)
 		start_plain(t, &v[0]);
 }
@@ -237,7 +240,7 @@ static void on_exhausted(void *arg)
 	if (t->state == TUNNEL_EXHAUSTED)
 		return;
 	t->state = TUNNEL_EXHAUSTED;
-	tunnel_set_problem(t, E(Exhausted), "Make a new key file, carry it to both sides, and add it.",
+	tunnel_set_problem(t, E(Exhausted), "Make a new key file, carry it to both sides, and stage it there.",
 			   "the key material is used up: nothing can be sent any more");
 	note(t, LOG_ERR, &MSG_TUNNEL_EXHAUSTED, t->problem.code, NULL, t->problem.message);
 	t->ctx.on_event(t, "exhausted", &t->problem, t->ctx.arg);
@@ -316,6 +319,8 @@ static void on_handshake(const uint8_t *msg, size_t len, const struct sockaddr_i
 {
 	struct tunnel *t = arg;
 
+	if (stage_on_message(t, msg, len, from))
+		return;
 	if (t->hello)
 		hello_on_message(t->hello, msg, len, from);
 	else
@@ -367,9 +372,17 @@ static void on_proven(void *arg)
 		     "the peer is somewhere else now");
 	}
 	remember_peer(t);
+	stage_on_taken_over(t);
+	stage_on_up(t);
 	tunnel_tell_seen(t);
 	tunnel_tell(t, "up");
 	arm(t);
+}
+
+static void on_switched(void *arg)
+{
+	stage_on_switched(arg);
+	on_proven(arg);
 }
 
 static void on_traffic(void *arg)
@@ -391,6 +404,7 @@ static void on_drops(void *arg)
 const struct path_events tunnel_path_events = {
 	.on_handshake = on_handshake,
 	.on_proven = on_proven,
+	.on_switched = on_switched,
 	.on_traffic = on_traffic,
 	.on_exhausted = on_exhausted,
 	.on_own_packet = on_own_packet,
@@ -461,7 +475,7 @@ static uint64_t next_due(const struct tunnel *t, uint64_t now)
 	const struct session *s = path_current(t->path);
 	uint64_t due = path_expiry(t->path), at;
 
-	if (is_busy(c, now) || t->unanswered_ms)
+	if (is_busy(c, now) || t->unanswered_ms || stage_is_unsaved(t))
 		return now + TICK_MS;
 	if (!s || !t->hello)
 		return due;
@@ -503,6 +517,7 @@ void tunnel_on_timer(void *arg)
 		return;
 	c = path_counters(t->path);
 	path_expire(t->path, now);
+	stage_on_timer(t);
 	keys_tick(t->keys, now);
 	tunnel_fuel_tick(t, now);
 	s = path_current(t->path);
@@ -559,6 +574,10 @@ int tunnel_begin(struct tunnel *t)
 		resolve_again(t);
 	if (t->hello)
 		hello_start(t->hello);
+	if (t->took_over)
+		tunnel_set_problem(t, E(NoAnswer), "“handfast tunnel stage NAME FILE” there.",
+				   "the key file is of no use any more, and waits for the peer to have the staged one, too");
+	stage_begin(t);
 	arm(t);
 	return 0;
 }
@@ -641,7 +660,7 @@ int tunnel_burn(struct tunnel *t, uint64_t to_slot, uint64_t *burned, struct tun
 	if ((r == 0 || r == KEYS_E_NOT_READY) && rx > 0)
 		r = keys_rx_forward(t->keys, rx, true);
 	if (r && r != KEYS_E_NOT_READY) {
-		tunnel_keys_error(e, t, r, "");
+		tunnel_keys_error(e, t, r, NULL, "");
 		return -1;
 	}
 	*burned = keys_tx_next(t->keys) - before;

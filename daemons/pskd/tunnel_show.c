@@ -9,7 +9,7 @@
 #include "crypto/bulk.h"
 #include "pskd/identity_client.h"
 #include "pskd/offload.h"
-#include "pskd/tunnel_internal.h"
+#include "pskd/stage.h"
 
 static const char *const states[] = {
 	[TUNNEL_DOWN] = "down",	      [TUNNEL_STARTING] = "starting",	[TUNNEL_WAITING] = "waiting",
@@ -195,6 +195,7 @@ json_t *tunnel_to_json(struct tunnel *t)
 		json_object_set_new(j, "key_file", json_string(t->spec->f.key_file));
 	tunnel_fuel_to_json(t, j);
 	json_object_set_new(j, "offload", offloads(t));
+	stage_to_json(t, j);
 	if (t->rollback[0])
 		json_object_set_new(j, "rollback", json_string(t->rollback));
 	if (problem)

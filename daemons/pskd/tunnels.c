@@ -486,6 +486,26 @@ static void on_network(void *arg)
 		tunnel_on_network(tunnel_of_node(it));
 }
 
+static bool is_counted_with(const struct spec *spec, const char *ledger)
+{
+	if (strcmp(spec->ledger, ledger) == 0 || strcmp(spec->staged_ledger, ledger) == 0)
+		return true;
+	for (size_t i = 0; i < spec->n_retired; i++)
+		if (strcmp(spec->retired[i].ledger, ledger) == 0)
+			return true;
+	return false;
+}
+
+static bool ledger_is_used(const char *ledger, void *arg)
+{
+	struct tunnels *s = arg;
+
+	list_for_each (it, &s->list)
+		if (is_counted_with(tunnel_spec(tunnel_of_node(it)), ledger))
+			return true;
+	return false;
+}
+
 int tunnels_new(struct tunnels **out, const struct tunnels_options *o)
 {
 	_cleanup_(tunnels_freep) struct tunnels *s = calloc(1, sizeof(*s));
@@ -508,7 +528,8 @@ int tunnels_new(struct tunnels **out, const struct tunnels_options *o)
 		return r;
 	s->ctx = (struct tunnel_context){ .policy = &s->policy, .loop = o->loop, .store = &s->store,
 					  .tund_socket = s->tund_socket, .runtime_dir = s->runtime_dir,
-					  .kept = s->kept, .offload = o->offload, .on_event = on_tunnel_event, .arg = s };
+					  .kept = s->kept, .offload = o->offload, .on_event = on_tunnel_event,
+					  .ledger_is_used = ledger_is_used, .arg = s };
 	r = drop_log_new(&s->drop_log, o->loop, &s->list);
 	if (r)
 		return r;
@@ -582,9 +603,11 @@ static bool is_enabled(const char *name, void *arg)
 
 void tunnels_start_enabled(struct tunnels *s)
 {
-	list_for_each (it, &s->list)
+	list_for_each (it, &s->list) {
+		tunnel_retire(tunnel_of_node(it));
 		if (tunnel_spec(tunnel_of_node(it))->enabled)
 			tunnel_start(tunnel_of_node(it));
+	}
 	kept_prune(s->kept, is_enabled, s);
 }
 
@@ -711,6 +734,8 @@ static void on_stored_declared(struct spec **stored, void *arg)
 		struct spec *s = d->v[i];
 
 		if ((*stored)->origin != SPEC_DECLARED || strcmp(s->name, (*stored)->name) != 0)
+			continue;
+		if (spec_take_generations(s, *stored) != 0)
 			continue;
 		/* Another key file gets another ledger; the old one stays and remembers. */
 		if ((*stored)->ledger_for && strcmp((*stored)->ledger_for, s->f.key_file) == 0) {

@@ -722,7 +722,7 @@ TEST(a_late_session_of_the_file_before_does_not_replace_the_staged_one)
 	_cleanup_(both_freep) struct both *x = staged_new();
 
 	give_session(&x->b, &x->a, NUMBER + 2, true);
-	CHECK(path_has_staged(x->b.path));
+	CHECK(path_staged(x->b.path) != NULL);
 	CHECK(path_pending(x->b.path) != NULL);
 	switch_both(x);
 	/* And what it had begun ends with the switch. */
@@ -736,7 +736,7 @@ TEST(a_staged_file_that_is_taken_back_is_no_one_any_more)
 	_cleanup_(both_freep) struct both *x = staged_new();
 
 	path_unstage(x->a.path);
-	CHECK(!path_has_staged(x->a.path));
+	CHECK(path_staged(x->a.path) == NULL);
 	path_send_proof(x->b.path);
 	path_send_proof(x->a.path);
 	run(x);

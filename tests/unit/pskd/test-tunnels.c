@@ -145,6 +145,11 @@ void tunnel_on_identity_new(struct tunnel *t)
 	t->mark = TUNNEL_UNLISTED;
 }
 
+void tunnel_retire(struct tunnel *t)
+{
+	(void)t;
+}
+
 void tunnel_on_renamed(struct tunnel *t, const char *before)
 {
 	(void)t;

@@ -1,0 +1,349 @@
+/*
+ * Step by step, each of a few MiB, so that a stop need not wait. First the ledger says that all is given
+ * up: from then on nothing can be used, whatever comes. Then the file is read through once, for its
+ * path may lead to another by now: every piece must be what its hash in the ledger's table says, or
+ * have slots of zeros, which no key file has until it is erased. Only then are zeros written, from the
+ * beginning. After a crash all of that begins anew, and finds less to do.
+ */
+#include "pskd/retire.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+#include "base/error.h"
+#include "base/file.h"
+#include "base/log.h"
+#include "crypto/keyfile_io.h"
+#include "pskd/erase.h"
+#include "pskd/keyfile.h"
+#include "pskd/ledger.h"
+#include "pskd/stage.h"
+#include "pskd/store.h"
+
+#define PIECES_A_STEP 8
+#define RETRY_MS (3600 * 1000)
+#define BUSY_MS 1000
+
+enum phase { FINISH, OPEN, VERIFY, ERASE, TELL, DONE };
+
+struct retire_job {
+	struct tunnel *t; /* NULL: gone */
+	char *key_file, *ledger_path;
+	enum keys_erase how;
+	enum phase phase;
+	int fd, table_fd;
+	uint64_t size, piece; /* the next to look at, or to erase */
+	int error;
+	bool is_gone; /* there is nothing of ours to erase */
+	char detail[200];
+};
+
+static void next_step(struct retire_job *j);
+
+static void job_free(struct retire_job *j)
+{
+	closep(&j->fd);
+	closep(&j->table_fd);
+	free(j->key_file);
+	free(j->ledger_path);
+	free(j);
+}
+
+/* ---- in the worker ---- */
+
+static void fail(struct retire_job *j, int error, const char *what)
+{
+	j->error = error;
+	snprintf(j->detail, sizeof(j->detail), "%s: %s", what, strerror(-error));
+}
+
+/* It is not the file any more that was one of ours. */
+static void give_up(struct retire_job *j, const char *why)
+{
+	j->is_gone = true;
+	j->phase = DONE;
+	snprintf(j->detail, sizeof(j->detail), "%s", why);
+}
+
+static void finish(struct retire_job *j)
+{
+	int r = ledger_finish(j->ledger_path, false);
+
+	if (r)
+		fail(j, err_fold(r), "its ledger cannot be written");
+	else
+		j->phase = j->how == KEYS_ERASE_NONE ? DONE : OPEN;
+}
+
+static void open_file(struct retire_job *j)
+{
+	char table[PATH_MAX], detail[200] = "";
+	int r;
+
+	if (access(j->key_file, F_OK) != 0 && errno == ENOENT) {
+		give_up(j, "it is not there any more");
+		return;
+	}
+	j->fd = keyfile_open(j->key_file, true, &j->size, &r, detail, sizeof(detail));
+	if (j->fd < 0 && r == KEYFILE_E_BAD_FILE) {
+		give_up(j, "it is no key file any more");
+		return;
+	}
+	if (j->fd < 0) {
+		fail(j, r, "it cannot be opened for writing");
+		return;
+	}
+	if (flock(j->fd, LOCK_EX | LOCK_NB) != 0) {
+		fail(j, -errno, "it is in use");
+		return;
+	}
+	r = keyfile_table_path(table, sizeof(table), j->ledger_path);
+	j->table_fd = r ? -1 : open(table, O_RDONLY | O_CLOEXEC | O_NOCTTY);
+	if (j->table_fd < 0)
+		fail(j, r ? r : -errno, "the table of its ledger cannot be read");
+	else
+		j->phase = VERIFY;
+}
+
+/* No key file has such a slot before it is erased: adding one looks for that. */
+static int has_zeros(const struct retire_job *j, uint64_t piece, bool *yes)
+{
+	static const uint8_t zeros[SLOT_LEN];
+	uint8_t slot[SLOT_LEN];
+	uint64_t first = piece * KEYFILE_CHUNK_SLOTS, end = first + KEYFILE_CHUNK_SLOTS;
+
+	*yes = false;
+	if (end > j->size / SLOT_LEN)
+		end = j->size / SLOT_LEN;
+	for (uint64_t i = first; i < end && !*yes; i++) {
+		int r = file_pread_all(j->fd, slot, sizeof(slot), (off_t)(i * SLOT_LEN));
+
+		if (r)
+			return r;
+		*yes = memcmp(slot, zeros, sizeof(slot)) == 0;
+	}
+	explicit_bzero(slot, sizeof(slot));
+	return 0;
+}
+
+static int is_ours(const struct retire_job *j, uint64_t piece, bool *yes)
+{
+	uint8_t sum[KEYFILE_HASH_LEN], wanted[KEYFILE_HASH_LEN];
+	int r = keyfile_read_chunk(j->fd, j->size, piece, 0, 0, 0, NULL, sum);
+
+	if (!r)
+		r = file_pread_all(j->table_fd, wanted, sizeof(wanted), (off_t)(piece * KEYFILE_HASH_LEN));
+	*yes = !r && memcmp(sum, wanted, sizeof(sum)) == 0;
+	return r || *yes ? err_fold(r) : has_zeros(j, piece, yes);
+}
+
+static bool step_on(struct retire_job *j, enum phase next)
+{
+	if (++j->piece < keyfile_chunks(j->size))
+		return true;
+	j->piece = 0;
+	j->phase = next;
+	return false;
+}
+
+static void verify(struct retire_job *j)
+{
+	for (unsigned int i = 0; i < PIECES_A_STEP; i++) {
+		bool yes;
+		int r = is_ours(j, j->piece, &yes);
+
+		if (r) {
+			fail(j, r, "it cannot be read");
+			return;
+		}
+		if (!yes) {
+			give_up(j, "another file has its place");
+			return;
+		}
+		if (!step_on(j, ERASE))
+			return;
+	}
+}
+
+static void erase(struct retire_job *j)
+{
+	for (unsigned int i = 0; i < PIECES_A_STEP; i++) {
+		uint64_t at = j->piece * KEYFILE_CHUNK_LEN;
+		uint64_t len = j->size - at < KEYFILE_CHUNK_LEN ? j->size - at : KEYFILE_CHUNK_LEN;
+		int r = erase_range(j->fd, (off_t)at, (off_t)len, j->how);
+
+		if (r) {
+			fail(j, r, "it cannot be erased");
+			return;
+		}
+		if (!step_on(j, TELL))
+			return;
+	}
+}
+
+static void tell_ledger(struct retire_job *j)
+{
+	int r = ledger_finish(j->ledger_path, true);
+
+	if (r)
+		fail(j, err_fold(r), "its ledger cannot be written");
+	else
+		j->phase = DONE;
+}
+
+static void work(void *arg)
+{
+	static void (*const steps[])(struct retire_job *j) = {
+		[FINISH] = finish, [OPEN] = open_file, [VERIFY] = verify, [ERASE] = erase, [TELL] = tell_ledger,
+	};
+	struct retire_job *j = arg;
+
+	steps[j->phase](j);
+}
+
+/* ---- in the loop ---- */
+
+static void say(const struct tunnel *t, int level, const struct log_id *id, const char *code, const char *file,
+		const char *text, const char *more)
+{
+	log_event(level, id,
+		  LOG_FIELDS({ FIELD_TUNNEL, t->spec->name }, { FIELD_PEER, tunnel_peer(t) }, { FIELD_FILE, file }, { FIELD_ERROR, code }),
+		  "tunnel %s: %s: %s%s", t->spec->name, file, text, more);
+}
+
+static size_t find(const struct tunnel *t, const struct retire_job *j)
+{
+	size_t i = 0;
+
+	while (i < t->spec->n_retired && strcmp(t->spec->retired[i].key_file, j->key_file) != 0)
+		i++;
+	return i;
+}
+
+static void on_retry(void *arg)
+{
+	struct tunnel *t = arg;
+
+	t->retire.at = 0;
+	retire_begin(t);
+}
+
+static void retry_after(struct tunnel *t, uint64_t ms)
+{
+	if (!t->retire.timer && loop_timer_new(&t->retire.timer, t->ctx.loop, on_retry, t) != 0)
+		return;
+	(void)loop_timer_start(t->retire.timer, ms);
+}
+
+/* The state forgets it last: until then all of this is done again after a crash. */
+static void on_end(struct tunnel *t, const struct retire_job *j)
+{
+	size_t i = find(t, j);
+	struct spec_retired kept;
+	int r;
+
+	if (i == t->spec->n_retired)
+		return;
+	kept = t->spec->retired[i];
+	kept.key_file = strdup(kept.key_file);
+	if (!kept.key_file)
+		return;
+	spec_drop_retired(t->spec, i);
+	r = tunnel_store_save(t->ctx.store, t->spec);
+	if (r) {
+		t->spec->retired[t->spec->n_retired++] = kept;
+		say(t, LOG_ERR, &MSG_TUNNEL_LEDGER, E(StorageFailed), j->key_file, "tunnel state: ", strerror(-r));
+		retry_after(t, RETRY_MS);
+		return;
+	}
+	free(kept.key_file);
+	memset(t->retire.problems, 0, sizeof(t->retire.problems));
+	say(t, LOG_NOTICE, &MSG_TUNNEL_RETIRED, NULL, j->key_file,
+	    j->is_gone		     ? "finished, and not erased: " :
+	    j->how == KEYS_ERASE_NONE ? "finished; it is never used again" :
+					"finished and erased",
+	    j->is_gone ? j->detail : "");
+	tunnel_tell(t, "retired");
+}
+
+static void on_failed(struct tunnel *t, const struct retire_job *j)
+{
+	size_t i = find(t, j);
+	bool is_busy = j->error == -EWOULDBLOCK;
+
+	if (i < t->spec->n_retired && !is_busy && strcmp(t->retire.problems[i], j->detail) != 0) {
+		snprintf(t->retire.problems[i], sizeof(t->retire.problems[i]), "%s", j->detail);
+		say(t, LOG_ERR, &MSG_TUNNEL_NOT_RETIRED, E(StorageFailed), j->key_file, j->detail, "");
+	}
+	t->retire.at++;
+	retry_after(t, is_busy ? BUSY_MS : RETRY_MS);
+}
+
+static void done(void *arg, bool cancelled)
+{
+	struct retire_job *j = arg;
+	struct tunnel *t = j->t;
+
+	if (t && !cancelled && !j->error && j->phase != DONE) {
+		next_step(j);
+		return;
+	}
+	if (t) {
+		t->retire.job = NULL;
+		if (!cancelled && j->error)
+			on_failed(t, j);
+		else if (!cancelled)
+			on_end(t, j);
+	}
+	job_free(j);
+	if (t && !cancelled)
+		retire_begin(t);
+}
+
+static void next_step(struct retire_job *j)
+{
+	int r = worker_start(NULL, j->t->ctx.loop, work, done, j);
+
+	if (!r)
+		return;
+	j->t->retire.job = NULL;
+	retry_after(j->t, BUSY_MS);
+	job_free(j);
+}
+
+void retire_begin(struct tunnel *t)
+{
+	const struct spec_retired *r = &t->spec->retired[t->retire.at];
+	struct retire_job *j;
+
+	if (t->retire.job || t->retire.at >= t->spec->n_retired)
+		return;
+	j = calloc(1, sizeof(*j));
+	if (!j)
+		return;
+	j->t = t;
+	j->fd = j->table_fd = -1;
+	j->how = (enum keys_erase)r->erase;
+	j->key_file = strdup(r->key_file);
+	j->ledger_path = tunnel_store_ledger_path(t->ctx.store, r->ledger);
+	if (!j->key_file || !j->ledger_path) {
+		job_free(j);
+		return;
+	}
+	t->retire.job = j;
+	next_step(j);
+}
+
+void retire_end(struct tunnel *t)
+{
+	if (t->retire.job)
+		t->retire.job->t = NULL;
+	t->retire.job = NULL;
+	t->retire.timer = loop_timer_free(t->retire.timer);
+}
