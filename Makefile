@@ -13,6 +13,7 @@
 #   make bench      figures beside their peers'
 #   make bench-auth those of logins and signed requests alone
 #   make bench-tunnel  those of tunnels, beside wireguard-go, fastd and OpenVPN (ROUNDS=5)
+#   make bench-tunnel-growth  more tunnels, larger packets, worse networks
 #   make fuzz       libFuzzer over every decoder (SECONDS=20 each; RUNS=N executions each; RUNS=0: seeds alone)
 #   make fuzz-coverage  what the fuzzers' inputs reach of each decoder
 #   make mutants    break the code on purpose, see the named tests fail (QUICK=1: six of them)
@@ -190,7 +191,9 @@ bench-auth:
 # tests/bench/tunnel tells what ROUNDS= and the rest are.
 bench-tunnel:
 	@$(MAKE) --no-print-directory bench BENCHES=tunnel
-.PHONY: bench-auth bench-tunnel
+bench-tunnel-growth:
+	@$(MAKE) --no-print-directory bench BENCHES=tunnel-growth
+.PHONY: bench-auth bench-tunnel bench-tunnel-growth
 
 # Deliberate breaks of the code, each caught by the test that is named for it: tests/mutants.
 mutants: all unit-tests tools

@@ -60,21 +60,21 @@ def write_secret(path, data):
 
 # ---- pskd ------------------------------------------------------------------------------------
 
-def start_pskd(name, a, b, config, index, program=None, port=None, **members):
-    """One tunnel between daemons of its own; index: of its network 10.9.index.0/30, which no other has."""
-    port = port or 7200 + index
+def start_pskd(name, a, b, config, index, program=None, through=None, **members):
+    """One tunnel between daemons of its own; index: of its network 10.9.index.0/30, which no other has.
+    through: the port of a proxy on b, which the initiator takes for the peer's."""
+    port = 7200 + index
+    ends = [f"10.99.0.2:{through or port}", None if through else f"10.99.0.1:{port}"]
     # 20 MB of key: 174 million packets in each direction.
     data = os.urandom(120 * 174000)
     hosts, pids = [beside(h, name) for h in (a, b)], []
     wrapper = ("sh", "-c", 'shift; exec "$0" "$@"', program) if program else ()
     for n, h in enumerate(hosts):
         spec = {"key_file": write_secret(os.path.join(h.dir, "key"), data), "role": ("initiator", "responder")[n],
-                "listen": port, "endpoint": f"10.99.0.{2 - n}:{port}", "local_address": f"10.9.{index}.{n + 1}/30",
+                "listen": port, "endpoint": ends[n], "local_address": f"10.9.{index}.{n + 1}/30",
                 "peer_address": f"10.9.{index}.{2 - n}", "mtu": MTU, **members}
-        if n == 1:
-            spec.update(members, endpoint=f"10.99.0.1:{port}")
         with open(os.path.join(h.etc, "tunnels", "bench.yaml"), "w") as f:
-            f.writelines(f"{k}: {v}\n" for k, v in spec.items())
+            f.writelines(f"{k}: {v}\n" for k, v in spec.items() if v is not None)
         h.start("tund")
         pids.append(h.start("pskd", config=config, wrapper=wrapper, timeout=30).pid)
     version = first_line(f"{lab.BUILD}/bin/pskd", "--version").replace("pskd ", "")
@@ -108,8 +108,14 @@ def pskd_plain(a, b):
 
 # ---- others ----------------------------------------------------------------------------------
 
-def wireguard(a, b, name, program, index):
+def forget(path):
+    if os.path.exists(path):
+        os.unlink(path)
+
+
+def wireguard(a, b, name, program, index, through=None, mtu=MTU):
     need(program, "wg")
+    port = 51820 + index
     private = [a.run("wg", "genkey").out.strip() for _ in (a, b)]
     public = [a.run("wg", "pubkey", input=k).out.strip() for k in private]
     pids = []
@@ -118,14 +124,15 @@ def wireguard(a, b, name, program, index):
         dev = f"hfw{os.getpid() % 100000}{index}{'ab'[i]}"
         key_path = write_secret(os.path.join(h.dir, f"{dev}.key"), private[i].encode())
         sock = f"/run/wireguard/{dev}.sock"
-        atexit.register(lambda s=sock: os.path.exists(s) and os.unlink(s))
+        forget(sock)
+        atexit.register(forget, sock)
         p = h.popen(program, "-f", dev, env=dict(os.environ, WG_PROCESS_FOREGROUND="1", LOG_LEVEL="error"), **QUIET)
         if not lab.wait_for(lambda s=sock: os.path.exists(s), 10):
             raise RuntimeError(f"{name} does not come up")
-        h.run("wg", "set", dev, "listen-port", str(51820 + index), "private-key", key_path, "peer", public[1 - i],
-              "endpoint", f"10.99.0.{2 - i}:{51820 + index}", "allowed-ips", f"10.9.{index}.0/24")
+        h.run("wg", "set", dev, "listen-port", str(port), "private-key", key_path, "peer", public[1 - i],
+              *(("endpoint", f"10.99.0.{2 - i}:{through or port}") if i == 0 or not through else ()), "allowed-ips", f"10.9.{index}.0/24")
         h.run("ip", "addr", "add", f"10.9.{index}.{i + 1}/24", "dev", dev)
-        h.run("ip", "link", "set", dev, "mtu", str(MTU), "up")
+        h.run("ip", "link", "set", dev, "mtu", str(mtu), "up")
         pids.append(p.pid)
     return Tunnel(name, first_line(program, "--version").replace("wireguard-go ", ""), f"10.9.{index}.2", pids)
 
@@ -241,6 +248,12 @@ def iperf(host, to, seconds, *more):
             break
         time.sleep(0.3)
     raise RuntimeError(f"iperf3 {' '.join(more)} to {to}: {why}")
+
+
+def udp(host, to, seconds, payload):
+    """Datagrams as fast as they go: how many arrived, and in how many seconds."""
+    got = iperf(host, to, seconds, "-u", "-b", "0", "-l", str(payload))["sum_received"]
+    return got["bytes"] / payload, got["seconds"]
 
 
 def ping_ms(host, to, count=100):
