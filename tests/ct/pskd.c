@@ -228,8 +228,15 @@ static void on_nothing(void *arg)
 	(void)arg;
 }
 
-static const struct path_events path_events = { on_handshake, on_nothing, on_nothing, on_nothing, on_own_packet,
-						on_nothing };
+static const struct path_events path_events = {
+	.on_handshake = on_handshake,
+	.on_proven = on_nothing,
+	.on_switched = on_nothing,
+	.on_traffic = on_nothing,
+	.on_exhausted = on_nothing,
+	.on_own_packet = on_own_packet,
+	.on_drops = on_nothing,
+};
 
 static void open_path(struct end *e)
 {
