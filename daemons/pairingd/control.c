@@ -13,6 +13,7 @@
 #include "event/varlink.h"
 #include "pairingd/errors.h"
 #include "pairingd/metrics.h"
+#include "pairingd/signer.h"
 #include "service/service.h"
 #include "varlink/io.handfast.Pairing.h"
 
@@ -68,15 +69,14 @@ static void on_compare(struct varlink_call *call, const struct json_t *params, v
 static void on_identity(struct varlink_call *call, const struct json_t *params, void *arg)
 {
 	struct control *c = arg;
-	struct sign_public own;
+	const struct sign_public *own = &c->signer->public_key;
 	uint8_t id[IDENTITY_ID_LEN];
 	char hex[2 * IDENTITY_ID_LEN + 1], key[BASE64_SPACE(SIGN_PUBLIC_LEN)];
 
 	(void)params;
-	sign_key_public(c->key, &own);
-	identity_id(id, &own);
+	identity_id(id, own);
 	hex_format(hex, id, sizeof(id));
-	base64_encode(key, own.b, sizeof(own.b), BASE64_STANDARD);
+	base64_encode(key, own->b, sizeof(own->b), BASE64_STANDARD);
 	varlink_reply(call, json_pack("{s:s, s:s, s:s}", "name", c->name, "id", hex, "public_key", key));
 }
 

@@ -11,7 +11,7 @@ struct control {
 	struct peers *peers;
 	struct sessions *sessions;
 	struct identity_server *identity;
-	const struct sign_key *key;
+	const struct signer *signer;
 	const char *name; /* this device's */
 };
 

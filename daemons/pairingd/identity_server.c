@@ -20,7 +20,7 @@
 #include "event/loop.h"
 #include "event/unixsock.h"
 
-#include "pairingd/operations.h"
+#include "pairingd/signer.h"
 
 #define CONNECTIONS_MAX 16
 #define USERS_MAX 16
@@ -106,15 +106,15 @@ static void do_sign(struct conn *c, struct rbuf *r, struct answer *a)
 	uint8_t sig[SIGN_LEN];
 	size_t len;
 	const uint8_t *message = rbuf_lv16(r, &len);
-	uint64_t begun;
 
 	if (!message || !rbuf_done(r) || len > IDENTITY_SIGN_MAX) {
 		a->status = IDENTITY_BAD_REQUEST;
 		return;
 	}
-	begun = opstat_begin();
-	sign_make(sig, c->server->o.key, context, message, len);
-	opstat_end(&pairing_operations[OP_SIGN], begun, len, true);
+	if (signer_sign(c->server->o.signer, sig, context, message, len) != 0) {
+		a->status = IDENTITY_FAILED;
+		return;
+	}
 	c->server->signatures++;
 	wbuf_put(&a->w, sig, sizeof(sig));
 }
@@ -146,7 +146,7 @@ static enum identity_status fill_root(struct conn *c, const uint8_t *id, const u
 	memcpy(root.peer_id, peer.id, sizeof(root.peer_id));
 	memcpy(root.peer_name, peer.name, sizeof(root.peer_name));
 	root.role = peer.role == PAIRING_ALICE ? IDENTITY_ALICE : IDENTITY_BOB;
-	sign_key_public(c->server->o.key, &root.own_public);
+	root.own_public = c->server->o.signer->public_key;
 	root.peer_public = peer.identity.public_key;
 	memcpy(root.tunnel_id, peer.tunnel_id, sizeof(root.tunnel_id));
 	memcpy(root.root, secret_bytes(secret), sizeof(root.root));
@@ -213,14 +213,13 @@ static void do_peer(struct conn *c, uint8_t type, struct rbuf *r, struct answer 
 
 static void do_whoami(struct conn *c, struct rbuf *r, struct answer *a)
 {
-	struct sign_public own;
+	const struct sign_public *own = &c->server->o.signer->public_key;
 
 	if (!rbuf_done(r)) {
 		a->status = IDENTITY_BAD_REQUEST;
 		return;
 	}
-	sign_key_public(c->server->o.key, &own);
-	wbuf_put(&a->w, own.b, sizeof(own.b));
+	wbuf_put(&a->w, own->b, sizeof(own->b));
 	wbuf_lv16(&a->w, c->server->o.name, strlen(c->server->o.name));
 }
 

@@ -15,7 +15,7 @@ struct identity_server_options {
 	struct loop *loop;
 	const char *path;
 	struct peers *peers;
-	const struct sign_key *key;
+	const struct signer *signer; /* outlives */
 	const char *name; /* this device's */
 	const struct config_list *users;
 };

@@ -22,6 +22,7 @@
 #include "pairingd/probe.h"
 #include "pairingd/secret_server.h"
 #include "pairingd/session.h"
+#include "pairingd/signer.h"
 
 #define SCRUB_AGAIN_MS 60000
 
@@ -42,6 +43,7 @@ struct pairingd {
 	struct pairingd_config *cfg;
 	char name[IDENTITY_NAME_MAX + 1];
 	struct sign_key *key;
+	struct signer signer;
 	struct seal_key *seal; /* of secrets at rest; NULL: they are not sealed */
 	struct peers *peers;
 	struct sessions *sessions;
@@ -159,6 +161,7 @@ static int load_identity(struct service *svc, struct pairingd *d)
 		return service_fail_config(svc, "identity.key can be read by others: it must have mode 0600");
 	if (r)
 		return service_fail(svc, r, "cannot load the device identity");
+	signer_init(&d->signer, d->key);
 	if (news == IDENTITY_MADE)
 		log_event(LOG_NOTICE, &MSG_IDENTITY_MADE, LOG_NO_FIELDS, "made a new device identity");
 	if (news == IDENTITY_SEALED)
@@ -224,7 +227,7 @@ static int open_sockets(struct service *svc, struct pairingd *d)
 	struct sessions_options so = {
 		.loop = service_loop(svc),
 		.peers = d->peers,
-		.key = d->key,
+		.signer = &d->signer,
 		.config = &d->cfg,
 		.relay_socket = relay,
 		.on_root = on_root,
@@ -235,7 +238,7 @@ static int open_sockets(struct service *svc, struct pairingd *d)
 		.loop = service_loop(svc),
 		.path = identity,
 		.peers = d->peers,
-		.key = d->key,
+		.signer = &d->signer,
 		.name = d->name,
 	};
 	int r;
@@ -286,7 +289,7 @@ static int run(struct service *svc)
 	if (r)
 		return service_fail(svc, r, "cannot open the sockets for daemons and secrets");
 
-	d.control = (struct control){ d.peers, d.sessions, d.identity, d.key, d.name };
+	d.control = (struct control){ d.peers, d.sessions, d.identity, &d.signer, d.name };
 	r = control_start(svc, &d.control);
 	if (r)
 		return service_fail(svc, r, "cannot answer control calls");

@@ -55,7 +55,7 @@ struct pairing_deadlines {
 
 /* What this device says of itself once it knows whom it talks to. */
 struct pairing_self {
-	const struct sign_key *key; /* outlives the pairing */
+	const struct signer *signer; /* outlives the pairing */
 	char name[IDENTITY_NAME_MAX + 1];
 	uint16_t port;
 	size_t n_candidates;

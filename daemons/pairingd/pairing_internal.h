@@ -152,7 +152,8 @@ int pairing_send_confirm(struct pairing *p);
 void pairing_send_handshake(struct pairing *p);
 int pairing_send_finish(struct pairing *p);
 void pairing_send_verdict(struct pairing *p);
-void pairing_send_identity(struct pairing *p);
+/* PAIRING_INTERNAL: nothing can be signed. */
+enum pairing_code pairing_send_identity(struct pairing *p);
 void pairing_send_prepared(struct pairing *p);
 
 /* Each looks at the peer's message of its round: PAIRING_OK, or why it ends. */

@@ -141,8 +141,8 @@ static bool step(struct pairing *p, uint64_t now)
 		}
 		if (p->peer_verdict.compared != p->compare_needed)
 			return refused(p, PAIRING_TAMPERED), false;
-		if (p->sent < PAIRING_IDENTITY)
-			pairing_send_identity(p);
+		if (p->sent < PAIRING_IDENTITY && refused(p, pairing_send_identity(p)))
+			return false;
 		if (p->got < PAIRING_IDENTITY) {
 			pairing_set_wait(p, "identities", "peer", d->step_ms, now);
 			return false;

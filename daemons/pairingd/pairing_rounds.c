@@ -12,6 +12,7 @@
 #include "crypto/spake2.h"
 
 #include "pairingd/operations.h"
+#include "pairingd/signer.h"
 
 #define IDENTITY_CONTEXT "handfast pairing identity"
 
@@ -97,17 +98,16 @@ void pairing_send_verdict(struct pairing *p)
 	pairing_send_round(p, &m);
 }
 
-void pairing_send_identity(struct pairing *p)
+enum pairing_code pairing_send_identity(struct pairing *p)
 {
 	struct pairing_msg m = { .kind = PAIRING_IDENTITY };
 	struct pairing_identity *i = &m.identity;
 	uint8_t message[PAIRING_AD_MAX];
-	uint64_t begun;
 	size_t len;
 
 	p->random(p->tunnel_share, sizeof(p->tunnel_share), p->random_arg);
 	i->key_type = PAIRING_KEY_ED25519;
-	sign_key_public(p->self.key, &i->public_key);
+	i->public_key = p->self.signer->public_key;
 	memcpy(i->tunnel_share, p->tunnel_share, sizeof(i->tunnel_share));
 	i->port = p->self.port;
 	i->n_candidates = p->self.n_candidates;
@@ -117,10 +117,10 @@ void pairing_send_identity(struct pairing *p)
 	memcpy(i->version, p->self.version, sizeof(i->version));
 	memcpy(i->note, p->self.note, sizeof(i->note));
 	len = pairing_signed_bytes(p, message, p->role, i);
-	begun = opstat_begin();
-	sign_make(i->signature, p->self.key, IDENTITY_CONTEXT, message, len);
-	opstat_end(&pairing_operations[OP_SIGN], begun, len, true);
+	if (signer_sign(p->self.signer, i->signature, IDENTITY_CONTEXT, message, len) != 0)
+		return PAIRING_INTERNAL;
 	pairing_send_round(p, &m);
+	return PAIRING_OK;
 }
 
 void pairing_send_prepared(struct pairing *p)
@@ -249,14 +249,13 @@ enum pairing_code pairing_check_finish(struct pairing *p)
 
 enum pairing_code pairing_check_identity(struct pairing *p)
 {
-	struct sign_public own;
+	const struct sign_public *own = &p->self.signer->public_key;
 	uint8_t message[PAIRING_AD_MAX];
 	uint64_t begun;
 	size_t len;
 	bool ok;
 
-	sign_key_public(p->self.key, &own);
-	if (bytes_equal(own.b, p->peer.public_key.b, sizeof(own.b)))
+	if (bytes_equal(own->b, p->peer.public_key.b, sizeof(own->b)))
 		return PAIRING_OWN_DEVICE;
 	len = pairing_signed_bytes(p, message, pairing_peer_role(p), &p->peer);
 	begun = opstat_begin();

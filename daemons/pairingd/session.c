@@ -499,7 +499,7 @@ static void fill_self(struct session *s, struct pairing_self *self)
 	char host[256] = "";
 
 	(void)gethostname(host, sizeof(host) - 1);
-	self->key = s->all->o.key;
+	self->signer = s->all->o.signer;
 	if (cfg->device_name)
 		snprintf(self->name, sizeof(self->name), "%s", cfg->device_name);
 	else

@@ -16,14 +16,14 @@
 
 struct json_t;
 struct loop;
-struct sign_key;
+struct signer;
 struct varlink_call;
 struct sessions;
 
 struct sessions_options {
 	struct loop *loop;
 	struct peers *peers;		    /* outlives */
-	const struct sign_key *key;	    /* outlives */
+	const struct signer *signer;	    /* outlives */
 	struct pairingd_config *const *config; /* what it points to may change between pairings */
 	const char *relay_socket; /* relayd's; copied */
 	/* A pairing was stored, or taken back: tell the other daemons. */

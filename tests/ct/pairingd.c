@@ -41,7 +41,7 @@ static void marked_halves(struct halves *h, const struct halves_setup *setup)
 		random_bytes(seed, sizeof(seed));
 		sign_key_free(h->side[role].key);
 		must_be(sign_key_from_seed(&h->side[role].key, seed), 0, "no memory");
-		p->self.key = h->side[role].key;
+		signer_init(&h->side[role].signer, h->side[role].key);
 		p->random = ct_random;
 		mark_secret(secret_bytes(p->secret), secret_len(p->secret));
 	}

@@ -18,6 +18,7 @@
 #include "fuzz/lib/sequence.h"
 #include "fuzz/lib/timers.h"
 #include "pairingd/identity_server.h"
+#include "pairingd/signer.h"
 #include "proto/identity_msg.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -282,19 +283,35 @@ int peers_each_root(struct peers *p, void (*fn)(const struct peer *peer, void *a
 
 /* ---- the key ---- */
 
-void sign_make(uint8_t sig[static SIGN_LEN], const struct sign_key *k, const char *context, const void *message, size_t len)
+/* A key that is out of reach when the store is. */
+static int sign(uint8_t sig[static SIGN_LEN], const void *of, const char *context, const void *message, size_t len)
 {
-	(void)k;
+	(void)of;
 	assert(asking < DAEMONS && len <= IDENTITY_SIGN_MAX && (len == 0 || message));
 	assert(strcmp(context, asking == LOGIN ? "handfast login server" : "handfast tunnel handshake") == 0);
+	if (store_error)
+		return -EIO;
 	memset(sig, 's', SIGN_LEN);
 	signed_now = true;
+	return 0;
+}
+
+/* Of the kind that is not used here. */
+void sign_make(uint8_t sig[static SIGN_LEN], const struct sign_key *k, const char *context, const void *message, size_t len)
+{
+	(void)sig;
+	(void)k;
+	(void)context;
+	(void)message;
+	(void)len;
+	abort();
 }
 
 void sign_key_public(const struct sign_key *k, struct sign_public *out)
 {
 	(void)k;
-	memset(out, 'p', sizeof(*out));
+	(void)out;
+	abort();
 }
 
 void identity_id(uint8_t out[static IDENTITY_ID_LEN], const struct sign_public *pub)
@@ -466,8 +483,11 @@ static void set_up(void)
 {
 	static char login[] = "handfast-auth", *users[] = { login };
 	static const struct config_list list = { users, 1 };
-	const struct identity_server_options o = { .path = "/dev/null/identity.sock", .name = "a-device", .users = &list };
+	static struct signer signer = { .sign = sign };
+	const struct identity_server_options o = { .path = "/dev/null/identity.sock", .signer = &signer, .name = "a-device",
+						   .users = &list };
 
+	memset(&signer.public_key, 'p', sizeof(signer.public_key));
 	log_set_level(LOG_CRIT);
 	assert(crypto_init() == 0 && identity_server_new(&server, &o) == 0);
 }

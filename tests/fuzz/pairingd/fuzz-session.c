@@ -623,6 +623,7 @@ static void begin(void)
 						 .sas_ms = 30000, .tunnel_port_base = UINT16_MAX };
 	static struct pairingd_config *const configured = &config;
 	static struct sign_key *key;
+	static struct signer signer;
 	struct sessions_options o = { .config = &configured, .relay_socket = "/dev/null/relayd.sock", .on_root = on_root,
 				      .on_forgotten = on_forgotten };
 
@@ -632,8 +633,9 @@ static void begin(void)
 		sequence_own_randomness();
 		log_set_level(LOG_CRIT);
 		assert(crypto_init() == 0 && sign_key_from_seed(&key, seed) == 0);
+		signer_init(&signer, key);
 	}
-	o.key = key;
+	o.signer = &signer;
 	sequence_random_state = 1;
 	timers_begin(1000000);
 	memset(calls, 0, n_calls * sizeof(calls[0]));

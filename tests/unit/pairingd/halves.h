@@ -10,12 +10,14 @@
 
 #include "crypto/kdf.h"
 #include "pairingd/pairing.h"
+#include "pairingd/signer.h"
 
 #define HALVES_MAIL_MAX 64
 
 struct half {
 	struct pairing *p;
 	struct sign_key *key;
+	struct signer signer;
 	struct pairing_packet mail[HALVES_MAIL_MAX]; /* sent, in order */
 	size_t n_mail, n_delivered;
 	/* what it did */
@@ -111,7 +113,8 @@ static inline void halves_new(struct halves *h, const struct halves_setup *setup
 		r = sign_key_from_seed(&half->key, seed);
 		assert(!r);
 		half->random_state = (uint64_t)role;
-		o.self.key = half->key;
+		signer_init(&half->signer, half->key);
+		o.self.signer = &half->signer;
 		strcpy(o.self.name, role ? "pi" : "laptop");
 		strcpy(o.self.version, "0.1.0");
 		strcpy(o.self.host_name, role ? "pi.local" : "laptop.local");

@@ -1,5 +1,8 @@
 /* pairing.c: what the state machine does when nobody attacks it, and when things merely go wrong. */
 #include "unit/lib/test.h"
+
+#include <errno.h>
+
 #include "pairingd/pairing_internal.h"
 #include "unit/pairingd/halves.h"
 
@@ -117,6 +120,29 @@ TEST(the_own_device_is_refused)
 	setup.same_device = true;
 	run(&setup);
 	check_ended(PAIRING_OWN_DEVICE, PAIRING_OWN_DEVICE);
+	CHECK(!h.side[0].stored && !h.side[1].stored);
+	halves_done(&h);
+}
+
+static int no_signature(uint8_t sig[static SIGN_LEN], const void *of, const char *context, const void *message, size_t len)
+{
+	(void)sig;
+	(void)of;
+	(void)context;
+	(void)message;
+	(void)len;
+	return -EIO;
+}
+
+TEST(a_device_that_cannot_sign_ends_it_on_both_sides)
+{
+	const struct halves_setup setup = halves_pin("123456", "123456");
+
+	h.people = true;
+	halves_new(&h, &setup);
+	h.side[1].signer.sign = no_signature;
+	halves_run(&h);
+	check_ended(PAIRING_PEER_ABORTED, PAIRING_INTERNAL);
 	CHECK(!h.side[0].stored && !h.side[1].stored);
 	halves_done(&h);
 }
