@@ -1,4 +1,7 @@
-/* Tells when this machine's network changed: whoever looks for a peer need not wait for its timer. */
+/*
+ * Tells when this machine's network changed: whoever looks for a peer need not
+ * wait for its timer, and whoever lost its device's addresses sets them again.
+ */
 #pragma once
 
 #include "base/cleanup.h"
@@ -6,10 +9,17 @@
 struct loop;
 struct netwatch;
 
-/*
- * fn(arg) comes from the loop, once for changes close together: an interface
- * came up, an address came. Devices of tunnels do not count. 0 or a negative errno.
- */
-int netwatch_new(struct netwatch **out, struct loop *l, void (*fn)(void *arg), void *arg);
+struct netwatch_ops {
+	/* Once for changes close together: an interface came up, an address came. Devices of tunnels do not count. */
+	void (*on_network)(void *arg);
+	/*
+	 * A device of a tunnel, or what tund gave it, was changed or taken away by
+	 * somebody; also once for changes close together. 0: nobody knows which.
+	 */
+	void (*on_device)(unsigned int ifindex, void *arg);
+};
+
+/* Both come from the loop. 0 or a negative errno. */
+int netwatch_new(struct netwatch **out, struct loop *l, const struct netwatch_ops *ops, void *arg);
 struct netwatch *netwatch_free(struct netwatch *w);
 DEFINE_CLEANUP(struct netwatch *, netwatch_free);

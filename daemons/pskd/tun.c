@@ -2,6 +2,7 @@
 #include "pskd/tun.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <ifaddrs.h>
 #include <linux/if_tun.h>
 #include <net/if.h>
@@ -93,33 +94,56 @@ static int judge_address(const struct ifaddrs *ifa, const struct tunnel_addresse
 			       prefix_of(ifa->ifa_netmask) == a->v6_prefix ? 1 : -1;
 }
 
-enum tun_state tun_look(int fd, const char *ifname, uint16_t mtu, const struct tunnel_addresses *a,
-			char found[static IF_NAMESIZE])
+struct seen {
+	bool here, up, foreign;
+	unsigned int right; /* addresses of the tunnel's */
+};
+
+static int look(struct seen *s, const char *name, const struct tunnel_addresses *a)
 {
 	struct ifaddrs *all;
-	bool up = false, here = false, foreign = false;
-	unsigned int right = 0;
 
-	if (!get_name(fd, found) || !is_wanted_name(found, ifname) || getifaddrs(&all) < 0)
-		return TUN_OTHER;
+	*s = (struct seen){ .here = false };
+	if (getifaddrs(&all) < 0)
+		return -errno;
 	for (const struct ifaddrs *i = all; i; i = i->ifa_next) {
 		int verdict;
 
-		if (strcmp(i->ifa_name, found) != 0)
+		if (strcmp(i->ifa_name, name) != 0)
 			continue;
-		here = true;
-		up = i->ifa_flags & IFF_UP;
+		s->here = true;
+		s->up = i->ifa_flags & IFF_UP;
 		verdict = judge_address(i, a);
-		right += verdict > 0;
-		foreign = foreign || verdict < 0;
+		s->right += verdict > 0;
+		s->foreign = s->foreign || verdict < 0;
 	}
 	freeifaddrs(all);
-	if (!here || foreign)
+	return 0;
+}
+
+static bool is_whole(const struct seen *s, const char *name, const struct tunnel_addresses *a)
+{
+	return s->up && s->right == (unsigned int)a->has_v4 + a->has_v6 && routes_are(name, &a->routes);
+}
+
+enum tun_state tun_look(int fd, const char *ifname, uint16_t mtu, const struct tunnel_addresses *a,
+			char found[static IF_NAMESIZE])
+{
+	struct seen s;
+
+	if (!get_name(fd, found) || !is_wanted_name(found, ifname) || look(&s, found, a) < 0 || !s.here || s.foreign)
 		return TUN_OTHER;
-	return up && get_mtu(found) == mtu && right == (unsigned int)a->has_v4 + a->has_v6 &&
-			       routes_are(found, &a->routes) ?
-		       TUN_SAME :
-		       TUN_INCOMPLETE;
+	return is_whole(&s, found, a) && get_mtu(found) == mtu ? TUN_SAME : TUN_INCOMPLETE;
+}
+
+enum tun_state tun_lacks(int fd, const struct tunnel_addresses *a)
+{
+	char name[IF_NAMESIZE];
+	struct seen s;
+
+	if (!get_name(fd, name) || look(&s, name, a) < 0 || !s.here)
+		return TUN_OTHER;
+	return is_whole(&s, name, a) ? TUN_SAME : TUN_INCOMPLETE;
 }
 
 /* ---- a question to tund ---- */
@@ -128,6 +152,7 @@ struct job {
 	char path[108];
 	struct tund_request q;
 	int device; /* to configure; -1: none */
+	bool mends; /* it, and no other */
 	char device_name[16];
 	struct tun_result result;
 	void (*done)(const struct tun_result *r, void *arg);
@@ -180,13 +205,15 @@ static void work(void *arg)
 	if (j->device >= 0) {
 		q.type = TUND_CONFIGURE;
 		memcpy(q.ifname, j->device_name, sizeof(q.ifname));
-		if (ask(j, &q, j->device, &none) == 0) {
+		if (ask(j, &q, j->device, &none) == 0 && !j->mends) {
 			j->result.fd = steal_fd(&j->device);
 			j->result.is_old = true;
 			return;
 		}
 		close(steal_fd(&j->device));
 	}
+	if (j->mends)
+		return;
 	/* The manager may be about to close the last descriptor of a device of this name. */
 	for (int i = 0; ask(j, &j->q, -1, &j->result.fd) != 0 && j->result.error == EBUSY && i < BUSY_TRIES; i++)
 		usleep(BUSY_WAIT_US);
@@ -201,28 +228,58 @@ static void done(void *arg, bool cancelled)
 	free(j);
 }
 
+static struct job *new_job(const char *socket_path, uint16_t mtu, const struct tunnel_addresses *a,
+			   void (*fn)(const struct tun_result *r, void *arg), void *arg)
+{
+	struct job *j = calloc(1, sizeof(*j));
+
+	if (!j)
+		return NULL;
+	snprintf(j->path, sizeof(j->path), "%s", socket_path);
+	j->q = (struct tund_request){ .type = TUND_CREATE, .mtu = mtu };
+	address_ask(&j->q, a);
+	j->device = -1;
+	j->done = fn;
+	j->arg = arg;
+	return j;
+}
+
 int tun_request(struct loop *l, const char *socket_path, const char *ifname, uint16_t mtu,
 		bool vnet_header, const struct tunnel_addresses *a, int device,
 		void (*fn)(const struct tun_result *r, void *arg), void *arg)
 {
-	_cleanup_free_ struct job *j = calloc(1, sizeof(*j));
+	_cleanup_free_ struct job *j = new_job(socket_path, mtu, a, fn, arg);
 	int r;
 
 	if (!j)
 		return -ENOMEM;
-	snprintf(j->path, sizeof(j->path), "%s", socket_path);
-	j->q = (struct tund_request){ .type = TUND_CREATE, .mtu = mtu,
-				      .flags = vnet_header ? TUND_VNET_HDR : 0 };
+	j->q.flags = vnet_header ? TUND_VNET_HDR : 0;
 	snprintf(j->q.ifname, sizeof(j->q.ifname), "%s", ifname);
-	address_ask(&j->q, a);
 	j->device = device;
 	if (device >= 0 && !get_name(device, j->device_name))
 		return -EINVAL;
-	j->done = fn;
-	j->arg = arg;
 	r = worker_start(NULL, l, work, done, j);
 	if (r)
 		return r;
 	steal(&j);
+	return 0;
+}
+
+int tun_mend(struct loop *l, const char *socket_path, uint16_t mtu, const struct tunnel_addresses *a, int device,
+	     void (*fn)(const struct tun_result *r, void *arg), void *arg)
+{
+	_cleanup_free_ struct job *j = new_job(socket_path, mtu, a, fn, arg);
+	_cleanup_close_ int copy = fcntl(device, F_DUPFD_CLOEXEC, 0);
+	int r;
+
+	if (!j || copy < 0 || !get_name(copy, j->device_name))
+		return j && copy >= 0 ? -ENODEV : -ENOMEM;
+	j->mends = true;
+	j->device = copy;
+	r = worker_start(NULL, l, work, done, j);
+	if (r)
+		return r;
+	steal(&j);
+	steal_fd(&copy);
 	return 0;
 }

@@ -34,3 +34,12 @@ enum tun_state tun_look(int fd, const char *ifname, uint16_t mtu, const struct t
 int tun_request(struct loop *l, const char *socket_path, const char *ifname, uint16_t mtu,
 		bool vnet_header, const struct tunnel_addresses *a, int device,
 		void (*done)(const struct tun_result *r, void *arg), void *arg);
+
+/* Whether the device of an open tunnel has what was set to it; what others have set beside it does not matter. */
+enum tun_state tun_lacks(int fd, const struct tunnel_addresses *a);
+/*
+ * Have it set again: device is copied, and result->fd is never one. A tunnel whose
+ * device cannot be mended goes on with it as it is. done as above.
+ */
+int tun_mend(struct loop *l, const char *socket_path, uint16_t mtu, const struct tunnel_addresses *a, int device,
+	     void (*done)(const struct tun_result *r, void *arg), void *arg);

@@ -6,6 +6,7 @@
 #include "pskd/tunnel.h"
 
 #include <errno.h>
+#include <net/if.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -87,6 +88,8 @@ int tunnel_new(struct tunnel **out, const struct tunnel_context *ctx, struct spe
 	r = loop_timer_new(&t->timer, ctx->loop, tunnel_on_timer, t);
 	if (!r)
 		r = loop_timer_new(&t->retry, ctx->loop, on_retry, t);
+	if (!r)
+		r = loop_timer_new(&t->mend_later, ctx->loop, tunnel_on_mend_later, t);
 	if (r)
 		return r;
 	t->spec = steal(spec);
@@ -105,6 +108,7 @@ static void take_down(struct tunnel *t)
 	t->resolving = NULL;
 	loop_timer_stop(t->timer);
 	loop_timer_stop(t->retry);
+	tunnel_forget_device(t);
 	tunnel_untold_drops(t, &t->drops_before);
 	t->drops_told = (struct drops){ .arrived = 0 };
 	tunnel_fuel_look(t);
@@ -130,6 +134,7 @@ struct tunnel *tunnel_free(struct tunnel *t)
 	retire_end(t);
 	loop_timer_free(t->timer);
 	loop_timer_free(t->retry);
+	loop_timer_free(t->mend_later);
 	spec_free(t->spec);
 	free(t);
 	return NULL;
@@ -745,6 +750,7 @@ static void use_device(struct tunnel *t, int fd, bool is_kept)
 		kept_store_tun(t->ctx.kept, t->spec->name, fd);
 	}
 	t->kept = true;
+	t->ifindex = if_nametoindex(t->ifname);
 	r = make_path(t, fd);
 	if (!r) {
 		t->state = TUNNEL_WAITING;

@@ -107,6 +107,10 @@ void tunnel_on_identity_new(struct tunnel *t);
 void tunnel_on_renamed(struct tunnel *t, const char *before);
 /* An interface or an address came: what failed for want of it, or looks for its peer, tries again now. */
 void tunnel_on_network(struct tunnel *t);
+/* Whether it is the tunnel's; 0 is any. */
+bool tunnel_has_device(const struct tunnel *t, unsigned int ifindex);
+/* Its device was changed by somebody: what it lacks is set again. */
+void tunnel_on_device(struct tunnel *t);
 /* pairingd knows that the peer was seen. */
 void tunnel_on_seen(struct tunnel *t);
 enum tunnel_mark tunnel_mark(const struct tunnel *t);

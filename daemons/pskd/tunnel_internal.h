@@ -68,6 +68,11 @@ struct tunnel {
 	struct tunnel_addresses addresses;
 	struct sources sources;
 	char ifname[16];
+	unsigned int ifindex;
+	struct tunnel_link *mending; /* in flight, or NULL */
+	struct loop_timer *mend_later;
+	uint64_t mends_paid_ms; /* until when the times it was mended count */
+	bool device_problem; /* the problem is that it could not be mended */
 	bool kept; /* the manager has our device and socket, or one of them */
 	struct resolve_names names;
 
@@ -108,6 +113,11 @@ void tunnel_clear_problem(struct tunnel *t);
 const struct tunnel_error *tunnel_problem(const struct tunnel *t, struct tunnel_error *space);
 /* Take everything down but the spec, and tell why; starts again later when enabled. */
 void tunnel_fail(struct tunnel *t, const struct tunnel_error *e);
+
+/* tunnel_device.c */
+void tunnel_on_mend_later(void *arg);
+/* It has none any more. */
+void tunnel_forget_device(struct tunnel *t);
 
 /* tunnel_life.c */
 /* Tell pairingd that the peer of a pairing was seen, unless it knows. */

@@ -486,6 +486,17 @@ static void on_network(void *arg)
 		tunnel_on_network(tunnel_of_node(it));
 }
 
+static void on_device(unsigned int ifindex, void *arg)
+{
+	struct tunnels *s = arg;
+
+	list_for_each (it, &s->list)
+		if (tunnel_has_device(tunnel_of_node(it), ifindex))
+			tunnel_on_device(tunnel_of_node(it));
+}
+
+static const struct netwatch_ops netwatch_ops = { .on_network = on_network, .on_device = on_device };
+
 static bool is_counted_with(const struct spec *spec, const char *ledger)
 {
 	if (strcmp(spec->ledger, ledger) == 0 || strcmp(spec->staged_ledger, ledger) == 0)
@@ -543,7 +554,7 @@ int tunnels_new(struct tunnels **out, const struct tunnels_options *o)
 	if (r)
 		return r;
 	s->ctx.identity = s->identity;
-	r = netwatch_new(&s->netwatch, o->loop, on_network, s);
+	r = netwatch_new(&s->netwatch, o->loop, &netwatch_ops, s);
 	if (r)
 		log_debug("changes of the network are not told: %s", strerror(-r));
 	list_for_each (it, &s->list)

@@ -156,6 +156,18 @@ void tunnel_on_renamed(struct tunnel *t, const char *before)
 	(void)before;
 }
 
+bool tunnel_has_device(const struct tunnel *t, unsigned int ifindex)
+{
+	(void)t;
+	(void)ifindex;
+	return false;
+}
+
+void tunnel_on_device(struct tunnel *t)
+{
+	(void)t;
+}
+
 void tunnel_on_network(struct tunnel *t)
 {
 	(void)t;
