@@ -1,8 +1,6 @@
 /*
- * Key files, whole: made so that they appear complete or not at all, read so
- * that every byte passes the hash before it is believed. All reading and
- * writing goes through a locked buffer of whole slots, because what passes
- * through is key material.
+ * Key files, read so that every byte passes the hash before it is believed. All reading goes through
+ * a locked buffer of whole slots, because what passes through is key material.
  */
 #include "crypto/keyfile_io.h"
 
@@ -15,31 +13,24 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/statvfs.h>
 
 #include <sodium.h>
 
 #include "base/bytes.h"
 #include "base/cleanup.h"
-#include "base/draft.h"
 #include "base/file.h"
 #include "base/text.h"
+#include "crypto/keyfile_internal.h"
 #include "crypto/secret.h"
 
 enum {
-	BUF_SLOTS = 546, /* 65,520 bytes */
-	BUF_LEN = BUF_SLOTS * KEYFILE_SLOT_LEN,
 	PACKET_LEN = 1400,
 	/* Where the two 32-byte keys lie in a slot: each after a tag of 16 and a nonce of 12. */
 	KEY_A_AT = 28,
 	KEY_B_AT = 88,
 	KEY_LEN = 32,
-	/* The sidecar, inodes, and what a filesystem likes to keep. */
-	ROOM_BESIDE = 64 * 1024,
 	SIDECAR_MAX = 64 + 2 + NAME_MAX + 2,
 };
-
-static const char sidecar_suffix[] = ".sha256";
 
 void keyfile_capacity(struct keyfile_capacity *out, uint64_t bytes)
 {
@@ -56,167 +47,6 @@ void keyfile_capacity(struct keyfile_capacity *out, uint64_t bytes)
 uint64_t keyfile_chunks(uint64_t size)
 {
 	return (size + KEYFILE_CHUNK_LEN - 1) / KEYFILE_CHUNK_LEN;
-}
-
-/* ---- making ---- */
-
-static bool is_there(const char *path)
-{
-	struct stat st;
-
-	return lstat(path, &st) == 0;
-}
-
-static int check_space(int fd, uint64_t size)
-{
-	struct statvfs fs;
-
-	if (fstatvfs(fd, &fs) < 0)
-		return -errno;
-	if ((uint64_t)fs.f_bavail < (size + ROOM_BESIDE) / fs.f_frsize)
-		return KEYFILE_E_NO_SPACE;
-	/* Take the room now, rather than find out after an hour. Not every filesystem can. */
-	if (fallocate(fd, 0, 0, (off_t)size) < 0) {
-		if (errno == ENOSPC || errno == EDQUOT)
-			return KEYFILE_E_NO_SPACE;
-		if (errno != EOPNOTSUPP && errno != ENOSYS)
-			return -errno;
-	}
-	return 0;
-}
-
-static int write_random(int fd, uint64_t size, keyfile_progress_fn progress, void *arg,
-			uint8_t sha256_out[static KEYFILE_HASH_LEN])
-{
-	_cleanup_(secret_freep) struct secret *buf = NULL;
-	crypto_hash_sha256_state hash;
-	uint64_t done = 0;
-	uint8_t *bytes;
-	int r;
-
-	r = secret_new(&buf, BUF_LEN, &bytes);
-	if (r)
-		return r;
-
-	crypto_hash_sha256_init(&hash);
-	while (done < size) {
-		size_t n = size - done < BUF_LEN ? (size_t)(size - done) : BUF_LEN;
-
-		if (progress && progress(done, size, arg))
-			return KEYFILE_E_STOPPED;
-		random_bytes(bytes, n);
-		crypto_hash_sha256_update(&hash, bytes, n);
-		r = file_pwrite_all(fd, bytes, n, (off_t)done);
-		if (r)
-			return r;
-		done += n;
-	}
-	crypto_hash_sha256_final(&hash, sha256_out);
-	wipe(&hash, sizeof(hash));
-	if (fsync(fd) < 0)
-		return -errno;
-	/* The last word may still be stop, for what comes after cannot be taken back. */
-	if (progress && progress(size, size, arg))
-		return KEYFILE_E_STOPPED;
-	return 0;
-}
-
-static int write_sidecar(int fd, const char *path, const uint8_t sha256_[static KEYFILE_HASH_LEN])
-{
-	char hex[2 * KEYFILE_HASH_LEN + 1], copy[PATH_MAX];
-
-	snprintf(copy, sizeof(copy), "%s", path);
-	hex_format(hex, sha256_, KEYFILE_HASH_LEN);
-	if (dprintf(fd, "%s  %s\n", hex, basename(copy)) < 0)
-		return -errno;
-	return fsync(fd) < 0 ? -errno : 0;
-}
-
-static int explain_make(char *detail, size_t cap, int r, const char *path, uint64_t size)
-{
-	switch (r) {
-	case KEYFILE_E_NO_SPACE:
-	case -ENOSPC:
-	case -EDQUOT:
-		return text_explain(detail, cap, KEYFILE_E_NO_SPACE,
-				    "the disk has no room for %llu bytes at %s",
-				    (unsigned long long)size, path);
-	case KEYFILE_E_STOPPED:
-		return text_explain(detail, cap, r, "stopped; %s was not made", path);
-	default:
-		return text_explain(detail, cap, r, "cannot make %s: %s", path,
-				    r < 0 ? strerror(-r) : "failed");
-	}
-}
-
-/* Both names, or neither. */
-static int publish_both(struct draft *file, const char *path, struct draft *side,
-			const char *side_path, char *detail, size_t cap)
-{
-	int r;
-
-	r = draft_publish(file, path);
-	if (r == -EEXIST)
-		return text_explain(detail, cap, KEYFILE_E_EXISTS, "%s exists already", path);
-	if (r)
-		return text_explain(detail, cap, r, "cannot name %s: %s", path, strerror(-r));
-
-	r = draft_publish(side, side_path);
-	if (r) {
-		unlink(path);
-		if (r == -EEXIST)
-			return text_explain(detail, cap, KEYFILE_E_EXISTS, "%s exists already", side_path);
-		return text_explain(detail, cap, r, "cannot name %s: %s", side_path, strerror(-r));
-	}
-	r = file_sync_parent(path);
-	if (r)
-		return text_explain(detail, cap, r, "cannot make %s durable: %s", path, strerror(-r));
-	return 0;
-}
-
-int keyfile_make(const char *path, uint64_t size, keyfile_progress_fn progress, void *arg,
-		 uint8_t sha256_out[KEYFILE_HASH_LEN], struct keyfile_capacity *capacity,
-		 char *detail, size_t detail_cap)
-{
-	_cleanup_(draft_done) struct draft file = DRAFT_NONE;
-	_cleanup_(draft_done) struct draft side = DRAFT_NONE;
-	uint8_t sum[KEYFILE_HASH_LEN];
-	char side_path[PATH_MAX];
-	int r;
-
-	size -= size % KEYFILE_SLOT_LEN;
-	if (size == 0 || size > KEYFILE_SIZE_MAX)
-		return text_explain(detail, detail_cap, KEYFILE_E_SIZE,
-				    size ? "a key file has at most 1 TiB" :
-					   "a key file has at least one slot of 120 bytes");
-	if (snprintf(side_path, sizeof(side_path), "%s%s", path, sidecar_suffix) >=
-	    (int)sizeof(side_path))
-		return text_explain(detail, detail_cap, -ENAMETOOLONG, "%.200s…: the name is too long", path);
-	if (is_there(path))
-		return text_explain(detail, detail_cap, KEYFILE_E_EXISTS, "%s exists already", path);
-	if (is_there(side_path))
-		return text_explain(detail, detail_cap, KEYFILE_E_EXISTS, "%s exists already", side_path);
-
-	r = draft_open(&file, path, 0600);
-	if (!r)
-		r = check_space(file.fd, size);
-	if (!r)
-		r = write_random(file.fd, size, progress, arg, sum);
-	if (!r)
-		r = draft_open(&side, side_path, 0644);
-	if (!r)
-		r = write_sidecar(side.fd, path, sum);
-	if (r)
-		return explain_make(detail, detail_cap, r, path, size);
-
-	r = publish_both(&file, path, &side, side_path, detail, detail_cap);
-	if (r)
-		return r;
-	if (sha256_out)
-		memcpy(sha256_out, sum, sizeof(sum));
-	if (capacity)
-		keyfile_capacity(capacity, size);
-	return 0;
 }
 
 /* ---- reading ---- */
@@ -275,7 +105,7 @@ int keyfile_hash(int fd, uint64_t size, keyfile_progress_fn progress, void *arg,
 	int r;
 
 	assert(size > 0 && size % KEYFILE_SLOT_LEN == 0);
-	r = secret_new(&buf, BUF_LEN, &bytes);
+	r = secret_new(&buf, KEYFILE_BUF_LEN, &bytes);
 	if (r)
 		return r;
 
@@ -290,7 +120,7 @@ int keyfile_hash(int fd, uint64_t size, keyfile_progress_fn progress, void *arg,
 			return KEYFILE_E_STOPPED;
 		crypto_hash_sha256_init(&piece);
 		while (done < end) {
-			size_t n = end - done < BUF_LEN ? (size_t)(end - done) : BUF_LEN;
+			size_t n = end - done < KEYFILE_BUF_LEN ? (size_t)(end - done) : KEYFILE_BUF_LEN;
 
 			r = read_slots(fd, done, bytes, n);
 			if (r)
@@ -326,13 +156,13 @@ int keyfile_read_chunk(int fd, uint64_t size, uint64_t chunk, uint64_t erased, u
 	if (end > size / KEYFILE_SLOT_LEN)
 		end = size / KEYFILE_SLOT_LEN;
 	assert(n == 0 || (first >= slot && n <= end - slot && first - slot <= end - slot - n));
-	r = secret_new(&buf, BUF_LEN, &bytes);
+	r = secret_new(&buf, KEYFILE_BUF_LEN, &bytes);
 	if (r)
 		return r;
 
 	crypto_hash_sha256_init(&st);
 	while (slot < end) {
-		size_t slots = end - slot < BUF_SLOTS ? (size_t)(end - slot) : BUF_SLOTS;
+		size_t slots = end - slot < KEYFILE_BUF_SLOTS ? (size_t)(end - slot) : KEYFILE_BUF_SLOTS;
 
 		r = read_slots(fd, slot * KEYFILE_SLOT_LEN, bytes, slots * KEYFILE_SLOT_LEN);
 		if (r)
@@ -390,7 +220,7 @@ static int load_sidecar(const char *path, uint8_t hash[static KEYFILE_HASH_LEN],
 	size_t len, name_len;
 	int r;
 
-	if (snprintf(side_path, sizeof(side_path), "%s%s", path, sidecar_suffix) >=
+	if (snprintf(side_path, sizeof(side_path), "%s%s", path, KEYFILE_SIDECAR_SUFFIX) >=
 	    (int)sizeof(side_path))
 		return text_explain(detail, cap, -ENAMETOOLONG, "%.200s…: the name is too long", path);
 	r = file_read(&text, &len, side_path, SIDECAR_MAX + PATH_MAX);

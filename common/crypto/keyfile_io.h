@@ -30,6 +30,7 @@ enum {
 	KEYFILE_E_NO_SIDECAR,	/* verify: no FILE.sha256 */
 	KEYFILE_E_BAD_SIDECAR,	/* verify: not one line as sha256sum writes it, or of another file's name */
 	KEYFILE_E_DIFFERS,	/* verify: the file is not the one that the sidecar was made for */
+	KEYFILE_E_MIX,		/* make: what was to be mixed in ended, is silent, or is plainly not random; nothing was left behind */
 };
 
 struct keyfile_capacity {
@@ -46,14 +47,15 @@ typedef int (*keyfile_progress_fn)(uint64_t done, uint64_t total, void *arg);
 
 /*
  * Make path (0600) of size bytes, rounded down to whole slots, from the
- * kernel's random generator, and path.sha256 (0644) as sha256sum writes it. Both
+ * kernel's random generator, XORed with as many bytes of mix_path unless that is NULL (keyfile_mix.h), and
+ * path.sha256 (0644) as sha256sum writes it. Both
  * are durable when it returns 0, and appear whole or not at all: an
  * interrupted run, even by SIGKILL, leaves nothing where the filesystem knows unnamed
  * files (O_TMPFILE), and path.partial at most where it does not. 0 with the
  * hash and capacity (either may be NULL), an outcome above, or a negative
  * errno; detail is filled unless 0. progress may be NULL.
  */
-int keyfile_make(const char *path, uint64_t size, keyfile_progress_fn progress, void *arg,
+int keyfile_make(const char *path, uint64_t size, const char *mix_path, keyfile_progress_fn progress, void *arg,
 		 uint8_t sha256_out[KEYFILE_HASH_LEN], struct keyfile_capacity *capacity,
 		 char *detail, size_t detail_cap);
 

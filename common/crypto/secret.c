@@ -16,6 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/random.h>
 #include <unistd.h>
 
 #include <sodium.h>
@@ -287,6 +288,24 @@ bool bytes_equal(const void *a, const void *b, size_t len)
 void random_bytes(void *out, size_t len)
 {
 	randombytes_buf(out, len);
+}
+
+/* libsodium asks for 256 bytes at a time, which for a GiB is most of the work. */
+int random_bulk(void *out, size_t len)
+{
+	uint8_t *p = out;
+
+	while (len > 0) {
+		ssize_t n = getrandom(p, len, 0);
+
+		if (n < 0 && errno != EINTR)
+			return -errno;
+		if (n > 0) {
+			p += n;
+			len -= (size_t)n;
+		}
+	}
+	return 0;
 }
 
 uint32_t random_below(uint32_t bound)

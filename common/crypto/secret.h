@@ -52,6 +52,8 @@ bool bytes_equal(const void *a, const void *b, size_t len);
 
 /* Fill with random bytes: the one entry point for randomness. Never fails. */
 void random_bytes(void *out, size_t len);
+/* The same in large pieces, straight from the kernel's generator: for key files. 0 or a negative errno. */
+int random_bulk(void *out, size_t len);
 /* Uniform in [0, bound). bound > 0. */
 uint32_t random_below(uint32_t bound);
 

@@ -15,6 +15,8 @@
 #include "ctl/file_progress.h"
 #include "ctl/terminal.h"
 
+enum { TOLD_AFTER_MS = 300 };
+
 static int on_progress(uint64_t done, uint64_t total, void *arg)
 {
 	if (interrupt_seen())
@@ -24,21 +26,22 @@ static int on_progress(uint64_t done, uint64_t total, void *arg)
 }
 
 static json_t *result_of(const char *path, const uint8_t hash[static KEYFILE_HASH_LEN],
-			 const struct keyfile_capacity *cap)
+			 const struct keyfile_capacity *cap, const struct file_progress *p)
 {
 	char hex[2 * KEYFILE_HASH_LEN + 1];
 
 	hex_format(hex, hash, KEYFILE_HASH_LEN);
-	return json_pack("{s:s%, s:s, s:I, s:I, s:I, s:I}", "file", path, strlen(path), "sha256", hex,
-			 "bytes", (json_int_t)cap->bytes, "slots", (json_int_t)cap->slots, "packets",
+	return json_pack("{s:s%, s:s, s:I, s:I, s:I, s:I, s:I}", "file", path, strlen(path), "sha256", hex,
+			 "took_ms", (json_int_t)file_progress_took_ms(p), "bytes", (json_int_t)cap->bytes, "slots", (json_int_t)cap->slots, "packets",
 			 (json_int_t)cap->packets, "traffic_bytes", (json_int_t)cap->traffic_bytes);
 }
 
 static void capacity_text(const struct ctl *c, const json_t *result)
 {
-	char packets[40], traffic[32], size[32];
+	uint64_t bytes = (uint64_t)json_get_int(result, "bytes", 0), took_ms = (uint64_t)json_get_int(result, "took_ms", 0);
+	char packets[40], traffic[32], size[32], rate[32];
 
-	text_format_size(size, sizeof(size), (uint64_t)json_get_int(result, "bytes", 0));
+	text_format_size(size, sizeof(size), bytes);
 	count_format(packets, sizeof(packets), (uint64_t)json_get_int(result, "packets", 0));
 	text_format_size(traffic, sizeof(traffic),
 			 (uint64_t)json_get_int(result, "traffic_bytes", 0));
@@ -46,6 +49,10 @@ static void capacity_text(const struct ctl *c, const json_t *result)
 	     (long long)json_get_int(result, "slots", 0));
 	fact(stdout, &c->style, "good for", "%s packets in each direction, about %s", packets,
 	     traffic);
+	if (took_ms >= TOLD_AFTER_MS) {
+		text_format_size(rate, sizeof(rate), bytes * 1000 / took_ms);
+		fact(stdout, &c->style, "took", "%.1f s, %s a second", (double)took_ms / 1000, rate);
+	}
 	fact(stdout, &c->style, "SHA-256", "%s", clean_member(result, "sha256"));
 }
 
@@ -78,6 +85,9 @@ static int file_failure(struct ctl *c, int r, const char *detail)
 				detail);
 	case KEYFILE_E_NO_SPACE:
 		return ctl_fail(c, EXIT_FAILED, ERROR_FILE, NULL, "%s", detail);
+	case KEYFILE_E_MIX:
+		return ctl_fail(c, EXIT_VERIFICATION, ERROR_VERIFICATION,
+				"Nothing was made. Without --mix the kernel's generator is used alone, which is sound.", "%s", detail);
 	case KEYFILE_E_STOPPED:
 		return ctl_fail(c, interrupt_exit(), ERROR_INTERRUPTED, NULL,
 				"interrupted; nothing was left behind");
@@ -116,11 +126,11 @@ int cmd_tunnel_generate(struct ctl *c)
 				"the cryptographic library does not start");
 	interrupt_arm();
 	file_progress_begin(&p, c, "making");
-	r = keyfile_make(path, size, on_progress, &p, hash, &cap, detail, sizeof(detail));
+	r = keyfile_make(path, size, ctl_option(c, "mix"), on_progress, &p, hash, &cap, detail, sizeof(detail));
 	file_progress_end(&p);
 	if (r)
 		return file_failure(c, r, detail);
-	return ctl_result(c, result_of(path, hash, &cap), generate_text);
+	return ctl_result(c, result_of(path, hash, &cap, &p), generate_text);
 }
 
 int cmd_tunnel_verify(struct ctl *c)
@@ -141,5 +151,5 @@ int cmd_tunnel_verify(struct ctl *c)
 	file_progress_end(&p);
 	if (r)
 		return file_failure(c, r, detail);
-	return ctl_result(c, result_of(path, hash, &cap), verify_text);
+	return ctl_result(c, result_of(path, hash, &cap, &p), verify_text);
 }

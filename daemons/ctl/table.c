@@ -248,6 +248,12 @@ static const struct option show_options[] = {
 	{ .name = NULL },
 };
 
+static const struct option generate_options[] = {
+	{ "mix", 0, "DEVICE", VALUE_FILE, NULL,
+	  "XOR what a hardware random generator gives (/dev/hwrng) into what the kernel gives" },
+	{ .name = NULL },
+};
+
 static const struct option doctor_options[] = {
 	{ "only", 0, "CHECK,...", VALUE_TEXT, NULL, "run these checks alone" },
 	{ "list", 0, NULL, VALUE_TEXT, NULL, "list the checks and run none" },
@@ -382,7 +388,7 @@ const struct command commands[] = {
 		{ { "FILE", VALUE_FILE, NULL, false, false, "the key file to make" },
 		  { "SIZE", VALUE_TEXT, NULL, false, false,
 		    "how large: 10M, 1G …; a multiple of 120 bytes is made of it" } },
-		NULL,
+		generate_options,
 		cmd_tunnel_generate,
 	},
 	{

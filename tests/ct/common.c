@@ -454,7 +454,7 @@ CHECK(keyfile_io)
 	char path[256], detail[256];
 
 	snprintf(path, sizeof(path), "%s/made.key", ct_tmpdir());
-	must_be(keyfile_make(path, 300 * KEYFILE_SLOT_LEN, NULL, NULL, NULL, NULL, detail, sizeof(detail)), 0,
+	must_be(keyfile_make(path, 300 * KEYFILE_SLOT_LEN, "/dev/urandom", NULL, NULL, NULL, NULL, detail, sizeof(detail)), 0,
 		"a key file is not made");
 	reads_are_secret = true;
 	must_be(keyfile_verify(path, NULL, NULL, NULL, NULL, detail, sizeof(detail)), 0, "a key file is refused");

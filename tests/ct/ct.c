@@ -116,6 +116,16 @@ void __wrap_random_bytes(void *out, size_t len)
 		mark_secret(out, len);
 }
 
+int __real_random_bulk(void *out, size_t len);
+int __wrap_random_bulk(void *out, size_t len);
+int __wrap_random_bulk(void *out, size_t len)
+{
+	int r = __real_random_bulk(out, len);
+
+	mark_secret(out, len);
+	return r;
+}
+
 int __real_file_pread_all(int fd, void *buf, size_t len, off_t at);
 int __wrap_file_pread_all(int fd, void *buf, size_t len, off_t at);
 int __wrap_file_pread_all(int fd, void *buf, size_t len, off_t at)

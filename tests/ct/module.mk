@@ -9,7 +9,7 @@ CT_WRAP_answers := bytes_equal sodium_is_zero aead_open bulk_open seal_open seal
 	group_check_scalar group_multiply group_invert group_public_key
 CT_WRAP_public := sign_key_public pskh_encode psk2_header_encode crypto_hash_sha256_final \
 	keys_hint sas_format transcript_add
-CT_WRAP_secret := random_bytes file_pread_all
+CT_WRAP_secret := random_bytes random_bulk file_pread_all
 CT_WRAP := $(CT_WRAP_secret) $(CT_WRAP_answers) $(CT_WRAP_public)
 ct_wrap := $(foreach f,$(CT_WRAP),-Wl,--wrap=$(f))
 ct_daemon = $(if $(filter $(1),$(PROGRAMS)),$(BUILD)/lib/libd_$(1).a)

@@ -150,7 +150,7 @@ static void make_each(enum fail_kind kind)
 		int r;
 
 		snprintf(path, sizeof(path), "%s/key%u", test_tmpdir(), fail_n_);
-		r = keyfile_make(path, SLOTS * KEYFILE_SLOT_LEN, NULL, NULL, NULL, NULL, detail, sizeof(detail));
+		r = keyfile_make(path, SLOTS * KEYFILE_SLOT_LEN, NULL, NULL, NULL, NULL, NULL, detail, sizeof(detail));
 		if (!fail_end())
 			CHECK_EQ(r, 0);
 		if (r == 0) {
@@ -181,7 +181,7 @@ TEST(a_key_file_that_cannot_be_read_is_never_right)
 
 	CHECK_EQ(crypto_init(), 0);
 	snprintf(path, sizeof(path), "%s/key", test_tmpdir());
-	CHECK_EQ(keyfile_make(path, SLOTS * KEYFILE_SLOT_LEN, NULL, NULL, NULL, NULL, detail, sizeof(detail)), 0);
+	CHECK_EQ(keyfile_make(path, SLOTS * KEYFILE_SLOT_LEN, NULL, NULL, NULL, NULL, NULL, detail, sizeof(detail)), 0);
 	for (size_t i = 0; i < 2; i++) {
 		FAIL_EACH(kinds[i]) {
 			int r = keyfile_verify(path, NULL, NULL, NULL, NULL, detail, sizeof(detail));
@@ -198,7 +198,7 @@ TEST(a_key_file_is_read_on_after_short_reads)
 	CHECK_EQ(crypto_init(), 0);
 	snprintf(path, sizeof(path), "%s/key", test_tmpdir());
 	fail_begin(FAIL_SHORT, 0);
-	CHECK_EQ(keyfile_make(path, 2 * KEYFILE_SLOT_LEN, NULL, NULL, NULL, NULL, detail, sizeof(detail)), 0);
+	CHECK_EQ(keyfile_make(path, 2 * KEYFILE_SLOT_LEN, NULL, NULL, NULL, NULL, NULL, detail, sizeof(detail)), 0);
 	CHECK_EQ(keyfile_verify(path, NULL, NULL, NULL, NULL, detail, sizeof(detail)), 0);
 	fail_end();
 }

@@ -31,7 +31,7 @@ static void fixture(void)
 static int make(uint64_t size)
 {
 	*detail = '\0';
-	return keyfile_make(path, size, NULL, NULL, NULL, NULL, detail, sizeof(detail));
+	return keyfile_make(path, size, NULL, NULL, NULL, NULL, NULL, detail, sizeof(detail));
 }
 
 static int verify(void)
@@ -62,7 +62,7 @@ TEST(what_was_made_is_whole_private_and_verifies)
 
 	umask(0);
 	fixture();
-	CHECK_EQ(keyfile_make(path, 3000000, NULL, NULL, made, &c, detail, sizeof(detail)), 0);
+	CHECK_EQ(keyfile_make(path, 3000000, NULL, NULL, NULL, made, &c, detail, sizeof(detail)), 0);
 	CHECK_EQ(stat(path, &st), 0);
 	CHECK_EQ(st.st_size, 3000000);
 	CHECK_EQ(st.st_mode & 0777, 0600);
@@ -103,7 +103,7 @@ TEST(sizes_are_whole_slots)
 	struct keyfile_capacity c;
 
 	fixture();
-	CHECK_EQ(keyfile_make(path, 1000, NULL, NULL, NULL, &c, detail, sizeof(detail)), 0);
+	CHECK_EQ(keyfile_make(path, 1000, NULL, NULL, NULL, NULL, &c, detail, sizeof(detail)), 0);
 	CHECK_EQ(c.bytes, 960);
 	CHECK_EQ(c.slots, 8);
 	CHECK_EQ(verify(), 0);
@@ -150,13 +150,13 @@ TEST(a_file_that_appears_meanwhile_is_not_overwritten_either)
 	size_t len;
 
 	fixture();
-	CHECK_EQ(keyfile_make(path, 1200, appear_late, path, NULL, NULL, detail, sizeof(detail)), KEYFILE_E_EXISTS);
+	CHECK_EQ(keyfile_make(path, 1200, NULL, appear_late, path, NULL, NULL, detail, sizeof(detail)), KEYFILE_E_EXISTS);
 	CHECK_EQ(file_read(&text, &len, path, 100), 0);
 	CHECK_STR(text, "mine");
 	free(text);
 	CHECK(access(side, F_OK) < 0);
 	unlink(path);
-	CHECK_EQ(keyfile_make(path, 1200, appear_late, side, NULL, NULL, detail, sizeof(detail)), KEYFILE_E_EXISTS);
+	CHECK_EQ(keyfile_make(path, 1200, NULL, appear_late, side, NULL, NULL, detail, sizeof(detail)), KEYFILE_E_EXISTS);
 	CHECK(access(path, F_OK) < 0);
 }
 
@@ -173,7 +173,7 @@ TEST(stopping_leaves_nothing)
 	unsigned int calls = 0;
 
 	fixture();
-	CHECK_EQ(keyfile_make(path, 10000000, stop_half_way, &calls, NULL, NULL, detail, sizeof(detail)),
+	CHECK_EQ(keyfile_make(path, 10000000, NULL, stop_half_way, &calls, NULL, NULL, detail, sizeof(detail)),
 		 KEYFILE_E_STOPPED);
 	CHECK(calls > 5);
 	CHECK_EQ(files_in(test_tmpdir()), 0);
@@ -195,7 +195,7 @@ TEST(even_being_killed_leaves_nothing)
 	fixture();
 	pid = fork();
 	if (pid == 0)
-		_exit(keyfile_make(path, 10000000, die_half_way, NULL, NULL, NULL, detail, sizeof(detail)));
+		_exit(keyfile_make(path, 10000000, NULL, die_half_way, NULL, NULL, NULL, detail, sizeof(detail)));
 	CHECK_EQ(waitpid(pid, &status, 0), pid);
 	CHECK(WIFSIGNALED(status));
 	CHECK_EQ(files_in(test_tmpdir()), 0);

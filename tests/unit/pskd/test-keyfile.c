@@ -26,7 +26,7 @@ static void fixture(void)
 	CHECK_EQ(crypto_init(), 0);
 	snprintf(path, sizeof(path), "%s/k", test_tmpdir());
 	snprintf(ledger, sizeof(ledger), "%s/l", test_tmpdir());
-	CHECK_EQ(keyfile_make(path, SLOTS * SLOT_LEN, NULL, NULL, NULL, NULL, detail, sizeof(detail)), 0);
+	CHECK_EQ(keyfile_make(path, SLOTS * SLOT_LEN, NULL, NULL, NULL, NULL, NULL, detail, sizeof(detail)), 0);
 	CHECK_EQ(keyfile_add(&record, &lock_fd, path, ledger, false, NULL, NULL, detail, sizeof(detail)), 0);
 	CHECK_EQ(record.slots_total, SLOTS);
 	CHECK_EQ(record.kind, LEDGER_FILE);
