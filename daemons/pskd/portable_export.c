@@ -106,12 +106,31 @@ static int leave_spec(struct exporting *x, const char *name, const char *why)
 	return json_array_append_new(x->unreadable, json_pack("{s:s, s:s}", "name", name, "why", why)) ? -ENOMEM : 0;
 }
 
+/*
+ * Without what was under way: a staged file, whose ledger is in the backup all the same, is staged again by who
+ * wants it; and where a backup is restored nothing is erased.
+ */
+static int add_spec(struct exporting *x, const char *file, json_t *j)
+{
+	_cleanup_free_ char *text = NULL;
+	char piece[BUNDLE_NAME_MAX + 1];
+
+	json_object_del(j, "staged");
+	json_object_del(j, "retired");
+	text = json_dumps(j, JSON_INDENT(2) | JSON_SORT_KEYS);
+	if (!text)
+		return -ENOMEM;
+	snprintf(piece, sizeof(piece), TUNNELS "/%s", file);
+	export_add(x->e, piece, text, strlen(text));
+	return 0;
+}
+
 static int export_spec(struct exporting *x, const char *file)
 {
 	_cleanup_free_ char *path = path_join(x->tunnels, file), *text = NULL;
 	_cleanup_(spec_freep) struct spec *spec = NULL;
 	_cleanup_json_ json_t *j = NULL;
-	char piece[BUNDLE_NAME_MAX + 1], name[SPEC_NAME_MAX + sizeof(JSON)];
+	char name[SPEC_NAME_MAX + sizeof(JSON)];
 	const char *why;
 	size_t len;
 	int r;
@@ -137,9 +156,7 @@ static int export_spec(struct exporting *x, const char *file)
 		why = json_string_value(json_object_get(x->why_not, spec->ledger));
 		return leave_spec(x, name, why ? why : "its ledger is not there");
 	}
-	snprintf(piece, sizeof(piece), TUNNELS "/%s", file);
-	export_add(x->e, piece, text, len);
-	return 0;
+	return add_spec(x, file, j);
 }
 
 static int export_unreadable(struct exporting *x)
