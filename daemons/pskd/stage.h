@@ -15,8 +15,6 @@
 void stage_begin(struct tunnel *t);
 /* The tunnel goes down. */
 void stage_end(struct tunnel *t);
-/* The tunnel goes for good: who waits for staging hears of it. */
-void stage_cancel(struct tunnel *t);
 /* The peer is somewhere. */
 void stage_on_candidates(struct tunnel *t);
 /* The peer was proven to be there: if it has the staged file, too, it may know now. */
@@ -35,7 +33,16 @@ static inline bool stage_is_unsaved(const struct tunnel *t)
 	return t->switch_unsaved;
 }
 
+/* What stage.c and stage_file.c share: an event that names a file; and: no more of what is open. */
+struct log_id;
+void stage_say(const struct tunnel *t, int level, const struct log_id *id, const char *code, const char *file,
+	       const char *text);
+void stage_close(struct tunnel *t);
+
+/* stage_file.c */
 /* How far a file is read that is to be staged; false when none is. */
 bool stage_progress(const struct tunnel *t, uint64_t *done, uint64_t *total);
+/* The tunnel goes for good: who waits for staging hears of it. */
+void stage_cancel(struct tunnel *t);
 /* "staged" and "retired" of the tunnel's JSON. */
 void stage_to_json(const struct tunnel *t, struct json_t *j);
