@@ -70,6 +70,7 @@ int path_new(struct path **out, const struct path_options *o)
 	p->o.udp.fd = -1;
 	p->o.tun_fd = -1;
 	p->down_since_ms = clock_now_ms();
+	udp_set_fragment(&o->udp, false);
 	p->offload = offload_device(o->tun_fd, o->offload) | offload_socket(o->udp.fd, o->offload);
 	r = space_new(&p->space, o->keys, o->window);
 	if (!r)

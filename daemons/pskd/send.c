@@ -91,35 +91,56 @@ static int send_messages(struct path *p, unsigned int n, unsigned int *at)
 	return 0;
 }
 
-bool send_sealed(struct path *p)
+/* Each by itself, and in fragments where the path is known to be too narrow. False when the socket is full. */
+static bool send_singly(struct path *p, struct sockaddr_storage *to, socklen_t to_len)
 {
 	struct outbound *o = &p->out;
-	bool segment = p->offload & OFFLOAD_UDP_GSO;
-	struct sockaddr_storage to;
-	unsigned int n, at = 0;
-	socklen_t to_len;
+	unsigned int n = make_messages(o, false, to, to_len), at = 0;
 
-	if (o->sent == o->sealed)
-		return true;
-	to_len = udp_to_socket(&p->o.udp, &to, &p->current->address);
-	n = make_messages(o, segment, &to, to_len);
 	while (o->sent < o->sealed) {
 		int error = send_messages(p, n, &at);
 
 		if (error == EAGAIN || error == EWOULDBLOCK)
 			return false;
-		if (error && o->run[at] > 1) {
-			/* EIO: the way out cannot do checksums, and will not learn it. Else this route is too narrow. */
-			if (error == EIO)
-				p->offload &= ~(unsigned int)OFFLOAD_UDP_GSO;
-			n = make_messages(o, false, &to, to_len);
-			at = 0;
-		} else if (error) {
-			/* ENETUNREACH, ECONNREFUSED …: as if the network had lost this one. */
-			p->counters.drops.n[DROP_SEND]++;
-			o->sent += o->run[at++];
-		}
+		if (!error)
+			break;
+		/* ENETUNREACH, ECONNREFUSED …: as if the network had lost this one. */
+		p->counters.drops.n[DROP_SEND]++;
+		o->sent++;
+		at++;
 	}
-	path_mark(p, &p->counters.sent_ms, &p->counters.data_sent_ms, clock_now_ms(), true);
 	return true;
+}
+
+bool send_sealed(struct path *p)
+{
+	struct outbound *o = &p->out;
+	struct sockaddr_storage to;
+	unsigned int n, at = 0;
+	bool all = true;
+	socklen_t to_len;
+	int error;
+
+	if (o->sent == o->sealed)
+		return true;
+	to_len = udp_to_socket(&p->o.udp, &to, &p->current->address);
+	n = make_messages(o, p->offload & OFFLOAD_UDP_GSO, &to, to_len);
+	error = send_messages(p, n, &at);
+	if (error == EAGAIN || error == EWOULDBLOCK)
+		return false;
+	if (error) {
+		/* The way out cannot do checksums, and will not learn it. */
+		if (error == EIO)
+			p->offload &= ~(unsigned int)OFFLOAD_UDP_GSO;
+		/*
+		 * Or the path is too narrow. What the kernel segments would leave without DF were it
+		 * let do so, and be cut up on its way unnoticed: so it may only cut single ones itself.
+		 */
+		udp_set_fragment(&p->o.udp, true);
+		all = send_singly(p, &to, to_len);
+		udp_set_fragment(&p->o.udp, false);
+	}
+	if (all)
+		path_mark(p, &p->counters.sent_ms, &p->counters.data_sent_ms, clock_now_ms(), true);
+	return all;
 }

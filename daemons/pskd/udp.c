@@ -50,6 +50,16 @@ void udp_from_socket(struct sockaddr_in6 *out, const struct sockaddr_storage *a)
 	memcpy(out->sin6_addr.s6_addr + 12, &v4.sin_addr, 4);
 }
 
+void udp_set_fragment(const struct udp *u, bool may)
+{
+	int v4 = may ? IP_PMTUDISC_WANT : IP_PMTUDISC_DO, v6 = may ? IPV6_PMTUDISC_WANT : IPV6_PMTUDISC_DO;
+
+	/* IPv4 goes through the same socket. */
+	setsockopt(u->fd, IPPROTO_IP, IP_MTU_DISCOVER, &v4, sizeof(v4));
+	if (!u->v4_only)
+		setsockopt(u->fd, IPPROTO_IPV6, IPV6_MTU_DISCOVER, &v6, sizeof(v6));
+}
+
 int udp_open(struct udp *out, const struct sockaddr_in6 *at)
 {
 	struct udp u = { .fd = -1 };

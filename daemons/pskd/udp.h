@@ -29,6 +29,12 @@ void udp_close(struct udp *u);
 /* The port that it is bound to. */
 uint16_t udp_port(const struct udp *u);
 
+/*
+ * Whether this machine may cut what is larger than the path, as far as it knows. It may not, unless this says
+ * so: then sending gives -EMSGSIZE, and all datagrams say that nobody else may (DF).
+ */
+void udp_set_fragment(const struct udp *u, bool may);
+
 /* Between our form and the socket's. */
 socklen_t udp_to_socket(const struct udp *u, struct sockaddr_storage *out, const struct sockaddr_in6 *a);
 void udp_from_socket(struct sockaddr_in6 *out, const struct sockaddr_storage *a);

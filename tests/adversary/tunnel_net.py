@@ -24,7 +24,7 @@ import psk2
 PORT, CALLER = 7200, 7300
 KINDS = ("keyfile", "pairing", "prototype")
 SO_RCVBUFFORCE, SOL_PACKET, PACKET_STATISTICS, PACKET_OUTGOING, ARPHRD_NONE = 33, 263, 6, 4, 65534
-SO_ATTACH_FILTER, PACKET_IGNORE_OUTGOING = 26, 23
+SO_ATTACH_FILTER, PACKET_IGNORE_OUTGOING, PACKET_VNET_HDR = 26, 23, 15
 STRANGER = {4: "198.18.7.7", 6: "2001:db8::7"}
 
 Frame = collections.namedtuple("Frame", "family source sport destination dport data")
@@ -234,11 +234,55 @@ class Wire:
             s.close()
 
 
+def filled(packet, start, offset):
+    """With the checksum that the kernel left to the device; start and offset as in a virtio header."""
+    fields = bytearray(packet)
+    total = psk2.checksum(packet[start:])
+    if offset == 6 and total == 0:
+        total = 0xffff
+    fields[start + offset:start + offset + 2] = struct.pack(">H", total)
+    return bytes(fields)
+
+
+def pieces(raw):
+    """The packets of what a packet socket gave with its virtio header, each as it is when it is alone."""
+    flags, kind, header, size, start, offset = struct.unpack("=BBHHHH", raw[:10])
+    packet = raw[10:]
+    if not kind:
+        return [filled(packet, start, offset) if flags & 1 else packet]
+    v4, tcp, found = packet[0] >> 4 == 4, offset == 16, []
+    head = start + (8 if not tcp else (packet[start + 12] >> 4) * 4)
+    body = packet[head:]
+    partial = struct.unpack(">H", packet[start + offset:start + offset + 2])[0]
+    for i, at in enumerate(range(0, len(body), size)):
+        part, p = body[at:at + size], bytearray(packet[:head])
+        length = head + len(part)
+        if v4:
+            p[2:6] = struct.pack(">HH", length, struct.unpack(">H", packet[4:6])[0] + i & 0xffff)
+            p[10:12] = bytes(2)
+            p[10:12] = struct.pack(">H", psk2.checksum(bytes(p[:start])))
+        else:
+            p[4:6] = struct.pack(">H", length - 40)
+        if tcp:
+            p[start + 4:start + 8] = struct.pack(">I", struct.unpack(">I", packet[start + 4:start + 8])[0] + at & 0xffffffff)
+            p[start + 13] &= 0xff if at + size >= len(body) else 0xf6
+            p[start + 13] &= 0xff if at == 0 else 0x7f
+        else:
+            p[start + 4:start + 6] = struct.pack(">H", length - start)
+        # The sum of the pseudo header is of the whole's length.
+        seed = partial + (~(len(packet) - start) & 0xffff) + (length - start)
+        seed = (seed & 0xffff) + (seed >> 16)
+        p[start + offset:start + offset + 2] = struct.pack(">H", (seed & 0xffff) + (seed >> 16))
+        found.append(filled(bytes(p) + part, start, offset))
+    return found
+
+
 class Witness:
     """Every packet through a host's TUN devices: what its kernel gave, and what was delivered to it."""
 
     def __init__(self, host):
         self.sock = packet_socket(host, None, 128 << 20)
+        self.sock.setsockopt(SOL_PACKET, PACKET_VNET_HDR, 1)
         self.sock.settimeout(0.2)
         self.given, self.delivered = collections.Counter(), collections.Counter()
         self.done = False
@@ -248,13 +292,14 @@ class Witness:
     def _run(self):
         while not self.done:
             try:
-                raw, where = self.sock.recvfrom(65536)
+                raw, where = self.sock.recvfrom(70000)
             except OSError:
                 continue
             if where[3] != ARPHRD_NONE:
                 continue
-            digest = hashlib.blake2b(raw, digest_size=12).digest()
-            (self.given if where[2] == PACKET_OUTGOING else self.delivered)[digest] += 1
+            for packet in pieces(raw):
+                digest = hashlib.blake2b(packet, digest_size=12).digest()
+                (self.given if where[2] == PACKET_OUTGOING else self.delivered)[digest] += 1
 
     def lost(self):
         return struct.unpack("II", self.sock.getsockopt(SOL_PACKET, PACKET_STATISTICS, 8))[1]
