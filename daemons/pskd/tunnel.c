@@ -814,6 +814,12 @@ static void begin(struct tunnel *t, bool prepare_only)
 		tunnel_fail(t, &e);
 		return;
 	}
+	if (tunnel_is_somebody_else(t)) {
+		tunnel_error_set(&e, E(WrongIdentity), "Put pairingd's identity.key back, or pair again.",
+				 "this device's key is not the one that was paired with %s", t->spec->peer_name);
+		tunnel_fail(t, &e);
+		return;
+	}
 	/* It may have been forgotten while we did not hear; nothing could be signed now anyway. */
 	t->waits_for_list = t->spec->origin == SPEC_PAIRED && !prepare_only &&
 			    !identity_is_listed(t->ctx.identity);
@@ -897,6 +903,7 @@ void tunnel_on_identity(struct tunnel *t)
 		t->retry_ms = 0;
 		tunnel_start(t);
 	}
+	tunnel_on_own_key(t);
 	if (t->state == TUNNEL_UP)
 		tunnel_tell_seen(t);
 }

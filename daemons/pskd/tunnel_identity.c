@@ -63,6 +63,27 @@ void tunnel_make_identity(struct tunnel *t)
 		own_label(t);
 }
 
+bool tunnel_is_somebody_else(const struct tunnel *t)
+{
+	const struct sign_public *own = identity_own(t->ctx.identity);
+
+	return t->spec->origin == SPEC_PAIRED && own && memcmp(own, &t->spec->own_public, sizeof(*own)) != 0;
+}
+
+void tunnel_on_own_key(struct tunnel *t)
+{
+	const struct sign_public *own = identity_own(t->ctx.identity);
+	uint8_t id[PSKH_IDENTITY_LEN];
+
+	if (!own || !t->hello || t->has_label)
+		return;
+	identity_id(id, own);
+	if (memcmp(id, t->own_identity, sizeof(id)) == 0)
+		return;
+	warn(t, &MSG_TUNNEL_OWN_KEY, NULL, NULL, "this device's key is another one than before, so everything is agreed anew");
+	tunnel_restart(t);
+}
+
 bool tunnel_pins_itself(const struct tunnel *t)
 {
 	const struct sign_public *own = identity_own(t->ctx.identity);

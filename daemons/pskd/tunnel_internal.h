@@ -144,6 +144,10 @@ void tunnel_fuel_to_json(struct tunnel *t, struct json_t *j);
 /* Ours: the device's, where it signs; else a label. */
 void tunnel_make_identity(struct tunnel *t);
 bool tunnel_pins_itself(const struct tunnel *t);
+/* Of a pairing: this device has another key now than the one that was paired. */
+bool tunnel_is_somebody_else(const struct tunnel *t);
+/* pairingd has told this device's key: what runs with another one begins anew. */
+void tunnel_on_own_key(struct tunnel *t);
 /* Right key, but not who the peer may be (or no longer): told, each once an hour. identity: the first half. */
 void tunnel_on_stranger(struct tunnel *t, enum hello_event e, const struct sockaddr_in6 *from, uint64_t identity);
 /* Of an unpinned peer with a session: true when its label is another one than it was, which is told. */
