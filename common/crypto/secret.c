@@ -23,7 +23,7 @@
 
 enum {
 	FRAME_LEN = 4096,
-	FRAMES = 1024,		/* 4 MiB: half of the usual lock limit */
+	FRAMES = 16384,		/* 64 MiB of address space, for a thousand tunnels; RLIMIT_MEMLOCK allows less */
 	STEP_LEN = 64 * 1024,	/* committed at once; a multiple of every page size */
 	GUARD_LEN = 64 * 1024,
 	SLOT_MIN_SHIFT = 5,	/* 32 bytes */

@@ -193,6 +193,21 @@ bool tunnel_is_running(const struct tunnel *t)
 	return t->state != TUNNEL_DOWN && t->state != TUNNEL_FAILED;
 }
 
+void tunnel_queue(struct tunnel *t)
+{
+	t->queued = !tunnel_is_running(t);
+}
+
+bool tunnel_is_queued(const struct tunnel *t)
+{
+	return t->queued;
+}
+
+bool tunnel_is_starting(const struct tunnel *t)
+{
+	return t->state == TUNNEL_STARTING && !t->waits_for_list;
+}
+
 bool tunnel_is_up(const struct tunnel *t)
 {
 	return t->state == TUNNEL_UP;
@@ -791,6 +806,7 @@ static void begin(struct tunnel *t, bool prepare_only)
 {
 	struct tunnel_error e = { 0 };
 
+	t->queued = false;
 	if (tunnel_is_running(t))
 		return;
 	loop_timer_stop(t->retry);
@@ -852,6 +868,7 @@ static void stop(struct tunnel *t)
 	take_down(t);
 	retire_begin(t);
 	t->state = TUNNEL_DOWN;
+	t->queued = false;
 	t->waits_for_list = false;
 	t->retry_ms = 0;
 	tunnel_clear_problem(t);

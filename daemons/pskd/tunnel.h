@@ -85,6 +85,11 @@ void tunnel_prepare(struct tunnel *t);
 bool tunnel_progress(const struct tunnel *t, uint64_t *done, uint64_t *total);
 /* Bring it up; on failure, again and again when it is enabled. Steps follow. One that runs is left alone. */
 void tunnel_start(struct tunnel *t);
+/* It wants to be started as soon as others have come so far: until it is started or stopped. */
+void tunnel_queue(struct tunnel *t);
+bool tunnel_is_queued(const struct tunnel *t);
+/* On the way to its device, and not waiting for another program. */
+bool tunnel_is_starting(const struct tunnel *t);
 /* How fast its key file is used up, as known now, is kept; what is not new is not written. */
 void tunnel_save_fuel(struct tunnel *t);
 /* Exact marks are durable when it returns. */

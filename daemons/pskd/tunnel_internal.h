@@ -83,6 +83,7 @@ struct tunnel {
 	uint64_t unanswered_ms; /* since when we send into silence; 0: we do not */
 	uint64_t handshakes, last_handshake_ms;
 	bool peer_told; /* pairingd has it durably that the peer was seen */
+	bool queued;	     /* to be started when there is room */
 	bool waits_for_list; /* to know whether its pairing still holds */
 	enum tunnel_mark mark;
 	unsigned int fuel_warned;  /* level of fuel.h */

@@ -27,6 +27,10 @@
 #define E(name) "io.handfast.Tunnel." #name
 #define YAML ".yaml"
 
+/* So many are on their way at once; looked at so often while more wait. */
+#define STARTING_MAX 24
+#define STARTING_MS 10
+
 struct tunnels {
 	struct loop *loop;
 	uint64_t max_tunnels;
@@ -37,6 +41,7 @@ struct tunnels {
 	struct tunnel_policy policy;
 	struct identity_client *identity;
 	struct kept *kept;
+	struct loop_timer *starter;
 	struct netwatch *netwatch; /* NULL: none; then timers alone find a new network */
 	struct drop_log *drop_log;
 	struct list list;
@@ -517,6 +522,34 @@ static bool ledger_is_used(const char *ledger, void *arg)
 	return false;
 }
 
+/*
+ * Each on its way has work waiting for the loop's workers, whose queue is
+ * short. So the next ones begin when those before them have their devices.
+ */
+static void start_queued(void *arg)
+{
+	struct tunnels *s = arg;
+	size_t busy = 0;
+	bool more = false;
+
+	list_for_each (it, &s->list)
+		busy += tunnel_is_starting(tunnel_of_node(it));
+	list_for_each (it, &s->list) {
+		struct tunnel *t = tunnel_of_node(it);
+
+		if (!tunnel_is_queued(t))
+			continue;
+		if (busy >= STARTING_MAX) {
+			more = true;
+			break;
+		}
+		tunnel_start(t);
+		busy += tunnel_is_starting(t);
+	}
+	if (more)
+		loop_timer_start(s->starter, STARTING_MS);
+}
+
 int tunnels_new(struct tunnels **out, const struct tunnels_options *o)
 {
 	_cleanup_(tunnels_freep) struct tunnels *s = calloc(1, sizeof(*s));
@@ -541,6 +574,9 @@ int tunnels_new(struct tunnels **out, const struct tunnels_options *o)
 					  .tund_socket = s->tund_socket, .runtime_dir = s->runtime_dir,
 					  .kept = s->kept, .offload = o->offload, .on_event = on_tunnel_event,
 					  .ledger_is_used = ledger_is_used, .arg = s };
+	r = loop_timer_new(&s->starter, o->loop, start_queued, s);
+	if (r)
+		return r;
 	r = drop_log_new(&s->drop_log, o->loop, &s->list);
 	if (r)
 		return r;
@@ -567,6 +603,7 @@ struct tunnels *tunnels_free(struct tunnels *s)
 {
 	if (!s)
 		return NULL;
+	loop_timer_free(s->starter);
 	drop_log_free(s->drop_log);
 	kept_leave(s->kept);
 	list_for_each (it, &s->list)
@@ -617,13 +654,15 @@ void tunnels_start_enabled(struct tunnels *s)
 	list_for_each (it, &s->list) {
 		tunnel_retire(tunnel_of_node(it));
 		if (tunnel_spec(tunnel_of_node(it))->enabled)
-			tunnel_start(tunnel_of_node(it));
+			tunnel_queue(tunnel_of_node(it));
 	}
+	start_queued(s);
 	kept_prune(s->kept, is_enabled, s);
 }
 
 void tunnels_stop_all(struct tunnels *s)
 {
+	loop_timer_stop(s->starter);
 	kept_leave(s->kept);
 	list_for_each (it, &s->list) {
 		tunnel_save_fuel(tunnel_of_node(it));

@@ -226,7 +226,7 @@ TEST(more_than_the_arena_holds_is_refused_and_does_no_harm)
 	_cleanup_(secret_freep) struct secret *s = NULL;
 	uint8_t *bytes;
 
-	CHECK_EQ(secret_new(&s, 5 << 20, &bytes), -ENOMEM);
+	CHECK_EQ(secret_new(&s, 65 << 20, &bytes), -ENOMEM);
 	CHECK_EQ(secret_new(&s, SIZE_MAX, &bytes), -ENOMEM);
 	CHECK(!s);
 	CHECK_EQ(secret_random(&s, 1 << 20), 0);

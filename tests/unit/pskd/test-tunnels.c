@@ -24,8 +24,8 @@ struct tunnel {
 	struct spec *spec;
 	struct tunnel_context ctx;
 	enum tunnel_mark mark;
-	bool up, is_being_added;
-	unsigned int restarts, policies;
+	bool up, is_being_added, queued, starting;
+	unsigned int starts, restarts, policies;
 };
 
 static const struct sign_public *own_key;
@@ -97,7 +97,24 @@ struct tunnel *tunnel_of_node(struct list *node)
 
 void tunnel_start(struct tunnel *t)
 {
-	(void)t;
+	t->queued = false;
+	t->starts++;
+	t->starting = true;
+}
+
+void tunnel_queue(struct tunnel *t)
+{
+	t->queued = true;
+}
+
+bool tunnel_is_queued(const struct tunnel *t)
+{
+	return t->queued;
+}
+
+bool tunnel_is_starting(const struct tunnel *t)
+{
+	return t->starting;
 }
 
 void tunnel_save_fuel(struct tunnel *t)
@@ -250,7 +267,7 @@ static void on_succeeded(struct tunnel *earlier, struct tunnel *t, void *arg)
 
 static void open_set(void)
 {
-	struct tunnels_options o = { .max_tunnels = 8, .start_paired = true, .tund_socket = "", .identity_socket = "",
+	struct tunnels_options o = { .max_tunnels = 64, .start_paired = true, .tund_socket = "", .identity_socket = "",
 				     .state_dir = test_tmpdir() };
 
 	CHECK_EQ(loop_new(&loop), 0);
@@ -422,15 +439,20 @@ TEST(i9_an_earlier_tunnel_stays_until_its_successor_is_proven)
 
 #define HIS_KEY "AgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAgI="
 
-static struct tunnel *add_made(const char *kind)
+static struct tunnel *add_named(const char *name, const char *kind)
 {
 	_cleanup_json_ json_t *members = json_pack("{s:s, s:s, s:s, s:s}", "key_file", "/k", "role", "initiator", "peer",
 						   kind, "endpoint", "pi:7200");
 	struct tunnel_error e = { 0 };
 	struct tunnel *t;
 
-	CHECK_EQ(tunnels_add(set, &t, kind, members, &e), 0);
+	CHECK_EQ(tunnels_add(set, &t, name, members, &e), 0);
 	return t;
+}
+
+static struct tunnel *add_made(const char *kind)
+{
+	return add_named(kind, kind);
 }
 
 TEST(i9_a_pin_is_durable_before_it_is_acknowledged_and_begins_anew)
@@ -570,6 +592,68 @@ TEST(i9_labels_are_durable_before_they_are_acknowledged_and_exclude_a_pin)
 	CHECK_EQ(tunnels_set_labels(set, t, &l, &e), -1);
 	CHECK_STR(e.code, "io.handfast.Tunnel.BadPin");
 	list_done(&l);
+	close_set();
+	in_folder("rm -r tunnels ledgers");
+}
+
+/* ---- many ---- */
+
+static void stop_loop(void *arg)
+{
+	loop_stop(arg, 0);
+}
+
+/* Turn the loop for a while; then how many were started in all. */
+static unsigned int starts_after(uint64_t ms)
+{
+	_cleanup_(loop_timer_freep) struct loop_timer *timer = NULL;
+	unsigned int n = 0;
+
+	CHECK_EQ(loop_timer_new(&timer, loop, stop_loop, loop), 0);
+	CHECK_EQ(loop_timer_start(timer, ms), 0);
+	CHECK_EQ(loop_run(loop), 0);
+	list_for_each (it, tunnels_list(set))
+		n += tunnel_of_node(it)->starts;
+	return n;
+}
+
+static unsigned int now_starting(bool they_have_devices)
+{
+	unsigned int n = 0;
+
+	list_for_each (it, tunnels_list(set)) {
+		n += tunnel_of_node(it)->starting;
+		if (they_have_devices)
+			tunnel_of_node(it)->starting = false;
+	}
+	return n;
+}
+
+TEST(many_tunnels_begin_a_few_at_a_time_and_each_once)
+{
+	enum { N = 60 };
+	unsigned int few, before = 0, started;
+
+	open_set();
+	for (int i = 0; i < N; i++) {
+		char name[8];
+
+		snprintf(name, sizeof(name), "t%d", i);
+		tunnel_spec_mutable(add_named(name, "handfast"))->enabled = true;
+	}
+	tunnels_start_enabled(set);
+	few = now_starting(false);
+	CHECK(few > 0 && few < 64);
+	CHECK_EQ(starts_after(100), few);
+	/* One that was taken down before its turn. */
+	tunnel_of_node(tunnels_list(set)->prev)->queued = false;
+	while ((started = starts_after(100)) > before) {
+		CHECK(now_starting(true) <= few);
+		before = started;
+	}
+	CHECK_EQ(started, N - 1);
+	list_for_each (it, tunnels_list(set))
+		CHECK(tunnel_of_node(it)->starts <= 1);
 	close_set();
 	in_folder("rm -r tunnels ledgers");
 }
