@@ -148,6 +148,16 @@ struct tunnel *tunnels_successor(struct tunnels *s, struct tunnel *t, size_t n)
 	return spec->origin == SPEC_PAIRED && !spec->successor ? find_peer(s, spec->peer_id, true, n) : NULL;
 }
 
+const struct tunnel_store *tunnels_store(const struct tunnels *s)
+{
+	return &s->store;
+}
+
+const struct sign_public *tunnels_own_key(const struct tunnels *s)
+{
+	return identity_own(s->identity);
+}
+
 struct list *tunnels_list(struct tunnels *s)
 {
 	return &s->list;
@@ -993,109 +1003,4 @@ int tunnels_set_enabled(struct tunnels *s, struct tunnel *t, bool enabled, struc
 	tunnel_error_set(e, E(StorageFailed), NULL, "the state of tunnel %s was not written: %s", spec->name,
 			 strerror(-r));
 	return -1;
-}
-
-/* Why who this tunnel's peer may be is not for commands to say. */
-static bool peer_is_fixed(struct tunnel *t, struct tunnel_error *e)
-{
-	const struct spec *spec = tunnel_spec(t);
-
-	if (spec->origin == SPEC_DECLARED)
-		tunnel_error_set(e, E(Declared), "Set “pin” or “allow_labels” in its file and reload pskd.",
-				 "tunnel %s is declared in a file", spec->name);
-	else if (spec->origin == SPEC_PAIRED)
-		tunnel_error_set(e, E(Paired), "“handfast pair” anew when the peer has a new identity.",
-				 "the pairing with %s pins its identity", spec->peer_name);
-	else if (spec->f.peer)
-		tunnel_error_set(e, E(BadPin), NULL, "a prototype peer has no handshake that says who it is");
-	else if (tunnel_is_being_added(t))
-		tunnel_error_set(e, E(NoAnswer), "Wait until its key file was read.", "%s is still being added",
-				 spec->name);
-	else
-		return false;
-	return true;
-}
-
-static int not_written(const struct spec *spec, int r, struct tunnel_error *e)
-{
-	tunnel_error_set(e, E(StorageFailed), NULL, "the state of tunnel %s was not written: %s", spec->name,
-			 strerror(-r));
-	return -1;
-}
-
-/* Why this cannot be its pin. */
-static bool pin_is_bad(struct tunnels *s, const struct spec *spec, const char *key, struct tunnel_error *e)
-{
-	const struct sign_public *own = identity_own(s->identity);
-	struct sign_public pub;
-
-	if (!key)
-		return false;
-	if (spec_parse_pin(&pub, key) != 0)
-		tunnel_error_set(e, E(BadPin), "“handfast tunnel pin” on the other machine shows its public key.",
-				 "this is no public key in base64 or hex");
-	else if (own && memcmp(own, &pub, sizeof(pub)) == 0)
-		tunnel_error_set(e, E(BadPin), "Pin the key of the other machine here, and this one there.",
-				 "this is the key of this machine itself");
-	else if (spec->labels.n)
-		tunnel_error_set(e, E(BadPin), "“handfast tunnel allow NAME --any” takes the list away.",
-				 "%s has a list of labels, which a pinned peer does not have", spec->name);
-	else
-		return false;
-	return true;
-}
-
-int tunnels_set_pin(struct tunnels *s, struct tunnel *t, const char *key, struct tunnel_error *e)
-{
-	struct spec *spec = tunnel_spec_mutable(t);
-	_cleanup_free_ char *before = NULL;
-	int r;
-
-	if (peer_is_fixed(t, e) || pin_is_bad(s, spec, key, e))
-		return -1;
-	before = spec->f.pin ? strdup(spec->f.pin) : NULL;
-	r = spec->f.pin && !before ? -ENOMEM : spec_set_pin(spec, key);
-	if (r)
-		return not_written(spec, r, e);
-	r = tunnel_store_save(&s->store, spec);
-	if (r) {
-		(void)spec_set_pin(spec, before);
-		return not_written(spec, r, e);
-	}
-	log_event(LOG_NOTICE, &MSG_TUNNEL_PINNED,
-		  LOG_FIELDS({ FIELD_TUNNEL, spec->name }, { FIELD_PEER, tunnel_peer(t) }),
-		  key ? "tunnel %s: the peer's identity is pinned; both sides sign" :
-			"tunnel %s: the peer's identity is not pinned any more",
-		  spec->name);
-	tunnel_restart(t);
-	return 0;
-}
-
-int tunnels_set_labels(struct tunnels *s, struct tunnel *t, struct config_list *labels, struct tunnel_error *e)
-{
-	struct spec *spec = tunnel_spec_mutable(t);
-	int r;
-
-	if (peer_is_fixed(t, e))
-		return -1;
-	if (spec->pinned && labels->n) {
-		tunnel_error_set(e, E(BadPin), "“handfast tunnel pin NAME --none” takes the pin away.",
-				 "%s is pinned, and a pinned peer has no label", spec->name);
-		return -1;
-	}
-	r = spec_set_labels(spec, labels);
-	if (r)
-		return not_written(spec, r, e);
-	r = tunnel_store_save(&s->store, spec);
-	if (r) {
-		(void)spec_set_labels(spec, labels);
-		return not_written(spec, r, e);
-	}
-	log_event(LOG_NOTICE, &MSG_TUNNEL_PINNED,
-		  LOG_FIELDS({ FIELD_TUNNEL, spec->name }, { FIELD_PEER, tunnel_peer(t) }),
-		  spec->labels.n ? "tunnel %s: the peer's label must be one of a list; nothing signs it" :
-				    "tunnel %s: the peer may have any label",
-		  spec->name);
-	tunnel_restart(t);
-	return 0;
 }

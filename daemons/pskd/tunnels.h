@@ -13,6 +13,7 @@
 struct json_t;
 struct loop;
 struct service_fds;
+struct tunnel_store;
 struct tunnels;
 
 struct tunnels_options {
@@ -58,6 +59,9 @@ void tunnels_stop_all(struct tunnels *s);
 struct tunnel *tunnels_find(struct tunnels *s, const char *name);
 /* The n-th (from 0) of the tunnels that newer, unconfirmed pairings with t's peer have made, or NULL. */
 struct tunnel *tunnels_successor(struct tunnels *s, struct tunnel *t, size_t n);
+/* Where their state is kept, and this device's key, NULL while it is not known. */
+const struct tunnel_store *tunnels_store(const struct tunnels *s);
+const struct sign_public *tunnels_own_key(const struct tunnels *s);
 struct list *tunnels_list(struct tunnels *s);
 size_t tunnels_count(const struct tunnels *s);
 
