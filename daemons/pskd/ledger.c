@@ -832,6 +832,17 @@ bool ledger_record_is_finished(const struct ledger_record *r)
 	return r->kind == LEDGER_FILE && r->tx_next == r->slots_total * SLOT_PACKETS && r->rx_mark == r->tx_next;
 }
 
+static bool record_is_unused(const struct ledger_record *r)
+{
+	return !r->handshaken && !r->restored && r->tx_reserved == 0 && r->rx_mark == 0 && r->rx_high == LEDGER_NONE;
+}
+
+bool ledger_state_is_unused(const struct ledger_state *s)
+{
+	/* A lost record may be the one that knew. */
+	return s->other_ok && record_is_unused(&s->newest) && record_is_unused(&s->other);
+}
+
 static bool says_all(const struct ledger_state *s, bool erased)
 {
 	const struct ledger_record *n = &s->newest, *o = &s->other;

@@ -182,3 +182,5 @@ int ledger_burn_restored(const char *path, uint64_t to_slot);
  */
 int ledger_finish(const char *path, bool erased);
 bool ledger_record_is_finished(const struct ledger_record *r);
+/* Both records are whole, and say that nothing was ever sent, received or agreed with its keys. */
+bool ledger_state_is_unused(const struct ledger_state *s);

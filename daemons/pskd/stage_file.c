@@ -295,9 +295,14 @@ void stage_cancel(struct tunnel *t)
 static void forget_unused(const struct tunnel *t, const char *ledger)
 {
 	_cleanup_free_ char *path = tunnel_store_ledger_path(t->ctx.store, ledger);
-	struct ledger_record r;
+	_cleanup_(secret_freep) struct secret *mem = NULL;
+	struct ledger_state *s;
+	uint8_t *bytes;
 
-	if (path && look(t, ledger, &r, NULL) == 0 && !r.handshaken && r.tx_reserved == 0 && r.rx_mark == 0)
+	if (!path || secret_new(&mem, sizeof(*s), &bytes))
+		return;
+	s = (void *)bytes;
+	if (ledger_look(path, s) == 0 && ledger_state_is_unused(s))
 		(void)keys_remove(path);
 }
 

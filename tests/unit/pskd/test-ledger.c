@@ -501,3 +501,38 @@ TEST(a_ledger_that_is_open_is_not_finished_by_others)
 	l = ledger_close(l);
 	CHECK_EQ(ledger_finish(name, false), 0);
 }
+
+TEST(i1_a_ledger_is_unused_only_when_both_records_say_so)
+{
+	struct ledger_record r = { .kind = LEDGER_FILE, .slots_total = 100, .tx_limit = 256, .rx_high = LEDGER_NONE };
+	struct ledger_record used = sample(1);
+	uint8_t blocks[LEDGER_LEN];
+	struct ledger_state s;
+	char name[300];
+
+	snprintf(name, sizeof(name), "%s/unused.ledger", test_tmpdir());
+	CHECK_EQ(ledger_create(name, &r), 0);
+	look_at(name, &s);
+	CHECK(ledger_state_is_unused(&s));
+	for (unsigned int i = 0; i < 5; i++) {
+		struct ledger_record n = r;
+
+		n.handshaken = i == 0;
+		n.tx_reserved = i == 1 ? 256 : 0;
+		n.rx_mark = i == 2 ? 1 : 0;
+		n.restored = i == 3;
+		n.generation = 2;
+		r.generation = 1;
+		ledger_encode(blocks, &r);
+		ledger_encode(blocks + LEDGER_BLOCK_LEN, &n);
+		/* The one that is lost may be the newer. */
+		if (i == 4)
+			blocks[LEDGER_BLOCK_LEN + 100] ^= 1;
+		CHECK_EQ(ledger_judge(&s, blocks, sizeof(blocks)), 0);
+		CHECK(!ledger_state_is_unused(&s));
+	}
+	snprintf(name, sizeof(name), "%s/used.ledger", test_tmpdir());
+	CHECK_EQ(ledger_create(name, &used), 0);
+	look_at(name, &s);
+	CHECK(!ledger_state_is_unused(&s));
+}
