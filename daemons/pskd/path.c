@@ -228,8 +228,12 @@ void path_switch(struct path *p)
 	struct space *before = p->space;
 	uint64_t now = clock_now_ms();
 
-	/* What the old file's handshake has begun comes too late. */
-	p->pending = session_free(p->pending);
+	/* What the old file's handshake has begun comes too late to be sent in; the peer may have done so. */
+	if (p->pending) {
+		session_free(p->previous);
+		p->previous = steal(&p->pending);
+		p->previous_until_ms = now + PREVIOUS_KEPT_MS;
+	}
 	if (!p->current && now - p->down_since_ms > STALE_MS)
 		outbound_drain(p);
 	p->other = p->current;

@@ -223,10 +223,14 @@ void stage_on_candidates(struct tunnel *t)
 
 void stage_on_up(struct tunnel *t)
 {
-	if (!t->stage.hello)
-		return;
-	hello_copy_candidates(t->stage.hello, t->hello);
-	hello_hurry(t->stage.hello);
+	stage_on_candidates(t);
+	stage_hurry(t);
+}
+
+void stage_hurry(struct tunnel *t)
+{
+	if (t->stage.hello)
+		hello_hurry(t->stage.hello);
 }
 
 bool stage_on_message(struct tunnel *t, const uint8_t *msg, size_t len, const struct sockaddr_in6 *from)

@@ -19,6 +19,8 @@ void stage_end(struct tunnel *t);
 void stage_on_candidates(struct tunnel *t);
 /* The peer was proven to be there: if it has the staged file, too, it may know now. */
 void stage_on_up(struct tunnel *t);
+/* The peer is not heard: it may have gone over to the staged file. */
+void stage_hurry(struct tunnel *t);
 /* True when it was for the staged file's handshake, or for that of the file before. */
 bool stage_on_message(struct tunnel *t, const uint8_t *msg, size_t len, const struct sockaddr_in6 *from);
 /* The staged file's session has proven itself. */

@@ -416,8 +416,10 @@ const struct path_events tunnel_path_events = {
 /* The initiator asks for a new session, the responder for being asked; at once where it may be heard. */
 static void start_handshake(struct tunnel *t)
 {
-	if (t->hello && !hello_is_running(t->hello))
-		hello_start(t->hello);
+	if (!t->hello || hello_is_running(t->hello))
+		return;
+	hello_start(t->hello);
+	stage_hurry(t);
 }
 
 static void check_age(struct tunnel *t, const struct session *s, uint64_t now)

@@ -725,7 +725,7 @@ TEST(a_late_session_of_the_file_before_does_not_replace_the_staged_one)
 	CHECK(path_staged(x->b.path) != NULL);
 	CHECK(path_pending(x->b.path) != NULL);
 	switch_both(x);
-	/* And what it had begun ends with the switch. */
+	/* And what it had begun ends with the switch, but for what the peer has sent in it. */
 	CHECK(path_pending(x->b.path) == NULL);
 	CHECK_EQ(path_current(x->b.path)->id.number, NUMBER + 1);
 	pass(x, &x->a, &x->b, 1);
