@@ -93,6 +93,13 @@ int gso_begin(struct gso *g, const struct virtio_net_hdr *h, uint8_t *packet, si
 	return r;
 }
 
+size_t gso_count(const struct gso *g)
+{
+	if (!g->more)
+		return 0;
+	return g->size ? (g->len - g->at + g->size - 1) / g->size : 1;
+}
+
 /* What differs from segment to segment. */
 static void finish_tcp(const struct gso *g, uint8_t *t, size_t before)
 {

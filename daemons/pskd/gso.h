@@ -43,5 +43,8 @@ static inline bool gso_has_more(const struct gso *g)
 	return g->more;
 }
 
+/* How many are left. */
+size_t gso_count(const struct gso *g);
+
 /* Write the next packet, of at most the MTU. Returns its length. */
 size_t gso_next(struct gso *g, uint8_t *out);

@@ -170,6 +170,9 @@ void outbound_on_tun(int fd, unsigned int events, void *arg)
 	for (int round = 0; more && round < ROUNDS; round++) {
 		for (int i = 0; i < BATCH && p->out.n < BATCH && more; i++) {
 			more = read_device(p);
+			/* What came in one piece is to leave in one. */
+			if (p->out.n > 0 && gso_count(&p->out.gso) > BATCH - p->out.n)
+				break;
 			add_segments(p);
 		}
 		if (!outbound_push(p))

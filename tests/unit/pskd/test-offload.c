@@ -215,10 +215,12 @@ TEST(segments_are_those_of_the_reference)
 			size_t n = slow_segment(wanted, original, &s, at, size);
 
 			CHECK(gso_has_more(&g));
+			CHECK_EQ(gso_count(&g), (s.payload - at + size - 1) / size);
 			CHECK_EQ(gso_next(&g, got), n);
 			CHECK_MEM(got, wanted, n);
 		}
 		CHECK(!gso_has_more(&g));
+		CHECK_EQ(gso_count(&g), 0);
 	}
 }
 

@@ -8,6 +8,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <netinet/udp.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -18,6 +19,7 @@
 #include "crypto/aead.h"
 #include "crypto/secret.h"
 #include "event/loop.h"
+#include "pskd/offload.h"
 #include "unit/lib/test.h"
 
 enum { SLOTS = 100, MTU = 1420, NUMBER = 300 };
@@ -99,12 +101,15 @@ static void open_keys(struct end *e, const char *name, const uint8_t *material, 
 	CHECK_EQ(keys_open(&e->keys, &o, NULL, detail, sizeof(detail)), 0);
 }
 
+/* What both ends may use; each test is a process of its own. */
+static unsigned int offload;
+
 static void end_init(struct end *e, const char *name, enum keys_role role, const uint8_t *material,
 		     size_t slots, bool prototype)
 {
 	struct sockaddr_in6 at = { .sin6_family = AF_INET6, .sin6_addr = IN6ADDR_LOOPBACK_INIT };
 	struct path_options o = { .role = role, .prototype = prototype, .window = 8192, .mtu = MTU,
-				  .events = &events, .arg = e };
+				  .offload = offload, .events = &events, .arg = e };
 	int fds[2];
 
 	e->role = role;
@@ -269,6 +274,99 @@ TEST(i1_more_than_a_slot_passes_and_every_sequence_is_used_once)
 	CHECK_EQ(n, 3500);
 	CHECK_EQ(path_rx_next(x->b.path), 3500);
 	CHECK_EQ(keys_rx_high(x->b.keys), 3499);
+}
+
+static void check_bursts(unsigned int wanted)
+{
+	static const size_t sizes[] = { 20, 60, 60, 60, 61, 1300, 1300, 1300, 1300, 400, MTU, MTU, 20, 1300, MTU };
+	_cleanup_(both_freep) struct both *x = NULL;
+	uint8_t ip[MTU], got[MTU + 100];
+
+	offload = wanted;
+	x = both_new(SLOTS);
+	CHECK_EQ(path_offload(x->a.path) & ~wanted, 0);
+	for (int burst = 0; burst < 40; burst++) {
+		size_t n = 1 + (size_t)burst * 2;
+
+		for (size_t i = 0; i < n; i++) {
+			size_t len = sizes[(i / 7 + (size_t)burst) % ARRAY_SIZE(sizes)];
+
+			fill_ip(ip, len, (uint8_t)(burst * 3 + (int)i));
+			CHECK_EQ(write(x->a.tun, ip, len), (ssize_t)len);
+		}
+		run(x);
+		for (size_t i = 0; i < n; i++) {
+			size_t len = sizes[(i / 7 + (size_t)burst) % ARRAY_SIZE(sizes)];
+
+			fill_ip(ip, len, (uint8_t)(burst * 3 + (int)i));
+			CHECK_EQ(read(x->b.tun, got, sizeof(got)), (ssize_t)len);
+			CHECK_MEM(got, ip, len);
+		}
+	}
+	CHECK_EQ(path_counters(x->b.path)->rx_packets, path_counters(x->a.path)->tx_packets);
+	CHECK_EQ(path_counters(x->b.path)->rx_bytes, path_counters(x->a.path)->tx_bytes);
+	CHECK_EQ(drops_of(&x->b).arrived, 0);
+}
+
+TEST(bursts_arrive_in_order_without_offloads)
+{
+	check_bursts(0);
+}
+
+TEST(bursts_arrive_in_order_with_segmented_sends)
+{
+	check_bursts(OFFLOAD_UDP_GSO);
+}
+
+TEST(bursts_arrive_in_order_with_joined_receives)
+{
+	check_bursts(OFFLOAD_UDP_GRO);
+}
+
+TEST(bursts_arrive_in_order_with_both)
+{
+	check_bursts(OFFLOAD_ALL);
+}
+
+/* Many datagrams in one receive: each is judged alone, wherever it lies. */
+TEST(i4_bad_datagrams_among_good_ones_are_dropped_alone)
+{
+	_cleanup_(both_freep) struct both *x = NULL;
+	uint8_t ip[200], all[40 * (200 + PSK2_OVERHEAD)], got[300];
+	int size = sizeof(ip) + PSK2_OVERHEAD;
+	size_t len = 0;
+
+	offload = OFFLOAD_ALL;
+	x = both_new(SLOTS);
+	if (!(path_offload(x->b.path) & OFFLOAD_UDP_GRO) ||
+	    setsockopt(x->raw, IPPROTO_UDP, UDP_SEGMENT, &size, sizeof(size)) != 0)
+		test_skip("no UDP_GRO here");
+	for (uint64_t i = 0; i < 40; i++) {
+		fill_ip(ip, sizeof(ip), (uint8_t)i);
+		CHECK_EQ(forge(x, all + len, i, ip, sizeof(ip)), (size_t)size);
+		if (i % 4 == 1)
+			all[len + 40] ^= 1;
+		else if (i % 4 == 2)
+			memcpy(all + len, "PSKH", 4);
+		len += (size_t)size;
+	}
+	/* The last one is shorter than a packet can be. */
+	inject(x, all, len - (size_t)size + PSK2_OVERHEAD - 1);
+	for (int i = 0; i < 39; i++) {
+		if (i % 4 == 1 || i % 4 == 2)
+			continue;
+		fill_ip(ip, sizeof(ip), (uint8_t)i);
+		CHECK_EQ(read(x->b.tun, got, sizeof(got)), (ssize_t)sizeof(ip));
+		CHECK_MEM(got, ip, sizeof(ip));
+	}
+	CHECK_EQ(read(x->b.tun, got, sizeof(got)), -1);
+	CHECK_EQ(drops_of(&x->b).n[DROP_AEAD], 10);
+	CHECK_EQ(drops_of(&x->b).n[DROP_LENGTH], 1);
+	CHECK_EQ(x->b.handshakes, 10);
+	/* And all once more: nothing is taken twice. */
+	inject(x, all, len - (size_t)size);
+	CHECK_EQ(read(x->b.tun, got, sizeof(got)), -1);
+	CHECK_EQ(drops_of(&x->b).n[DROP_REPLAY], 19);
 }
 
 TEST(a_right_packet_is_taken_once)
