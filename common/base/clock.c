@@ -32,11 +32,25 @@ uint64_t clock_now_ms(void)
 	return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
 }
 
-uint64_t clock_now_us(void)
+static uint64_t read_us(clockid_t id)
 {
-	struct timespec ts = read_clock(CLOCK_BOOTTIME);
+	struct timespec ts = read_clock(id);
 
 	return (uint64_t)ts.tv_sec * 1000000 + (uint64_t)ts.tv_nsec / 1000;
+}
+
+uint64_t clock_now_us(void)
+{
+	return read_us(CLOCK_BOOTTIME);
+}
+
+void clock_slept_ms(uint64_t *at_least, uint64_t *at_most)
+{
+	uint64_t before = read_us(CLOCK_MONOTONIC), all = read_us(CLOCK_BOOTTIME), after = read_us(CLOCK_MONOTONIC);
+
+	/* A machine that never slept has them equal, but for rounding. */
+	*at_least = all > after ? (all - after) / 1000 : 0;
+	*at_most = all > before ? (all - before) / 1000 + 1 : 1;
 }
 
 int64_t clock_wall_s(void)

@@ -9,6 +9,12 @@ uint64_t clock_now_ms(void);
 /* Microseconds on the same clock (never faked): for measuring. */
 uint64_t clock_now_us(void);
 
+/*
+ * How long the machine has slept since it was started: between these two, which
+ * differ by the time that reading two clocks takes. Never faked.
+ */
+void clock_slept_ms(uint64_t *at_least, uint64_t *at_most);
+
 /* Seconds since the epoch, for showing to people and for storing beside a fact; never for deciding. */
 int64_t clock_wall_s(void);
 

@@ -940,6 +940,7 @@ void tunnel_on_network(struct tunnel *t)
 		return;
 	}
 	tunnel_hurry(t);
+	tunnel_seek(t, false);
 }
 
 void tunnel_on_renamed(struct tunnel *t, const char *before)

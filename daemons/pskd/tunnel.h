@@ -20,6 +20,7 @@ struct kept;
 struct loop;
 struct tunnel;
 struct tunnel_store;
+struct wake;
 
 /* What a list of all pairings has said of a paired tunnel. */
 enum tunnel_mark { TUNNEL_UNLISTED, TUNNEL_PEER_LISTED, TUNNEL_LISTED };
@@ -59,6 +60,7 @@ struct tunnel_context {
 	/* Some tunnel counts with this ledger. */
 	bool (*ledger_is_used)(const char *ledger, void *arg);
 	struct drop_log *drop_log; /* hears when packets were dropped */
+	struct wake *wake; /* is asked whenever a tunnel's timer wakes us */
 };
 
 /* Takes *spec. 0 or a negative errno. */
@@ -112,6 +114,8 @@ void tunnel_on_identity_new(struct tunnel *t);
 void tunnel_on_renamed(struct tunnel *t, const char *before);
 /* An interface or an address came: what failed for want of it, or looks for its peer, tries again now. */
 void tunnel_on_network(struct tunnel *t);
+/* The machine slept: addresses and names may be others now, and the peer may have given us up. */
+void tunnel_on_wake(struct tunnel *t);
 /* Whether it is the tunnel's; 0 is any. */
 bool tunnel_has_device(const struct tunnel *t, unsigned int ifindex);
 /* Its device was changed by somebody: what it lacks is set again. */

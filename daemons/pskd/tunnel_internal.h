@@ -80,6 +80,10 @@ struct tunnel {
 	struct drops drops_before; /* of earlier paths, what it has not */
 	struct loop_timer *timer;
 	uint64_t armed_ms; /* when the timer fires */
+	bool has_source;
+	struct in6_addr source; /* what packets to the peer left from at the last handshake */
+	uint64_t woke_ms; /* when we last woke from the machine's sleep; 0: never */
+	uint64_t resolved_ms; /* when names were last looked up */
 	uint64_t unanswered_ms; /* since when we send into silence; 0: we do not */
 	uint64_t handshakes, last_handshake_ms;
 	bool peer_told; /* pairingd has it durably that the peer was seen */
@@ -130,6 +134,8 @@ int tunnel_begin(struct tunnel *t);
 void tunnel_on_timer(void *arg);
 /* Its rounds of HELLOs begin anew, with names looked up again. */
 void tunnel_hurry(struct tunnel *t);
+/* The peer is asked now, with names looked up again: always, or when packets to it leave from elsewhere than before. */
+void tunnel_seek(struct tunnel *t, bool always);
 void tunnel_on_keys(int error, void *arg);
 
 /* tunnel_fuel.c */

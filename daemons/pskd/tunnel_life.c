@@ -10,6 +10,7 @@
 #include "base/bytes.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "event/wake.h"
 #include "pskd/drop_log.h"
 #include "pskd/identity_client.h"
 #include "pskd/ledger.h"
@@ -29,8 +30,12 @@
 /* The initiator renews; the responder reminds it when it is late. */
 #define REMIND_MS 60000
 #define REMIND_PACKETS (UINT64_C(1) << 16)
+/* Names are looked up again, when something wakes us anyway: what is found is where to look when the peer is silent. */
+#define RESOLVE_MS 300000
 
 static void arm(struct tunnel *t);
+static void note(struct tunnel *t, int level, const struct log_id *id, const char *code,
+		 const struct sockaddr_in6 *from, const char *text);
 
 static const char *name_of(const struct tunnel *t)
 {
@@ -76,15 +81,29 @@ static void collect_names(struct tunnel *t)
 		add_name(t, "%s:%u", s->candidates[i], s->peer_port);
 }
 
-static void start_plain(struct tunnel *t, const struct sockaddr_in6 *peer)
+static bool is_among(const struct sockaddr_in6 *v, size_t n, const struct sockaddr_in6 *a)
 {
+	for (size_t i = 0; i < n; i++)
+		if (udp_same(&v[i], a))
+			return true;
+	return false;
+}
+
+/* A prototype peer is where its endpoint says: without a handshake nothing else would prove it. */
+static void start_plain(struct tunnel *t, const struct sockaddr_in6 *v, size_t n)
+{
+	const struct session *before = path_current(t->path);
 	struct session *s;
 
-	if (path_current(t->path) ||
+	if ((before && is_among(v, n, &before->address)) ||
 	    session_new(&s, NULL, (enum keys_role)t->spec->f.role, path_rx_slots((uint32_t)t->spec->f.window)))
 		return;
-	s->address = *peer;
+	s->address = v[0];
 	path_set_current(t->path, &s);
+	if (before) {
+		note(t, LOG_NOTICE, &MSG_TUNNEL_MOVED, NULL, &v[0], "the peer's name is somewhere else now");
+		return;
+	}
 	t->state = TUNNEL_UP;
 	log_event(LOG_NOTICE, &MSG_TUNNEL_UP, LOG_FIELDS({ FIELD_TUNNEL, name_of(t) }, { FIELD_PEER, tunnel_peer(t) }),
 		  "tunnel %s is up, without handshakes, to a prototype peer", name_of(t));
@@ -98,7 +117,7 @@ static void use_candidates(struct tunnel *t, const struct sockaddr_in6 *v, size_
 	if (t->hello)
 		stage_on_candidates(t);
 	else if (n > 0)
-		start_plain(t, &v[0]);
+		start_plain(t, v, n);
 }
 
 static void on_resolved(const struct sockaddr_in6 *v, size_t n, void *arg)
@@ -113,6 +132,14 @@ static void on_resolved(const struct sockaddr_in6 *v, size_t n, void *arg)
 	if (n > 0)
 		use_candidates(t, v, n);
 	arm(t);
+}
+
+/* Numbers stay what they are. */
+static bool has_names(const struct tunnel *t)
+{
+	struct sockaddr_in6 v[RESOLVE_MAX];
+
+	return resolve_numbers(v, RESOLVE_MAX, &t->names) < t->names.n;
 }
 
 static void resolve_again(struct tunnel *t)
@@ -130,6 +157,7 @@ static void resolve_again(struct tunnel *t)
 	}
 	link->t = t;
 	t->resolving = link;
+	t->resolved_ms = clock_now_ms();
 }
 
 /* ---- the handshake's events ---- */
@@ -183,24 +211,46 @@ static bool may_call(const struct sockaddr_in6 *from, void *arg)
 static void on_round(unsigned int round, void *arg)
 {
 	struct tunnel *t = arg;
-	bool all_numbers;
-	struct sockaddr_in6 v[RESOLVE_MAX];
 
-	/* Numbers stay what they are. */
-	all_numbers = resolve_numbers(v, RESOLVE_MAX, &t->names) >= t->names.n;
-	if (round > 0 && !all_numbers)
+	if (round > 0 && has_names(t))
 		resolve_again(t);
 }
 
 void tunnel_hurry(struct tunnel *t)
 {
-	struct sockaddr_in6 v[RESOLVE_MAX];
-
 	if (!t->hello || !hello_is_running(t->hello))
 		return;
-	if (resolve_numbers(v, RESOLVE_MAX, &t->names) < t->names.n)
+	if (has_names(t))
 		resolve_again(t);
 	hello_hurry(t->hello);
+}
+
+/* The address that packets to the peer leave from has changed: the peer may not find us, nor what is between us. */
+static bool has_moved(const struct tunnel *t)
+{
+	const struct session *s = path_current(t->path);
+	struct in6_addr now;
+
+	return s && t->has_source && udp_source(&now, &s->address) == 0 && memcmp(&now, &t->source, sizeof(now)) != 0;
+}
+
+void tunnel_seek(struct tunnel *t, bool always)
+{
+	if (!t->path || (!always && !has_moved(t)))
+		return;
+	if (has_names(t))
+		resolve_again(t);
+	if (t->hello && hello_is_running(t->hello))
+		hello_hurry(t->hello);
+	else if (t->hello)
+		hello_start(t->hello);
+	arm(t);
+}
+
+void tunnel_on_wake(struct tunnel *t)
+{
+	t->woke_ms = clock_now_ms();
+	tunnel_seek(t, true);
 }
 
 static void note(struct tunnel *t, int level, const struct log_id *id, const char *code,
@@ -361,6 +411,7 @@ static void on_proven(void *arg)
 	t->handshakes++;
 	t->last_handshake_ms = clock_now_ms();
 	t->unanswered_ms = 0;
+	t->has_source = udp_source(&t->source, &path_current(t->path)->address) == 0;
 	udp_format(address, &path_current(t->path)->address);
 	if (t->state != TUNNEL_UP) {
 		t->state = TUNNEL_UP;
@@ -432,6 +483,12 @@ static void check_age(struct tunnel *t, const struct session *s, uint64_t now)
 		start_handshake(t);
 }
 
+/* What was said while the machine slept was said to nobody: it counts as quiet, and the peer is asked. */
+static uint64_t heard_ms(const struct tunnel *t, const struct path_counters *c)
+{
+	return t->woke_ms > QUIET_MS ? max_u64(c->received_ms, t->woke_ms - QUIET_MS) : c->received_ms;
+}
+
 static void check_silence(struct tunnel *t, const struct path_counters *c, uint64_t now)
 {
 	if (c->data_sent_ms > c->received_ms) {
@@ -442,10 +499,10 @@ static void check_silence(struct tunnel *t, const struct path_counters *c, uint6
 	}
 	if (t->unanswered_ms && now - t->unanswered_ms >= SILENCE_MS)
 		start_handshake(t);
-	if (t->spec->f.keepalive_ms == 0 || now - c->received_ms < QUIET_MS)
+	if (t->spec->f.keepalive_ms == 0 || now - heard_ms(t, c) < QUIET_MS)
 		return;
 	start_handshake(t);
-	if (now - c->received_ms < DEAD_MS)
+	if (now - heard_ms(t, c) < DEAD_MS)
 		return;
 	note(t, LOG_NOTICE, &MSG_TUNNEL_SILENT, E(NoAnswer), NULL, "the peer does not answer any more");
 	path_drop_sessions(t->path);
@@ -487,7 +544,7 @@ static uint64_t next_due(const struct tunnel *t, uint64_t now)
 	if (t->spec->f.keepalive_ms) {
 		at = c->sent_ms + t->spec->f.keepalive_ms;
 		due = at < due ? at : due;
-		at = c->received_ms + (hello_is_running(t->hello) ? DEAD_MS : QUIET_MS);
+		at = heard_ms(t, c) + (hello_is_running(t->hello) ? DEAD_MS : QUIET_MS);
 		due = at < due ? at : due;
 	}
 	return due;
@@ -508,6 +565,15 @@ static void arm(struct tunnel *t)
 	loop_timer_start(t->timer, due > now + 10 ? due - now : 10);
 }
 
+static void check_names(struct tunnel *t, uint64_t now)
+{
+	if (now - t->resolved_ms < RESOLVE_MS)
+		return;
+	t->resolved_ms = now;
+	if (has_names(t))
+		resolve_again(t);
+}
+
 void tunnel_on_timer(void *arg)
 {
 	struct tunnel *t = arg;
@@ -517,8 +583,14 @@ void tunnel_on_timer(void *arg)
 
 	if (!t->path)
 		return;
+	if (wake_check(t->ctx.wake)) {
+		/* tunnel_on_wake() comes first; by the clock alone the peer would be silent. */
+		loop_timer_start(t->timer, 10);
+		return;
+	}
 	c = path_counters(t->path);
 	path_expire(t->path, now);
+	check_names(t, now);
 	stage_on_timer(t);
 	keys_tick(t->keys, now);
 	tunnel_fuel_tick(t, now);

@@ -17,6 +17,7 @@
 #include "base/text.h"
 #include "crypto/secret.h"
 #include "event/loop.h"
+#include "event/wake.h"
 #include "pskd/drop_log.h"
 #include "pskd/identity_client.h"
 #include "pskd/kept.h"
@@ -44,6 +45,7 @@ struct tunnels {
 	struct loop_timer *starter;
 	struct netwatch *netwatch; /* NULL: none; then timers alone find a new network */
 	struct drop_log *drop_log;
+	struct wake *wake;
 	struct list list;
 	size_t n;
 	bool bad_state; /* a tunnel's state could not be read */
@@ -510,6 +512,21 @@ static void on_device(unsigned int ifindex, void *arg)
 			tunnel_on_device(tunnel_of_node(it));
 }
 
+static void on_wake(uint64_t slept_ms, void *arg)
+{
+	struct tunnels *s = arg;
+	char seconds[24], span[32];
+
+	/* It is measured to a few milliseconds. */
+	slept_ms = (slept_ms + 500) / 1000 * 1000;
+	snprintf(seconds, sizeof(seconds), "%llu", (unsigned long long)(slept_ms / 1000));
+	text_format_duration(span, sizeof(span), slept_ms);
+	log_event(LOG_NOTICE, &MSG_MACHINE_SLEPT, LOG_FIELDS({ FIELD_COUNT, seconds }),
+		  "this machine slept for %s: every tunnel asks for its peer", span);
+	list_for_each (it, &s->list)
+		tunnel_on_wake(tunnel_of_node(it));
+}
+
 static const struct netwatch_ops netwatch_ops = { .on_network = on_network, .on_device = on_device };
 
 static bool is_counted_with(const struct spec *spec, const char *ledger)
@@ -591,6 +608,10 @@ int tunnels_new(struct tunnels **out, const struct tunnels_options *o)
 	if (r)
 		return r;
 	s->ctx.drop_log = s->drop_log;
+	r = wake_new(&s->wake, o->loop, on_wake, s);
+	if (r)
+		return r;
+	s->ctx.wake = s->wake;
 	/* Tunnels first: pairingd may tell of changes at once. */
 	r = tunnel_store_each(&s->store, on_stored, on_bad_file, s);
 	if (!r)
@@ -620,6 +641,7 @@ struct tunnels *tunnels_free(struct tunnels *s)
 		tunnel_free(tunnel_of_node(it));
 	kept_free(s->kept);
 	netwatch_free(s->netwatch);
+	wake_free(s->wake);
 	identity_client_free(s->identity);
 	tunnel_store_done(&s->store);
 	label_list_done(&s->policy.revoked);

@@ -9,8 +9,9 @@
  *		torn=K (write: the first K bytes, then SIGKILL), short=K (the first K bytes)
  *		noop (say that it was done)
  *   FAULT_PATH=text	only files whose path holds it (not for malloc and mmap)
- *   FAULT_CONTROL=file	two 64-bit integers, mapped: calls count and fail only while the first is not
- *			0, and the second is added to the wall clock, in seconds, at once
+ *   FAULT_CONTROL=file	64-bit integers, mapped: calls count and fail only while the first is not 0; the
+ *			second is added to the wall clock, in seconds, at once; the third, where there is
+ *			one, is for how long the machine has slept: CLOCK_BOOTTIME is later by it
  *   FAULT_LOG=file	a line for each fault that was made
  *
  * What is written with io_uring, or by a system call that is not libc's function, is not seen.
@@ -179,7 +180,7 @@ __attribute__((constructor)) static void start(void)
 		void *page = MAP_FAILED;
 
 		if (fd >= 0)
-			page = (void *)syscall(SYS_mmap, NULL, 16, PROT_READ, MAP_SHARED, fd, 0);
+			page = (void *)syscall(SYS_mmap, NULL, 24, PROT_READ, MAP_SHARED, fd, 0);
 		if (page == MAP_FAILED)
 			refuse(path);
 		control = page;
@@ -505,6 +506,9 @@ PUBLIC int clock_gettime(clockid_t id, struct timespec *t)
 
 	if (r == 0 && (id == CLOCK_REALTIME || id == CLOCK_REALTIME_COARSE))
 		t->tv_sec += shift();
+	/* What a shorter file does not have reads as zero. */
+	if (r == 0 && id == CLOCK_BOOTTIME && control)
+		t->tv_sec += (time_t)control[2];
 	return r;
 }
 

@@ -173,6 +173,11 @@ void tunnel_on_renamed(struct tunnel *t, const char *before)
 	(void)before;
 }
 
+void tunnel_on_wake(struct tunnel *t)
+{
+	(void)t;
+}
+
 bool tunnel_has_device(const struct tunnel *t, unsigned int ifindex)
 {
 	(void)t;
