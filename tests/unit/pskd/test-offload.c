@@ -285,7 +285,7 @@ static int judge(struct bad *b)
 	return r;
 }
 
-TEST(a_malformed_virtio_header_is_refused)
+TEST(i4_a_malformed_virtio_header_is_refused)
 {
 	struct bad b;
 
@@ -316,7 +316,7 @@ TEST(a_malformed_virtio_header_is_refused)
 	CHECK_EQ(judge(&b), GSO_E_MALFORMED);
 }
 
-TEST(a_checksum_outside_of_the_packet_is_refused)
+TEST(i4_a_checksum_outside_of_the_packet_is_refused)
 {
 	struct bad b;
 
@@ -338,7 +338,7 @@ TEST(a_checksum_outside_of_the_packet_is_refused)
 	CHECK_EQ(judge(&b), GSO_E_MALFORMED);
 }
 
-TEST(segments_beyond_the_mtu_are_too_big)
+TEST(i4_segments_beyond_the_mtu_are_too_big)
 {
 	struct bad b;
 
@@ -353,7 +353,7 @@ TEST(segments_beyond_the_mtu_are_too_big)
 	CHECK_EQ(judge(&b), GSO_E_TOO_BIG);
 }
 
-TEST(a_large_packet_whose_lengths_differ_is_refused)
+TEST(i4_a_large_packet_whose_lengths_differ_is_refused)
 {
 	static const struct shape udp6 = { .v6 = true, .udp = true, .payload = 3000 };
 	static const struct {
@@ -629,7 +629,7 @@ TEST(what_may_not_be_joined_is_not)
 	CHECK(!gro_add(&g, ip, len));
 }
 
-TEST(random_packets_are_never_read_beyond_their_end)
+TEST(i4_random_packets_are_never_read_beyond_their_end)
 {
 	for (int i = 0; i < 20000; i++) {
 		size_t len = 1 + below(120);
