@@ -276,7 +276,7 @@ void tunnel_keys_error(struct tunnel_error *e, const struct tunnel *t, int r, co
 		{ KEYS_E_UNREADABLE, E(KeyFileUnreadable), "the key file cannot be read", NULL },
 		{ KEYS_E_EXHAUSTED, E(Exhausted), "the key material is used up",
 		  "Make a new key file, carry it to both sides, and add it." },
-		{ KEYS_E_LEDGER, E(StorageFailed), "the ledger cannot be used", NULL },
+		{ KEYS_E_LEDGER, E(StorageFailed), "the ledger cannot be used", "pskd(8), RECOVERY, says what can be done." },
 		{ KEYS_E_NEEDS_HANDSHAKE, E(BadKeyFile),
 		  "this material has been used with handshakes and may not be used without", NULL },
 		{ KEYS_E_NEEDS_BURN, E(NeedsBurn), "key material must be given up to go on",
@@ -292,6 +292,11 @@ void tunnel_keys_error(struct tunnel_error *e, const struct tunnel *t, int r, co
 					 "%s: %s%s%s", subject, known[i].text, detail[0] ? ": " : "", detail);
 			return;
 		}
+	if (r == -ENOENT && t->spec->origin == SPEC_PAIRED) {
+		tunnel_error_set(e, E(StorageFailed), "Pair the two devices again: that brings new keys.",
+				 "%s: its ledger, and its keys with it, are gone: %s", subject, detail);
+		return;
+	}
 	tunnel_error_set(e, E(StorageFailed), NULL, "%s: %s%s%s", subject, detail[0] ? detail : "",
 			 detail[0] ? ": " : "", strerror(r < 0 ? -r : EIO));
 }
@@ -324,7 +329,7 @@ void tunnel_keys_options(const struct tunnel *t, struct keys_options *o, const c
 		.role = (enum keys_role)t->spec->f.role,
 		.prototype = t->spec->f.peer != 0,
 		.window = (uint32_t)t->spec->f.window,
-		.restored = t->ctx.store->restored,
+		.restored = t->ctx.store->restored || t->ledger_lost,
 		.key_file = key_file,
 		.erase = (enum keys_erase)t->spec->f.erase,
 		.loop = t->ctx.loop,
@@ -467,6 +472,24 @@ static bool take_over(struct tunnel *t, int r, const char *detail)
 	return true;
 }
 
+/*
+ * State says that there was a ledger, and there is none. A new one is as one that came from a backup: the peer's
+ * handshake tells what was used, and where there are none, somebody has to.
+ */
+static bool remake_ledger(struct tunnel *t, const char *name)
+{
+	if (!t->spec->ledger[0] || !t->spec->f.key_file || t->took_over)
+		return false;
+	log_event(LOG_WARNING, &MSG_TUNNEL_LEDGER_LOST,
+		  LOG_FIELDS({ FIELD_TUNNEL, t->spec->name }, { FIELD_PEER, tunnel_peer(t) }, { FIELD_FILE, name }),
+		  "tunnel %s: its ledger %s is gone, and is made anew: %s has to tell what was used", t->spec->name, name,
+		  t->spec->f.peer ? "somebody" : "the peer");
+	t->ledger_lost = true;
+	t->spec->ledger[0] = '\0';
+	create_ledger(t);
+	return true;
+}
+
 static void open_keys(struct tunnel *t)
 {
 	_cleanup_free_ char *path = NULL, *received = NULL;
@@ -496,6 +519,8 @@ static void open_keys(struct tunnel *t)
 		create_ledger(t);
 		return;
 	}
+	if (r == -ENOENT && remake_ledger(t, name))
+		return;
 	if (r && take_over(t, r, detail))
 		return;
 	if (r) {
@@ -511,6 +536,7 @@ static void open_keys(struct tunnel *t)
 		fail_errno(t, E(StorageFailed), r, "tunnel state");
 		return;
 	}
+	t->ledger_lost = false;
 	tunnel_fuel_begin(t);
 	keys_info(t->keys, &info);
 	if (info.packets_left == 0 && take_over(t, KEYS_E_EXHAUSTED, ""))

@@ -57,6 +57,7 @@ struct tunnel {
 
 	bool prepare_only;
 	unsigned int ledger_try;
+	bool ledger_lost; /* there was one */
 	struct tunnel_link *job, *resolving; /* in flight, or NULL */
 	struct loop_timer *retry;
 	uint64_t retry_ms;
