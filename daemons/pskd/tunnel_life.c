@@ -110,8 +110,36 @@ static void start_plain(struct tunnel *t, const struct sockaddr_in6 *v, size_t n
 	tunnel_tell(t, "up");
 }
 
+/* A route of ours may cover the peer itself: our packets would go round in circles. */
+static bool leads_into_itself(const struct tunnel *t, const struct sockaddr_in6 *to)
+{
+	const struct tunnel_addresses *a = &t->addresses;
+	struct in6_addr from;
+
+	if (a->routes.n == 0 || udp_source(&from, to) != 0)
+		return false;
+	if (IN6_IS_ADDR_V4MAPPED(&from))
+		return a->has_v4 && memcmp(from.s6_addr + 12, a->v4_local, 4) == 0;
+	return a->has_v6 && memcmp(&from, a->v6_local, 16) == 0;
+}
+
+static void check_way(struct tunnel *t, const struct sockaddr_in6 *v, size_t n)
+{
+	char text[UDP_TEXT_MAX];
+
+	for (size_t i = 0; i < n && t->state == TUNNEL_WAITING && !t->problem.code; i++) {
+		if (!leads_into_itself(t, &v[i]))
+			continue;
+		udp_format(text, &v[i]);
+		tunnel_set_problem(t, E(RouteConflict), "Give the peer's address a route of its own.",
+				   "the way to the peer at %s leads into the tunnel itself", text);
+		note(t, LOG_WARNING, &MSG_TUNNEL_DEVICE, t->problem.code, NULL, t->problem.message);
+	}
+}
+
 static void use_candidates(struct tunnel *t, const struct sockaddr_in6 *v, size_t n)
 {
+	check_way(t, v, n);
 	if (t->hello)
 		hello_set_candidates(t->hello, v, n);
 	if (t->hello)
