@@ -303,17 +303,27 @@ static void tell_key_file(struct doctor *d, const char *tunnel, const char *path
 		doctor_tell(d, DOCTOR_OK, tunnel, NULL, "its key file %s is on %s", path, m.name);
 }
 
+/* A new key file has to be carried. */
+#define SOON_S (14 * 86400)
+
 static void tell_fuel(struct doctor *d, const char *tunnel, const json_t *t)
 {
 	double fuel = json_number_value(json_object_get(t, "fuel_percent"));
-	enum verdict v = fuel <= 0 ? DOCTOR_FAILURE : fuel <= 20 ? DOCTOR_WARNING : DOCTOR_OK;
+	int64_t lasts_s = json_get_int(json_object_get(t, "fuel"), "lasts_s", -1);
+	bool is_soon = lasts_s >= 0 && lasts_s < SOON_S;
+	enum verdict v = fuel <= 0 ? DOCTOR_FAILURE : fuel <= 20 || is_soon ? DOCTOR_WARNING : DOCTOR_OK;
+	char span[32], lasts[80] = "";
 
 	if (json_get_int(t, "slots_total", 0) <= 0)
 		return;
+	if (is_soon) {
+		text_format_duration(span, sizeof(span), (uint64_t)lasts_s * 1000);
+		snprintf(lasts, sizeof(lasts), "; that lasts %s at the rate of the last week", span);
+	}
 	doctor_tell(d, v, tunnel,
-		    v == DOCTOR_OK ? NULL : "Make a new key file (“handfast tunnel generate”), carry it over and add a tunnel with it.",
-		    "%.1f %% of its key file is left, %lld packets to send", fuel,
-		    (long long)json_get_int(t, "packets_left", 0));
+		    v == DOCTOR_OK ? NULL : "Make a new key file (“handfast tunnel generate”), carry it over and stage it on both sides (“handfast tunnel stage”).",
+		    "%.1f %% of its key file is left, %lld packets to send%s", fuel,
+		    (long long)json_get_int(t, "packets_left", 0), lasts);
 }
 
 void doctor_keys(struct doctor *d)

@@ -12,7 +12,7 @@
 #include "ctl/daemon.h"
 #include "ctl/tunnel_text.h"
 
-#define HINT "Make a new key file (“handfast tunnel generate”) and carry it to both sides in time."
+#define HINT "Make a new key file (“handfast tunnel generate”), carry it over, and stage it on both sides (“handfast tunnel stage”)."
 
 /* From the best to the worst. */
 enum level { FULL, BELOW_20, BELOW_5, BELOW_1, UNKNOWN, EMPTY };
