@@ -275,7 +275,7 @@ void tunnel_keys_error(struct tunnel_error *e, const struct tunnel *t, int r, co
 		  "Each key file is good for one tunnel, and for one only." },
 		{ KEYS_E_UNREADABLE, E(KeyFileUnreadable), "the key file cannot be read", NULL },
 		{ KEYS_E_EXHAUSTED, E(Exhausted), "the key material is used up",
-		  "Make a new key file, carry it to both sides, and add it." },
+		  "Make a new key file, carry it to both sides, and stage it there." },
 		{ KEYS_E_LEDGER, E(StorageFailed), "the ledger cannot be used", "pskd(8), RECOVERY, says what can be done." },
 		{ KEYS_E_NEEDS_HANDSHAKE, E(BadKeyFile),
 		  "this material has been used with handshakes and may not be used without", NULL },
