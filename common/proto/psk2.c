@@ -32,6 +32,29 @@ int psk2_header_decode(struct psk2_header *out, const uint8_t *packet, size_t le
 	return 0;
 }
 
+void psk2_probe_encode(uint8_t out[static PSK2_PROBE_LEN], const struct psk2_probe *p)
+{
+	out[0] = 0;
+	out[1] = p->type;
+	be16_store(out + 2, p->size);
+	be32_store(out + 4, p->number);
+}
+
+int psk2_probe_decode(struct psk2_probe *out, const uint8_t *inside, size_t len)
+{
+	struct psk2_probe p;
+
+	if (len < PSK2_PROBE_LEN || inside[0] != 0)
+		return PSK2_E_PROBE;
+	p.type = inside[1];
+	p.size = be16_load(inside + 2);
+	p.number = be32_load(inside + 4);
+	if (!(p.type == PSK2_PROBE && len == p.size) && !(p.type == PSK2_PROBE_ANSWER && len == PSK2_PROBE_LEN))
+		return PSK2_E_PROBE;
+	*out = p;
+	return 0;
+}
+
 void psk2_nonce(uint8_t out[static PSK2_NONCE_LEN], const uint8_t slot_nonce[static PSK2_NONCE_LEN],
 		uint64_t sequence)
 {

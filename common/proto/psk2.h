@@ -5,6 +5,7 @@
  */
 #pragma once
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -36,11 +37,37 @@ enum {
 	PSK2_E_LENGTH = 1, /* shorter than PSK2_OVERHEAD */
 	PSK2_E_MAGIC,
 	PSK2_E_VERSION,
+	PSK2_E_PROBE, /* neither a probe nor an answer, or not as long as it says */
 };
 
 void psk2_header_encode(uint8_t out[static PSK2_HEADER_LEN], const struct psk2_header *h);
 /* len is that of the whole packet. 0 or a PSK2_E_ outcome; flags, direction and reserved are the caller's to judge. */
 int psk2_header_decode(struct psk2_header *out, const uint8_t *packet, size_t len);
+
+/*
+ * What is inside may also be a probe of the path, or the answer to one: its
+ * first byte, 0, is that of no IP packet, so that a peer that does not know
+ * probes drops it. A probe is as long as it says, with anything behind these
+ * fields; an answer is these alone.
+ */
+#define PSK2_PROBE_LEN 8
+
+enum psk2_probe_type { PSK2_PROBE = 1, PSK2_PROBE_ANSWER = 2 };
+
+struct psk2_probe {
+	uint8_t type;
+	uint16_t size; /* of the probe; of the one that is answered */
+	uint32_t number; /* of the asker's question; the answer repeats it */
+};
+
+/* Whether what is inside is not for the device. */
+static inline bool psk2_is_probe(const uint8_t *inside, size_t len)
+{
+	return len > 0 && inside[0] == 0;
+}
+void psk2_probe_encode(uint8_t out[static PSK2_PROBE_LEN], const struct psk2_probe *p);
+/* Of len bytes. 0 or PSK2_E_PROBE. */
+int psk2_probe_decode(struct psk2_probe *out, const uint8_t *inside, size_t len);
 
 /* The slot's nonce with its last four bytes replaced by the low 32 bits of the sequence. */
 void psk2_nonce(uint8_t out[static PSK2_NONCE_LEN], const uint8_t slot_nonce[static PSK2_NONCE_LEN],

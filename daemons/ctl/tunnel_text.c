@@ -344,6 +344,27 @@ static void print_generations(const struct style *s, const json_t *t)
 	}
 }
 
+static void path_mtu_fact(const struct style *s, const json_t *t)
+{
+	static const struct {
+		const char *state, *text;
+	} others[] = {
+		{ "unknown", "not known yet" },
+		{ "searching", "being looked for" },
+		{ "smaller", "less than 1280: what is larger is cut up on its way" },
+		{ "unanswered", "not known: the peer answers no probes" },
+	};
+	const char *state = str(t, "path_mtu_state");
+	int64_t mtu = json_get_int(t, "path_mtu", 0);
+
+	if (strcmp(state, "found") == 0)
+		fact(stdout, s, "path MTU", "%lld%s", (long long)mtu,
+		     mtu < json_get_int(t, "mtu", 0) ? ": senders of larger packets are told so" : "");
+	for (size_t i = 0; i < ARRAY_SIZE(others); i++)
+		if (strcmp(state, others[i].state) == 0)
+			fact(stdout, s, "path MTU", "%s", others[i].text);
+}
+
 void tunnel_text(const struct ctl *c, const json_t *t)
 {
 	const struct style *s = &c->style;
@@ -365,6 +386,7 @@ void tunnel_text(const struct ctl *c, const json_t *t)
 	if (*str(t, "interface_name"))
 		fact(stdout, s, "device", "%s, MTU %lld", str(t, "interface_name"),
 		     (long long)json_get_int(t, "mtu", 0));
+	path_mtu_fact(s, t);
 	list_fact(s, t, "own address", "local_addresses");
 	list_fact(s, t, "peer address", "peer_addresses");
 	list_fact(s, t, "routes", "routes");

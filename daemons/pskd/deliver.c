@@ -34,12 +34,21 @@ void deliver_flush(struct path *p)
 		len - VNET_HEADER_LEN + (packets - 1) * g->inner.header_len);
 }
 
+bool deliver_own(struct path *p, uint8_t *ip, size_t len)
+{
+	size_t room = p->offload & OFFLOAD_VNET_HEADER ? VNET_HEADER_LEN : 0;
+
+	if (room)
+		gro_plain(ip);
+	return write(p->o.tun_fd, ip - room, room + len) == (ssize_t)(room + len);
+}
+
 void deliver(struct path *p, uint8_t *ip, size_t len)
 {
 	struct gro *g = &p->in.gro;
 
 	if (!(p->offload & OFFLOAD_VNET_HEADER)) {
-		account(p, write(p->o.tun_fd, ip, len) == (ssize_t)len, 1, len);
+		account(p, deliver_own(p, ip, len), 1, len);
 		return;
 	}
 	if (gro_add(g, ip, len))
@@ -49,7 +58,5 @@ void deliver(struct path *p, uint8_t *ip, size_t len)
 		if (gro_add(g, ip, len))
 			return;
 	}
-	gro_plain(ip);
-	account(p, write(p->o.tun_fd, ip - VNET_HEADER_LEN, VNET_HEADER_LEN + len) == (ssize_t)(VNET_HEADER_LEN + len), 1,
-		len);
+	account(p, deliver_own(p, ip, len), 1, len);
 }

@@ -24,6 +24,7 @@ struct packet {
 	size_t len; /* of the IP packet inside */
 	struct psk2_header h;
 	const struct sockaddr_in6 *from;
+	bool is_data; /* neither a keepalive nor a probe */
 };
 
 void inbound_prepare(struct path *p, struct session *s)
@@ -182,7 +183,7 @@ static void admit(struct path *p, uint8_t *ip, size_t len)
 	if (!is_admitted(p, ip, len))
 		return;
 	/* What it announces says how large our answers will be. */
-	mss_clamp(ip, len, p->o.mtu);
+	mss_clamp(ip, len, mtu_limit(p));
 	deliver(p, ip, len);
 }
 
@@ -190,6 +191,7 @@ static void admit(struct path *p, uint8_t *ip, size_t len)
 static int receive(struct path *p, struct packet *k, size_t len)
 {
 	struct session *s;
+	uint8_t *inside = k->header + PSK2_HEADER_LEN;
 	bool new_slot;
 
 	if (open_packet(p, k, len, &s))
@@ -215,8 +217,9 @@ static int receive(struct path *p, struct packet *k, size_t len)
 		if (p->other)
 			inbound_prepare(p, p->other);
 	}
-	if (k->len > 0)
-		admit(p, k->header + PSK2_HEADER_LEN, k->len);
+	k->is_data = k->len > 0 && !(psk2_is_probe(inside, k->len) && mtu_on_probe(p, inside, k->len) == 0);
+	if (k->is_data)
+		admit(p, inside, k->len);
 	return 0;
 }
 
@@ -293,7 +296,7 @@ static void handle_datagram(struct path *p, struct packet *k, size_t len, struct
 		p->o.events->on_handshake(k->header, len, k->from, p->o.arg);
 	} else if (receive(p, k, len) == 0) {
 		t->any = true;
-		t->data = t->data || k->len > 0;
+		t->data = t->data || k->is_data;
 		t->opened++;
 		t->bytes += k->len;
 	}

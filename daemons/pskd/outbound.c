@@ -74,6 +74,7 @@ static int seal_batch(struct path *p)
 			p->counters.tx_packets++;
 			p->counters.tx_bytes += len;
 			bytes += len;
+			pmtu_on_sent(&p->mtu.pmtu, len);
 			p->out.sealed++;
 		}
 		opstat_count(&pskd_operations[OP_PACKET_SEAL], (uint64_t)taken, 0, bytes);
@@ -141,7 +142,13 @@ static void add_segments(struct path *p)
 		uint8_t *header = p->out.memory + p->out.used;
 		size_t len = gso_next(&p->out.gso, header + PSK2_HEADER_LEN);
 
-		mss_clamp(header + PSK2_HEADER_LEN, len, p->o.mtu);
+		if (len > mtu_limit(p)) {
+			/* Its sender is told once: the rest of the same large piece is no news. */
+			if (mtu_on_too_big(p, header + PSK2_HEADER_LEN, len))
+				p->out.gso = (struct gso){ .more = false };
+			continue;
+		}
+		mss_clamp(header + PSK2_HEADER_LEN, len, mtu_limit(p));
 		p->out.packets[p->out.n].at = (uint32_t)p->out.used;
 		p->out.packets[p->out.n].len = (uint32_t)len;
 		p->out.n++;

@@ -70,13 +70,17 @@ int path_new(struct path **out, const struct path_options *o)
 	p->o.udp.fd = -1;
 	p->o.tun_fd = -1;
 	p->down_since_ms = clock_now_ms();
-	udp_set_fragment(&o->udp, false);
+	udp_set_df(&o->udp, UDP_DF_KERNEL);
 	p->offload = offload_device(o->tun_fd, o->offload) | offload_socket(o->udp.fd, o->offload);
 	r = space_new(&p->space, o->keys, o->window);
 	if (!r)
 		r = inbound_init(p);
 	if (!r)
 		r = outbound_init(p);
+	if (!r)
+		r = mtu_init(p);
+	if (!r)
+		r = mtu_init(p);
 	if (!r)
 		r = loop_io_new(&p->tun_io, o->loop, o->tun_fd, 0, outbound_on_tun, p);
 	if (!r)
@@ -106,6 +110,7 @@ struct path *path_free(struct path *p)
 	space_free(p->spare);
 	inbound_done(p);
 	outbound_done(p);
+	mtu_done(p);
 	free(p);
 	return NULL;
 }
@@ -131,6 +136,7 @@ static void make_current(struct path *p, struct session *s)
 		outbound_drain(p);
 	}
 	p->current = s;
+	mtu_on_session(p);
 	outbound_update(p);
 }
 
@@ -244,6 +250,7 @@ void path_switch(struct path *p)
 	p->retired = true;
 	p->retired_until_ms = now + PREVIOUS_KEPT_MS;
 	p->owes_keepalive = p->owes_proof = false;
+	mtu_on_session(p);
 	/* What waited for the old file's sequences goes with the new one's. */
 	outbound_push(p);
 	outbound_update(p);

@@ -12,6 +12,7 @@
 #include <stdint.h>
 
 #include "base/cleanup.h"
+#include "pskd/address.h"
 #include "pskd/drops.h"
 #include "pskd/keys.h"
 #include "pskd/session.h"
@@ -20,6 +21,7 @@
 
 struct loop;
 struct path;
+struct pmtu;
 
 /* Slots that a sender may be ahead of what its peer has seen. */
 #define PATH_SLOTS_AHEAD 16
@@ -48,6 +50,7 @@ struct path_options {
 	bool prototype;
 	uint32_t window;
 	uint16_t mtu;
+	struct tunnel_addresses addresses; /* inside */
 	const struct sources *sources; /* NULL: the peer may speak for anybody */
 	struct udp udp; /* both descriptors are taken on success */
 	int tun_fd;
@@ -116,6 +119,12 @@ bool path_send_keepalive(struct path *p, bool pending);
 void path_on_keys_ready(struct path *p);
 /* A handshake message. */
 void path_send_handshake(struct path *p, const uint8_t *msg, size_t len, const struct sockaddr_in6 *to);
+
+/* Ask how large packets may be, as time and traffic demand. */
+void path_probe(struct path *p, uint64_t now_ms);
+/* When path_probe() has something to do, or UINT64_MAX. */
+uint64_t path_probe_due(const struct path *p);
+const struct pmtu *path_pmtu(const struct path *p);
 
 struct path_counters *path_counters(struct path *p);
 const struct udp *path_udp(const struct path *p);

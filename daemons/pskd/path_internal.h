@@ -11,6 +11,7 @@
 #include "pskd/gso.h"
 #include "pskd/offload.h"
 #include "pskd/path.h"
+#include "pskd/pmtu.h"
 #include "pskd/replay.h"
 
 #define BATCH 64
@@ -69,6 +70,12 @@ struct space {
 	uint64_t told;	  /* the keys know that all below were received, or given up */
 };
 
+/* How many of something there were within a second. */
+struct path_rate {
+	uint64_t since_ms;
+	unsigned int n;
+};
+
 struct path {
 	struct path_options o; /* keys: those of space */
 	struct loop_io *tun_io, *udp_io;
@@ -91,6 +98,13 @@ struct path {
 	unsigned int offload; /* of enum offload, in use */
 	struct inbound in;
 	struct outbound out;
+	struct {
+		struct pmtu pmtu;
+		enum udp_df df; /* what the socket was told */
+		struct sockaddr_in6 at; /* whom that is about */
+		struct path_rate answers, words;
+		uint8_t *room; /* of one packet */
+	} mtu;
 };
 
 /* outbound.c */
@@ -109,6 +123,21 @@ int outbound_seal_one(struct path *p, struct session *s, uint8_t *header, size_t
 /* send.c: send what is sealed. False when the socket is full. */
 bool send_sealed(struct path *p);
 
+/* path_mtu.c */
+int mtu_init(struct path *p);
+void mtu_done(struct path *p);
+/* There is a new current session. */
+void mtu_on_session(struct path *p);
+/* A packet inside that says it is a probe. 0, or -1 when it is none. */
+int mtu_on_probe(struct path *p, const uint8_t *inside, size_t len);
+/* The largest packet that goes to the peer. */
+static inline uint16_t mtu_limit(const struct path *p)
+{
+	return pmtu_limit(&p->mtu.pmtu);
+}
+/* One that is larger: send it in pieces, or tell its sender; true when it was the latter. */
+bool mtu_on_too_big(struct path *p, const uint8_t *packet, size_t len);
+
 /* path.c */
 void path_promote_pending(struct path *p);
 /* The staged key file's session has proven itself: that file is the current one now. */
@@ -122,6 +151,8 @@ void inbound_on_udp(int fd, unsigned int events, void *arg);
 void inbound_prepare(struct path *p, struct session *s);
 
 /* deliver.c */
+/* One of our own, at once; 32 bytes in front of it may be overwritten. False when the device did not take it. */
+bool deliver_own(struct path *p, uint8_t *ip, size_t len);
 /* Hand the packet to the device, now or at the latest with deliver_flush(); 32 bytes in front of it may be overwritten. */
 void deliver(struct path *p, uint8_t *ip, size_t len);
 void deliver_flush(struct path *p);

@@ -136,9 +136,10 @@ bool send_sealed(struct path *p)
 		 * Or the path is too narrow. What the kernel segments would leave without DF were it
 		 * let do so, and be cut up on its way unnoticed: so it may only cut single ones itself.
 		 */
-		udp_set_fragment(&p->o.udp, true);
+		if (p->mtu.df != UDP_DF_CLEAR)
+			udp_set_df(&p->o.udp, UDP_DF_OWN);
 		all = send_singly(p, &to, to_len);
-		udp_set_fragment(&p->o.udp, false);
+		udp_set_df(&p->o.udp, p->mtu.df);
 	}
 	if (all)
 		path_mark(p, &p->counters.sent_ms, &p->counters.data_sent_ms, clock_now_ms(), true);

@@ -6,6 +6,7 @@
 #include "pskd/hello.h"
 #include "pskd/keys.h"
 #include "pskd/path.h"
+#include "pskd/pmtu.h"
 #include "pskd/resolve.h"
 #include "pskd/tunnel.h"
 
@@ -76,6 +77,8 @@ struct tunnel {
 	bool device_problem; /* the problem is that it could not be mended */
 	bool kept; /* the manager has our device and socket, or one of them */
 	struct resolve_names names;
+	enum pmtu_state mtu_told; /* in the log */
+	uint16_t mtu_told_size;
 
 	struct drops drops_told;   /* of the path's, what the log has */
 	struct drops drops_before; /* of earlier paths, what it has not */

@@ -548,6 +548,29 @@ static void check_keepalive(struct tunnel *t, const struct path_counters *c, uin
 		path_send_keepalive(t->path, false);
 }
 
+/* Only what is not as the device has it, and the end of that. */
+static void tell_mtu(struct tunnel *t)
+{
+	const struct pmtu *p = path_pmtu(t->path);
+	bool was_less = t->mtu_told_size > 0 && t->mtu_told_size < p->max;
+	char text[160];
+
+	if ((p->state != PMTU_FOUND && p->state != PMTU_SMALLER) ||
+	    (p->state == t->mtu_told && p->mtu == t->mtu_told_size))
+		return;
+	t->mtu_told = p->state;
+	t->mtu_told_size = p->mtu;
+	if (p->state == PMTU_FOUND && p->mtu == p->max && !was_less)
+		return;
+	if (p->state == PMTU_SMALLER)
+		snprintf(text, sizeof(text), "not even packets of %d bytes come through to the peer whole: they are cut up on the way",
+			 PMTU_MIN);
+	else
+		snprintf(text, sizeof(text), "packets of up to %u bytes come through to the peer%s", p->mtu,
+			 p->mtu < p->max ? "; who sends larger ones is told so" : " again");
+	note(t, LOG_NOTICE, &MSG_TUNNEL_MTU, NULL, NULL, text);
+}
+
 static bool is_busy(const struct path_counters *c, uint64_t now)
 {
 	uint64_t last = c->data_sent_ms > c->data_received_ms ? c->data_sent_ms : c->data_received_ms;
@@ -585,6 +608,8 @@ static void arm(struct tunnel *t)
 	if (!t->path)
 		return;
 	due = next_due(t, now);
+	if (path_probe_due(t->path) < due)
+		due = path_probe_due(t->path);
 	if (due == UINT64_MAX) {
 		loop_timer_stop(t->timer);
 		return;
@@ -618,6 +643,8 @@ void tunnel_on_timer(void *arg)
 	}
 	c = path_counters(t->path);
 	path_expire(t->path, now);
+	path_probe(t->path, now);
+	tell_mtu(t);
 	check_names(t, now);
 	stage_on_timer(t);
 	keys_tick(t->keys, now);

@@ -157,6 +157,16 @@ static void add_identity(json_t *j, const struct tunnel *t)
 		json_object_set_new(j, "allow_labels", texts(&s->f.allow_labels));
 }
 
+static void add_mtu(json_t *j, const struct tunnel *t)
+{
+	const struct pmtu *p = t->path && path_current(t->path) ? path_pmtu(t->path) : NULL;
+
+	if (!p)
+		return;
+	json_object_set_new(j, "path_mtu", json_integer(pmtu_limit(p)));
+	json_object_set_new(j, "path_mtu_state", json_string(pmtu_state_name(p->state)));
+}
+
 static void add_counters(json_t *j, const struct tunnel *t)
 {
 	static const struct path_counters none;
@@ -190,6 +200,7 @@ json_t *tunnel_to_json(struct tunnel *t)
 	json_object_set_new(j, "allowed", networks(t->path ? &t->sources.allowed : &t->spec->allowed));
 	add_peer(j, t);
 	add_identity(j, t);
+	add_mtu(j, t);
 	add_counters(j, t);
 	if (t->spec->f.key_file)
 		json_object_set_new(j, "key_file", json_string(t->spec->f.key_file));

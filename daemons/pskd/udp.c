@@ -13,6 +13,8 @@
 
 /* As much as the kernel's limit gives: bursts wait here while the loop is elsewhere. */
 #define SOCKET_BUFFER (4 * 1024 * 1024)
+/* Every path of IPv6 carries this. */
+#define IPV6_LEAST 1280
 
 static const uint8_t mapped_prefix[12] = { [10] = 0xff, [11] = 0xff };
 
@@ -50,14 +52,40 @@ void udp_from_socket(struct sockaddr_in6 *out, const struct sockaddr_storage *a)
 	memcpy(out->sin6_addr.s6_addr + 12, &v4.sin_addr, 4);
 }
 
-void udp_set_fragment(const struct udp *u, bool may)
+void udp_set_df(const struct udp *u, enum udp_df df)
 {
-	int v4 = may ? IP_PMTUDISC_WANT : IP_PMTUDISC_DO, v6 = may ? IPV6_PMTUDISC_WANT : IPV6_PMTUDISC_DO;
+	static const struct {
+		int v4, v6;
+	} modes[] = {
+		[UDP_DF_KERNEL] = { IP_PMTUDISC_DO, IPV6_PMTUDISC_DO },
+		[UDP_DF_SET] = { IP_PMTUDISC_PROBE, IPV6_PMTUDISC_PROBE },
+		[UDP_DF_OWN] = { IP_PMTUDISC_WANT, IPV6_PMTUDISC_WANT },
+		[UDP_DF_CLEAR] = { IP_PMTUDISC_DONT, IPV6_PMTUDISC_DONT },
+	};
+	int v6_size = df == UDP_DF_CLEAR ? IPV6_LEAST : 0;
 
 	/* IPv4 goes through the same socket. */
-	setsockopt(u->fd, IPPROTO_IP, IP_MTU_DISCOVER, &v4, sizeof(v4));
-	if (!u->v4_only)
-		setsockopt(u->fd, IPPROTO_IPV6, IPV6_MTU_DISCOVER, &v6, sizeof(v6));
+	setsockopt(u->fd, IPPROTO_IP, IP_MTU_DISCOVER, &modes[df].v4, sizeof(modes[df].v4));
+	if (u->v4_only)
+		return;
+	setsockopt(u->fd, IPPROTO_IPV6, IPV6_MTU_DISCOVER, &modes[df].v6, sizeof(modes[df].v6));
+	setsockopt(u->fd, IPPROTO_IPV6, IPV6_MTU, &v6_size, sizeof(v6_size));
+}
+
+uint16_t udp_route_payload(const struct udp *u, const struct sockaddr_in6 *to)
+{
+	bool v4 = u->v4_only || is_mapped(to);
+	_cleanup_close_ int fd = socket(v4 ? AF_INET : AF_INET6, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	const struct udp own = { .fd = fd, .v4_only = v4 };
+	struct sockaddr_storage ss;
+	socklen_t len = udp_to_socket(&own, &ss, to), size = sizeof(int);
+	int mtu, headers = (v4 ? 20 : 40) + 8;
+
+	/* Connecting sends nothing; it looks the route up. */
+	if (fd < 0 || connect(fd, (struct sockaddr *)&ss, len) < 0 ||
+	    getsockopt(fd, v4 ? IPPROTO_IP : IPPROTO_IPV6, v4 ? IP_MTU : IPV6_MTU, &mtu, &size) < 0 || mtu <= headers)
+		return 0;
+	return mtu - headers > UINT16_MAX ? UINT16_MAX : (uint16_t)(mtu - headers);
 }
 
 int udp_open(struct udp *out, const struct sockaddr_in6 *at)

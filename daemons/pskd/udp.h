@@ -29,11 +29,16 @@ void udp_close(struct udp *u);
 /* The port that it is bound to. */
 uint16_t udp_port(const struct udp *u);
 
-/*
- * Whether this machine may cut what is larger than the path, as far as it knows. It may not, unless this says
- * so: then sending gives -EMSGSIZE, and all datagrams say that nobody else may (DF).
- */
-void udp_set_fragment(const struct udp *u, bool may);
+/* Who may cut up datagrams that are too big for their way. */
+enum udp_df {
+	UDP_DF_KERNEL, /* nobody: sending what the kernel knows to be too big gives EMSGSIZE */
+	UDP_DF_SET,    /* nobody, and what the kernel thinks of the path does not count */
+	UDP_DF_OWN,    /* this machine, what it knows to be too big: of single datagrams, the rest has DF set */
+	UDP_DF_CLEAR,  /* IPv4: anyone; IPv6: this machine, to the least size of a path */
+};
+void udp_set_df(const struct udp *u, enum udp_df df);
+/* The payload of a datagram that fits the route to there, as far as the kernel knows; 0: not known. */
+uint16_t udp_route_payload(const struct udp *u, const struct sockaddr_in6 *to);
 
 /* Between our form and the socket's. */
 socklen_t udp_to_socket(const struct udp *u, struct sockaddr_storage *out, const struct sockaddr_in6 *a);

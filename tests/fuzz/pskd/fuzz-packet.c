@@ -50,7 +50,10 @@ static void on_own_packet(const struct sockaddr_in6 *from, void *arg)
 	(void)arg;
 }
 
-static const struct path_events events = { on_handshake, nothing, nothing, nothing, on_own_packet, nothing };
+static const struct path_events events = {
+	.on_handshake = on_handshake, .on_proven = nothing, .on_switched = nothing, .on_traffic = nothing,
+	.on_exhausted = nothing, .on_own_packet = on_own_packet, .on_drops = nothing,
+};
 
 static char dir[] = "/tmp/handfast-fuzz-XXXXXX";
 

@@ -30,6 +30,40 @@ static struct pskh sample(enum pskh_type type)
 	return m;
 }
 
+TEST(a_probe_is_as_long_as_it_says_and_an_answer_is_short)
+{
+	static const uint8_t expected[PSK2_PROBE_LEN] = { 0, 1, 0x05, 0x78, 1, 2, 3, 4 };
+	struct psk2_probe p = { .type = PSK2_PROBE, .size = 1400, .number = 0x01020304 }, got;
+	uint8_t inside[1500] = { 0 };
+
+	psk2_probe_encode(inside, &p);
+	CHECK_MEM(inside, expected, sizeof(expected));
+	for (size_t len = 0; len <= sizeof(inside); len++)
+		CHECK_EQ(psk2_probe_decode(&got, inside, len), len == 1400 ? 0 : PSK2_E_PROBE);
+	CHECK_EQ(psk2_probe_decode(&got, inside, 1400), 0);
+	CHECK_EQ(got.type, PSK2_PROBE);
+	CHECK_EQ(got.size, 1400);
+	CHECK_EQ(got.number, 0x01020304);
+	p.type = PSK2_PROBE_ANSWER;
+	psk2_probe_encode(inside, &p);
+	for (size_t len = 0; len <= sizeof(inside); len++)
+		CHECK_EQ(psk2_probe_decode(&got, inside, len), len == PSK2_PROBE_LEN ? 0 : PSK2_E_PROBE);
+	for (unsigned int type = 0; type < 256; type++) {
+		inside[1] = (uint8_t)type;
+		CHECK_EQ(psk2_probe_decode(&got, inside, PSK2_PROBE_LEN), type == PSK2_PROBE_ANSWER ? 0 : PSK2_E_PROBE);
+	}
+}
+
+TEST(no_ip_packet_is_a_probe)
+{
+	static const uint8_t v4[20] = { 0x45 }, v6[40] = { 0x60 }, probe[PSK2_PROBE_LEN];
+
+	CHECK(!psk2_is_probe(v4, sizeof(v4)));
+	CHECK(!psk2_is_probe(v6, sizeof(v6)));
+	CHECK(!psk2_is_probe(probe, 0));
+	CHECK(psk2_is_probe(probe, 1));
+}
+
 TEST(psk2_header_is_as_published)
 {
 	static const uint8_t expected[PSK2_HEADER_LEN] = {

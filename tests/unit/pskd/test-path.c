@@ -20,6 +20,7 @@
 #include "crypto/secret.h"
 #include "event/loop.h"
 #include "pskd/offload.h"
+#include "pskd/pmtu.h"
 #include "unit/lib/test.h"
 
 enum { SLOTS = 100, MTU = 1420, NUMBER = 300 };
@@ -104,11 +105,11 @@ static void open_keys(struct end *e, const char *name, const uint8_t *material, 
 /* What both ends may use; each test is a process of its own. */
 static unsigned int offload;
 
-static void end_init(struct end *e, const char *name, enum keys_role role, const uint8_t *material,
-		     size_t slots, bool prototype)
+static void end_init_mtu(struct end *e, const char *name, enum keys_role role, const uint8_t *material,
+			 size_t slots, bool prototype, uint16_t mtu)
 {
 	struct sockaddr_in6 at = { .sin6_family = AF_INET6, .sin6_addr = IN6ADDR_LOOPBACK_INIT };
-	struct path_options o = { .role = role, .prototype = prototype, .window = 8192, .mtu = MTU,
+	struct path_options o = { .role = role, .prototype = prototype, .window = 8192, .mtu = mtu,
 				  .offload = offload, .events = &events, .arg = e };
 	int fds[2];
 
@@ -125,6 +126,12 @@ static void end_init(struct end *e, const char *name, enum keys_role role, const
 	o.loop = e->loop;
 	o.keys = e->keys;
 	CHECK_EQ(path_new(&e->path, &o), 0);
+}
+
+static void end_init(struct end *e, const char *name, enum keys_role role, const uint8_t *material,
+		     size_t slots, bool prototype)
+{
+	end_init_mtu(e, name, role, material, slots, prototype, MTU);
 }
 
 static void end_done(struct end *e)
@@ -861,4 +868,163 @@ TEST(a_file_with_nothing_left_gives_way_to_the_staged_one)
 	run(x);
 	CHECK_EQ(x->a.switched, 1);
 	pass(x, &x->a, &x->b, 7);
+}
+
+/* ---- how large packets may be ---- */
+
+/* Let both ends' questions be asked and answered until nothing is due any more; the clock is the test's. */
+static void find_mtu(struct both *x, uint64_t *now)
+{
+	for (int i = 0; i < 200 && (path_probe_due(x->a.path) < UINT64_MAX || path_probe_due(x->b.path) < UINT64_MAX);
+	     i++) {
+		*now += 250;
+		clock_fake_ms(*now);
+		path_probe(x->a.path, *now);
+		path_probe(x->b.path, *now);
+		run(x);
+	}
+}
+
+/* a's device takes more than b can receive: packets of up to 2000 bytes come through from a. */
+static struct both *uneven_new(uint64_t *now)
+{
+	struct both *x = calloc(1, sizeof(*x));
+
+	CHECK(x != NULL);
+	CHECK_EQ(crypto_init(), 0);
+	*now = 1000000;
+	clock_fake_ms(*now);
+	random_bytes(x->material, sizeof(x->material));
+	end_init_mtu(&x->a, "a", KEYS_INITIATOR, x->material, SLOTS, false, 9000);
+	end_init(&x->b, "b", KEYS_RESPONDER, x->material, SLOTS, false);
+	give_session(&x->a, &x->b, NUMBER, false);
+	give_session(&x->b, &x->a, NUMBER, false);
+	x->raw = socket(AF_INET6, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	return x;
+}
+
+TEST(probes_find_what_comes_through)
+{
+	_cleanup_(both_freep) struct both *x = NULL;
+	struct path_counters *c;
+	uint64_t now;
+
+	x = uneven_new(&now);
+	CHECK_EQ(path_pmtu(x->a.path)->state, PMTU_UNKNOWN);
+	find_mtu(x, &now);
+	CHECK_EQ(path_pmtu(x->a.path)->state, PMTU_FOUND);
+	CHECK_EQ(pmtu_limit(path_pmtu(x->a.path)), 2000);
+	CHECK_EQ(pmtu_limit(path_pmtu(x->b.path)), MTU);
+	CHECK(path_pmtu(x->a.path)->answers && path_pmtu(x->b.path)->answers);
+	/* Probes are no packets: nothing was delivered, and nothing refused but what was too large. */
+	c = path_counters(x->b.path);
+	CHECK_EQ(c->rx_packets, 0);
+	CHECK_EQ(c->data_received_ms, 0);
+	CHECK(c->received_ms > 0);
+	CHECK_EQ(c->drops.arrived, c->drops.n[DROP_LENGTH]);
+	CHECK(c->drops.n[DROP_LENGTH] > 0);
+	CHECK_EQ(path_probe_due(x->a.path), UINT64_MAX);
+}
+
+TEST(who_sends_what_is_too_big_is_told_and_what_may_be_cut_up_is)
+{
+	_cleanup_(both_freep) struct both *x = NULL;
+	uint8_t ip[3000], got[3000];
+	uint64_t now;
+
+	x = uneven_new(&now);
+	find_mtu(x, &now);
+	fill_ip(ip, sizeof(ip), 1);
+	memcpy(ip + 2, (uint8_t[]){ sizeof(ip) >> 8, sizeof(ip) & 0xff }, 2);
+	ip[6] = 0x40;
+	ip[7] = 0;
+	ip[9] = IPPROTO_UDP;
+	CHECK_EQ(write(x->a.tun, ip, sizeof(ip)), (ssize_t)sizeof(ip));
+	run(x);
+	CHECK_EQ(read(x->a.tun, got, sizeof(got)), 576);
+	CHECK_EQ(got[20] << 8 | got[21], 3 << 8 | 4);
+	CHECK_EQ(got[26] << 8 | got[27], 2000);
+	CHECK_EQ(drops_of(&x->a).n[DROP_TOO_BIG], 1);
+	CHECK_EQ(drops_of(&x->a).arrived, 0);
+	CHECK_EQ(read(x->b.tun, got, sizeof(got)), -1);
+	ip[6] = 0;
+	CHECK_EQ(write(x->a.tun, ip, sizeof(ip)), (ssize_t)sizeof(ip));
+	run(x);
+	CHECK_EQ(read(x->b.tun, got, sizeof(got)), 1996);
+	CHECK_EQ(read(x->b.tun, got, sizeof(got)), 3000 - 1976);
+	CHECK_EQ(drops_of(&x->a).n[DROP_TOO_BIG], 1);
+}
+
+TEST(i4_a_flood_of_what_is_too_big_is_answered_by_little)
+{
+	_cleanup_(both_freep) struct both *x = NULL;
+	uint8_t ip[2500] = { 0x45, 0, 2500 >> 8, 2500 & 0xff, 0, 0, 0x40, 0, 64, IPPROTO_UDP, 0, 0,
+			     10,   9, 0,	 1,	      10, 9, 0,	   2 };
+	uint8_t got[3000];
+	unsigned int words = 0;
+	uint64_t now;
+
+	x = uneven_new(&now);
+	find_mtu(x, &now);
+	for (int i = 0; i < 300; i++) {
+		CHECK_EQ(write(x->a.tun, ip, sizeof(ip)), (ssize_t)sizeof(ip));
+		if (i % 20 == 19)
+			run(x);
+		while (read(x->a.tun, got, sizeof(got)) > 0)
+			words++;
+	}
+	CHECK_EQ(drops_of(&x->a).n[DROP_TOO_BIG], 300);
+	CHECK_EQ(words, 100);
+}
+
+TEST(i6_probes_are_answered_with_less_and_not_without_end)
+{
+	_cleanup_(both_freep) struct both *x = both_new(SLOTS);
+	uint8_t inside[200] = { 0, 1, 0, 200, 9, 9, 9, 9 }, msg[300];
+	uint64_t before;
+
+	clock_fake_ms(1000000);
+	/* Its first sequences are reserved. */
+	path_send_keepalive(x->b.path, false);
+	run(x);
+	before = keys_tx_next(x->b.keys);
+	for (uint64_t i = 0; i < 150; i++) {
+		size_t len = forge(x, msg, i, inside, sizeof(inside));
+
+		CHECK_EQ(sendto(x->raw, msg, len, 0, (struct sockaddr *)&x->b.address, sizeof(x->b.address)),
+			 (ssize_t)len);
+	}
+	run(x);
+	CHECK_EQ(keys_tx_next(x->b.keys) - before, 100);
+	CHECK_EQ(drops_of(&x->b).arrived, 0);
+	CHECK_EQ(path_counters(x->b.path)->rx_packets, 0);
+	/* Neither is an answer to nothing worth one. */
+	inside[1] = 2;
+	inject(x, msg, forge(x, msg, 150, inside, PSK2_PROBE_LEN));
+	CHECK_EQ(keys_tx_next(x->b.keys) - before, 100);
+	/* What only looks like a probe is no packet. */
+	inject(x, msg, forge(x, msg, 151, inside, sizeof(inside)));
+	inside[1] = 7;
+	inject(x, msg, forge(x, msg, 152, inside, sizeof(inside)));
+	inside[1] = 1;
+	inject(x, msg, forge(x, msg, 153, inside, sizeof(inside) - 1));
+	CHECK_EQ(drops_of(&x->b).n[DROP_INNER], 3);
+}
+
+TEST(a_prototype_peer_sees_no_probes_and_its_own_are_no_packets)
+{
+	struct end a = { 0 };
+	uint8_t material[10 * SLOT_LEN];
+	struct session *s;
+
+	CHECK_EQ(crypto_init(), 0);
+	random_bytes(material, sizeof(material));
+	end_init(&a, "a", KEYS_INITIATOR, material, 10, true);
+	CHECK_EQ(session_new(&s, NULL, KEYS_INITIATOR, path_rx_slots(8192)), 0);
+	s->address = a.address;
+	path_set_current(a.path, &s);
+	CHECK_EQ(path_probe_due(a.path), UINT64_MAX);
+	path_probe(a.path, clock_now_ms());
+	CHECK_EQ(keys_tx_next(a.keys), 0);
+	end_done(&a);
 }
