@@ -78,6 +78,8 @@ struct way {
 	socklen_t peer_len;
 	bool v6, raw;
 	unsigned int mtu;
+	unsigned int path_mtu;	/* the largest that pskd sends */
+	const char *path_state; /* what it knows of that, see handfast-json(7); "": nothing */
 	int fd;
 	int error; /* of making the socket */
 	uint16_t id;
@@ -310,6 +312,24 @@ static void tell_pieces(struct doctor *d, const struct way *w, const char *endpo
 		doctor_tell(d, DOCTOR_OK, w->tunnel, NULL, "full packets of %u bytes come through", w->mtu);
 }
 
+static bool is_path(const struct way *w, const char *state)
+{
+	return strcmp(w->path_state, state) == 0;
+}
+
+/* Full packets do not come through; the largest that do have size bytes. The tunnel sees to that by itself. */
+static void tell_found_path(struct doctor *d, const struct way *w, unsigned int size)
+{
+	if (is_path(w, "found") && w->path_mtu < w->mtu)
+		doctor_tell(d, DOCTOR_NOTE, w->tunnel, set_mtu(w, w->path_mtu),
+			    "packets of up to %u bytes come through; who sends larger ones is told, which costs each connection a moment",
+			    w->path_mtu);
+	else
+		doctor_tell(d, DOCTOR_WARNING, w->tunnel, "Look again in a minute.",
+			    "packets of %u bytes come through, full ones of %u do not: the tunnel is finding out which do",
+			    size, w->mtu);
+}
+
 static void tell_way(struct doctor *d, const struct way *w, const char *endpoint)
 {
 	bool v6;
@@ -334,8 +354,16 @@ static void tell_way(struct doctor *d, const struct way *w, const char *endpoint
 	else if (w->refused[0])
 		doctor_tell(d, DOCTOR_WARNING, w->tunnel, doctor_text("“sudo ip link set dev %s mtu %u”.", w->device, w->mtu),
 			    "the device %s was given a smaller MTU than the %u of its tunnel", w->device, w->mtu);
+	else if (is_path(w, "smaller"))
+		doctor_tell(d, DOCTOR_WARNING, w->tunnel, "The network between must carry more; try another one.",
+			    "the way to %s does not carry packets of %d bytes whole: those of the tunnel go in pieces, which is slow and often lost",
+			    endpoint, MTU_MIN);
+	else if (best == 0 && is_path(w, "found"))
+		doctor_tell(d, DOCTOR_OK, w->tunnel, NULL, "full packets of %u bytes come through", w->mtu);
 	else if (best == 0)
 		tell_pieces(d, w, endpoint);
+	else if (*w->path_state && !is_path(w, "unanswered"))
+		tell_found_path(d, w, w->sizes[best]);
 	else if (best == w->n - 1)
 		doctor_tell(d, DOCTOR_FAILURE, w->tunnel, "The network between must carry more; try another one, or let its routers send “fragmentation needed” (ICMP).",
 			    "small packets come through, but not even those of %d bytes do", MTU_MIN);
@@ -378,7 +406,13 @@ static bool make_way(struct way *w, const json_t *t)
 	const char *peer = json_string_value(json_array_get(json_object_get(t, "peer_addresses"), 0));
 	int64_t mtu = json_get_int(t, "mtu", 0);
 
-	*w = (struct way){ .tunnel = json_get_str(t, "name"), .device = json_get_str(t, "interface_name"), .fd = -1 };
+	*w = (struct way){
+		.tunnel = json_get_str(t, "name"),
+		.device = json_get_str(t, "interface_name"),
+		.path_mtu = (unsigned int)json_get_int(t, "path_mtu", 0),
+		.path_state = clean_member(t, "path_mtu_state"),
+		.fd = -1,
+	};
 	if (!peer || !w->device || mtu <= SMALL || mtu > 9000 || !read_address(w, peer))
 		return false;
 	w->mtu = (unsigned int)mtu;

@@ -157,11 +157,12 @@ static void add_identity(json_t *j, const struct tunnel *t)
 		json_object_set_new(j, "allow_labels", texts(&s->f.allow_labels));
 }
 
+/* A prototype peer is asked nothing. */
 static void add_mtu(json_t *j, const struct tunnel *t)
 {
 	const struct pmtu *p = t->path && path_current(t->path) ? path_pmtu(t->path) : NULL;
 
-	if (!p)
+	if (!p || t->spec->f.peer)
 		return;
 	json_object_set_new(j, "path_mtu", json_integer(pmtu_limit(p)));
 	json_object_set_new(j, "path_mtu_state", json_string(pmtu_state_name(p->state)));
