@@ -134,7 +134,7 @@ static int has_zeros(const struct retire_job *j, uint64_t piece, bool *yes)
 
 static int is_ours(const struct retire_job *j, uint64_t piece, bool *yes)
 {
-	uint8_t sum[KEYFILE_HASH_LEN], wanted[KEYFILE_HASH_LEN];
+	uint8_t sum[KEYFILE_HASH_LEN], wanted[KEYFILE_HASH_LEN] = { 0 };
 	int r = keyfile_read_chunk(j->fd, j->size, piece, 0, 0, 0, NULL, sum);
 
 	if (!r)

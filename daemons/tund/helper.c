@@ -62,15 +62,17 @@ static const char *complaint_about(const struct helper *h, const struct tund_req
 	const char *complaint = tund_request_complaint(q, h->rules.any_address);
 	char route[PREFIX_TEXT_MAX];
 
-	for (size_t i = 0; i < q->n_routes && !complaint; i++) {
+	if (complaint)
+		return complaint;
+	for (size_t i = 0; i < q->n_routes; i++) {
 		complaint = tund_route_complaint(&q->routes[i], h->rules.any_route);
-		if (!complaint)
-			continue;
-		prefix_format(route, &q->routes[i]);
-		snprintf(text, 128, "no route to %s: %s", route, complaint);
-		complaint = text;
+		if (complaint) {
+			prefix_format(route, &q->routes[i]);
+			snprintf(text, 128, "no route to %s: %s", route, complaint);
+			return text;
+		}
 	}
-	return complaint;
+	return NULL;
 }
 
 /* Decoding has seen to its form; here is what this caller may ask for. passed: a device that it shows, or -1. */

@@ -48,8 +48,8 @@ TEST(wrong_values_are_refused_with_line_and_column)
 		"key_file: /k\nrole: initiator\npin: short\n",
 		"key_file: /k\nrole: initiator\nsalt: ''\n",
 		"key_file: /k\nrole: initiator\nallow_labels: [short]\n",
-		"key_file: /k\nrole: initiator\nallow_labels: [00112233445566ff]\n"
-		"pin: AgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAgI=\n",
+		("key_file: /k\nrole: initiator\nallow_labels: [00112233445566ff]\n"
+		 "pin: AgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAgI=\n"),
 		"key_file: /k\nrole: initiator\npeer: prototype\nendpoint: a:1\nsalt: s\n",
 		"key_file: /k\nrole: initiator\npeer: prototype\nendpoint: a:1\nallow_labels: [00112233445566ff]\n",
 		"key_file: /k\nrole: initiator\nendpoint: host\n",
