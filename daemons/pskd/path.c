@@ -80,8 +80,6 @@ int path_new(struct path **out, const struct path_options *o)
 	if (!r)
 		r = mtu_init(p);
 	if (!r)
-		r = mtu_init(p);
-	if (!r)
 		r = loop_io_new(&p->tun_io, o->loop, o->tun_fd, 0, outbound_on_tun, p);
 	if (!r)
 		r = loop_io_new(&p->udp_io, o->loop, o->udp.fd, LOOP_READ, inbound_on_udp, p);
