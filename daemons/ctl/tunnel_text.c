@@ -365,6 +365,15 @@ static void path_mtu_fact(const struct style *s, const json_t *t)
 			fact(stdout, s, "path MTU", "%s", others[i].text);
 }
 
+static void outer_facts(const struct style *s, const json_t *t)
+{
+	if (*str(t, "ecn"))
+		fact(stdout, s, "outer ECN", "%s",
+		     strcmp(str(t, "ecn"), "copied") == 0 ? "copied" : "off: the peer is not known to obey it");
+	if (*str(t, "dscp") && strcmp(str(t, "dscp"), "none") != 0)
+		fact(stdout, s, "outer DSCP", "%s", str(t, "dscp"));
+}
+
 void tunnel_text(const struct ctl *c, const json_t *t)
 {
 	const struct style *s = &c->style;
@@ -387,6 +396,7 @@ void tunnel_text(const struct ctl *c, const json_t *t)
 		fact(stdout, s, "device", "%s, MTU %lld", str(t, "interface_name"),
 		     (long long)json_get_int(t, "mtu", 0));
 	path_mtu_fact(s, t);
+	outer_facts(s, t);
 	list_fact(s, t, "own address", "local_addresses");
 	list_fact(s, t, "peer address", "peer_addresses");
 	list_fact(s, t, "routes", "routes");

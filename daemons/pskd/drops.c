@@ -19,6 +19,7 @@ static const char *const names[N_DROPS] = {
 	[DROP_INNER] = "no-ip-packet",
 	[DROP_SOURCE] = "inner-source",
 	[DROP_ROUTER] = "inner-router",
+	[DROP_ECN] = "inner-ecn",
 	[DROP_DEVICE] = "device",
 	[DROP_SEND] = "send",
 	[DROP_STALE] = "stale",

@@ -23,6 +23,7 @@ enum drop {
 	DROP_INNER,
 	DROP_SOURCE,
 	DROP_ROUTER,
+	DROP_ECN,
 	DROP_DEVICE,
 	/* ours, on the way out */
 	DROP_SEND,

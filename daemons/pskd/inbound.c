@@ -24,6 +24,7 @@ struct packet {
 	size_t len; /* of the IP packet inside */
 	struct psk2_header h;
 	const struct sockaddr_in6 *from;
+	uint8_t class; /* the outer packet's traffic class */
 	bool is_data; /* neither a keepalive nor a probe */
 };
 
@@ -174,7 +175,7 @@ static bool is_admitted(struct path *p, const uint8_t *ip, size_t len)
 }
 
 /* What is inside, to the device when it may go there. */
-static void admit(struct path *p, uint8_t *ip, size_t len)
+static void admit(struct path *p, uint8_t *ip, size_t len, uint8_t class)
 {
 	if (!is_ip(ip, len)) {
 		drop(p, DROP_INNER);
@@ -182,6 +183,10 @@ static void admit(struct path *p, uint8_t *ip, size_t len)
 	}
 	if (!is_admitted(p, ip, len))
 		return;
+	if (ecn_decapsulate(ip, len, class) != 0) {
+		drop(p, DROP_ECN);
+		return;
+	}
 	/* What it announces says how large our answers will be. */
 	mss_clamp(ip, len, mtu_limit(p));
 	deliver(p, ip, len);
@@ -219,7 +224,7 @@ static int receive(struct path *p, struct packet *k, size_t len)
 	}
 	k->is_data = k->len > 0 && !(psk2_is_probe(inside, k->len) && mtu_on_probe(p, inside, k->len) == 0);
 	if (k->is_data)
-		admit(p, inside, k->len);
+		admit(p, inside, k->len, k->class);
 	return 0;
 }
 
@@ -308,6 +313,7 @@ static void handle_message(struct path *p, unsigned int i, struct tally *t)
 	struct mmsghdr *m = &p->in.msgs[i];
 	size_t size = datagram_len(m), left = m->msg_len;
 	uint8_t *at = p->in.iov[i].iov_base;
+	uint8_t class = udp_get_class(&m->msg_hdr);
 	struct sockaddr_in6 from;
 
 	udp_from_socket(&from, &p->in.address[i]);
@@ -317,7 +323,7 @@ static void handle_message(struct path *p, unsigned int i, struct tally *t)
 	}
 	/* An empty datagram is one, too. */
 	do {
-		struct packet k = { .header = at, .from = &from };
+		struct packet k = { .header = at, .from = &from, .class = class };
 		size_t len = left < size ? left : size;
 
 		handle_datagram(p, &k, len, t);

@@ -150,7 +150,8 @@ static void add_segments(struct path *p)
 		}
 		mss_clamp(header + PSK2_HEADER_LEN, len, mtu_limit(p));
 		p->out.packets[p->out.n].at = (uint32_t)p->out.used;
-		p->out.packets[p->out.n].len = (uint32_t)len;
+		p->out.packets[p->out.n].len = (uint16_t)len;
+		p->out.packets[p->out.n].class = path_class(p, header + PSK2_HEADER_LEN, len);
 		p->out.n++;
 		p->out.used += len + PSK2_OVERHEAD;
 	}

@@ -71,6 +71,7 @@ int path_new(struct path **out, const struct path_options *o)
 	p->o.tun_fd = -1;
 	p->down_since_ms = clock_now_ms();
 	udp_set_df(&o->udp, UDP_DF_KERNEL);
+	udp_set_class(&o->udp, path_own_class(p));
 	p->offload = offload_device(o->tun_fd, o->offload) | offload_socket(o->udp.fd, o->offload);
 	r = space_new(&p->space, o->keys, o->window);
 	if (!r)
@@ -335,6 +336,11 @@ int path_tun_fd(const struct path *p)
 unsigned int path_offload(const struct path *p)
 {
 	return p->offload;
+}
+
+bool path_copies_ecn(const struct path *p)
+{
+	return p->current && path_peer_obeys_ecn(p);
 }
 
 uint64_t path_rx_next(const struct path *p)

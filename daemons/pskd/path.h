@@ -55,6 +55,7 @@ struct path_options {
 	struct udp udp; /* both descriptors are taken on success */
 	int tun_fd;
 	unsigned int offload; /* of enum offload: what may be used where it can be had */
+	uint8_t dscp; /* of outer packets: 0 to 63, or ECN_DSCP_COPY */
 	const struct path_events *events;
 	void *arg;
 };
@@ -125,6 +126,8 @@ void path_probe(struct path *p, uint64_t now_ms);
 /* When path_probe() has something to do, or UINT64_MAX. */
 uint64_t path_probe_due(const struct path *p);
 const struct pmtu *path_pmtu(const struct path *p);
+/* Outer packets carry the ECN field of what is inside, since the peer is known to obey it. */
+bool path_copies_ecn(const struct path *p);
 
 struct path_counters *path_counters(struct path *p);
 const struct udp *path_udp(const struct path *p);

@@ -7,6 +7,7 @@
 #include "crypto/bulk.h"
 #include "event/loop.h"
 #include "proto/psk2.h"
+#include "pskd/ecn.h"
 #include "pskd/gro.h"
 #include "pskd/gso.h"
 #include "pskd/offload.h"
@@ -46,7 +47,8 @@ struct outbound {
 	size_t used;
 	struct {
 		uint32_t at;
-		uint32_t len; /* of the IP packet inside */
+		uint16_t len; /* of the IP packet inside */
+		uint8_t class; /* traffic class of the outer packet */
 	} packets[BATCH];
 	unsigned int n, sealed, sent;
 	uint8_t *large; /* one read of the device, with its virtio header */
@@ -156,6 +158,22 @@ bool deliver_own(struct path *p, uint8_t *ip, size_t len);
 /* Hand the packet to the device, now or at the latest with deliver_flush(); 32 bytes in front of it may be overwritten. */
 void deliver(struct path *p, uint8_t *ip, size_t len);
 void deliver_flush(struct path *p);
+
+/* What the peer is known to bring into the packets inside: who answers probes obeys the outer ECN field, too. */
+static inline bool path_peer_obeys_ecn(const struct path *p)
+{
+	return p->mtu.pmtu.answers;
+}
+/* The traffic class of the outer packet for one inside. */
+static inline uint8_t path_class(const struct path *p, const uint8_t *ip, size_t len)
+{
+	return ecn_encapsulate(ecn_get(ip, len), p->o.dscp, path_peer_obeys_ecn(p));
+}
+/* And of those that carry none. */
+static inline uint8_t path_own_class(const struct path *p)
+{
+	return ecn_encapsulate(0, p->o.dscp, false);
+}
 
 /* Told at most once a batch. */
 static inline void path_mark(struct path *p, uint64_t *any_ms, uint64_t *data_ms, uint64_t now, bool data)

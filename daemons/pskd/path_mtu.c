@@ -36,12 +36,12 @@ static void set_df(struct path *p, enum udp_df df)
 }
 
 /* Seal what is behind header and send it, at once and alone. False: it could not be sent. */
-static bool send_one(struct path *p, uint8_t *header, size_t len)
+static bool send_one(struct path *p, uint8_t *header, size_t len, uint8_t class)
 {
 	if (outbound_seal_one(p, p->current, header, len) != 0)
 		return false;
 	p->counters.sent_ms = clock_now_ms();
-	return udp_send(&p->o.udp, header, PSK2_OVERHEAD + len, &p->current->address) == 0;
+	return udp_send_class(&p->o.udp, header, PSK2_OVERHEAD + len, &p->current->address, class) == 0;
 }
 
 int mtu_init(struct path *p)
@@ -76,7 +76,7 @@ static void send_probe(struct path *p, uint16_t size)
 	memset(header + PSK2_HEADER_LEN, 0, size);
 	psk2_probe_encode(header + PSK2_HEADER_LEN, &probe);
 	/* One that is larger than the way out is as one that is lost, and is asked again. */
-	(void)send_one(p, header, size);
+	(void)send_one(p, header, size, path_own_class(p));
 }
 
 /* What the network has told the kernel. */
@@ -135,7 +135,7 @@ int mtu_on_probe(struct path *p, const uint8_t *inside, size_t len)
 		return 0;
 	probe.type = PSK2_PROBE_ANSWER;
 	psk2_probe_encode(room + BULK_ROOM + PSK2_HEADER_LEN, &probe);
-	(void)send_one(p, room + BULK_ROOM, PSK2_PROBE_LEN);
+	(void)send_one(p, room + BULK_ROOM, PSK2_PROBE_LEN, path_own_class(p));
 	return 0;
 }
 
@@ -158,7 +158,7 @@ bool mtu_on_too_big(struct path *p, const uint8_t *packet, size_t len)
 	size_t done = 0, n;
 
 	while ((n = too_big_fragment(header + PSK2_HEADER_LEN, packet, len, mtu_limit(p), &done)) > 0) {
-		if (!send_one(p, header, n)) {
+		if (!send_one(p, header, n, path_class(p, packet, len))) {
 			p->counters.drops.n[DROP_SEND]++;
 			continue;
 		}

@@ -1,6 +1,6 @@
 /*
- * Sealed packets to the socket. Packets of one length that follow each other,
- * and a shorter last one, are one message that the kernel or the card cuts up
+ * Sealed packets to the socket. Packets of one length and traffic class that
+ * follow each other, and a shorter last one, are one message that the kernel or the card cuts up
  * (UDP_SEGMENT); all messages of a batch are one call. Where the kernel will
  * not segment, each packet is a message: the same datagrams leave either way.
  */
@@ -29,7 +29,7 @@ static unsigned int find_run(const struct outbound *o, unsigned int first, size_
 	for (; i < o->sealed; i++) {
 		size_t len = wire_len(o, i);
 
-		if (len > size || sum + len > RUN_BYTES_MAX)
+		if (len > size || sum + len > RUN_BYTES_MAX || o->packets[i].class != o->packets[first].class)
 			break;
 		sum += len;
 		if (len < size) {
@@ -41,14 +41,22 @@ static unsigned int find_run(const struct outbound *o, unsigned int first, size_
 	return i - first;
 }
 
-static void say_size(struct outbound *o, unsigned int m, size_t size)
+/* Where the next control message of m goes. */
+static struct cmsghdr *add_control(struct outbound *o, unsigned int m, size_t space)
 {
 	struct msghdr *h = &o->msgs[m].msg_hdr;
-	struct cmsghdr *c = &o->control[m].align;
-	uint16_t v = (uint16_t)size;
+	struct cmsghdr *c = (struct cmsghdr *)(void *)(o->control[m].room + h->msg_controllen);
 
-	h->msg_control = c;
-	h->msg_controllen = CMSG_SPACE(sizeof(v));
+	h->msg_control = &o->control[m];
+	h->msg_controllen += space;
+	return c;
+}
+
+static void say_size(struct outbound *o, unsigned int m, size_t size)
+{
+	uint16_t v = (uint16_t)size;
+	struct cmsghdr *c = add_control(o, m, CMSG_SPACE(sizeof(v)));
+
 	c->cmsg_level = IPPROTO_UDP;
 	c->cmsg_type = UDP_SEGMENT;
 	c->cmsg_len = CMSG_LEN(sizeof(v));
@@ -56,8 +64,9 @@ static void say_size(struct outbound *o, unsigned int m, size_t size)
 }
 
 /* Messages of what is sealed and not sent. Returns how many. */
-static unsigned int make_messages(struct outbound *o, bool segment, struct sockaddr_storage *to, socklen_t to_len)
+static unsigned int make_messages(struct path *p, bool segment, struct sockaddr_storage *to, socklen_t to_len)
 {
+	struct outbound *o = &p->out;
 	unsigned int m = 0;
 
 	for (unsigned int i = o->sent; i < o->sealed; i += o->run[m++]) {
@@ -69,6 +78,9 @@ static unsigned int make_messages(struct outbound *o, bool segment, struct socka
 						      .msg_iovlen = 1 };
 		if (o->run[m] > 1)
 			say_size(o, m, wire_len(o, i));
+		/* Else the socket's own. */
+		if (o->packets[i].class != path_own_class(p))
+			udp_put_class(add_control(o, m, UDP_CLASS_SPACE), &p->current->address, o->packets[i].class);
 	}
 	return m;
 }
@@ -95,7 +107,7 @@ static int send_messages(struct path *p, unsigned int n, unsigned int *at)
 static bool send_singly(struct path *p, struct sockaddr_storage *to, socklen_t to_len)
 {
 	struct outbound *o = &p->out;
-	unsigned int n = make_messages(o, false, to, to_len), at = 0;
+	unsigned int n = make_messages(p, false, to, to_len), at = 0;
 
 	while (o->sent < o->sealed) {
 		int error = send_messages(p, n, &at);
@@ -124,7 +136,7 @@ bool send_sealed(struct path *p)
 	if (o->sent == o->sealed)
 		return true;
 	to_len = udp_to_socket(&p->o.udp, &to, &p->current->address);
-	n = make_messages(o, p->offload & OFFLOAD_UDP_GSO, &to, to_len);
+	n = make_messages(p, p->offload & OFFLOAD_UDP_GSO, &to, to_len);
 	error = send_messages(p, n, &at);
 	if (error == EAGAIN || error == EWOULDBLOCK)
 		return false;

@@ -19,6 +19,7 @@
 #include "base/text.h"
 #include "proto/tund_msg.h"
 #include "pskd/address.h"
+#include "pskd/ecn.h"
 #include "pskd/udp.h"
 
 static const char *check_endpoint(const char *value)
@@ -79,6 +80,25 @@ static const char *check_interface(const char *value)
 	return "a name of at most 15 characters that begins with hf";
 }
 
+static int parse_dscp(uint8_t *out, const char *value)
+{
+	uint64_t n = 0;
+
+	if (strcmp(value, "copy") == 0)
+		n = ECN_DSCP_COPY;
+	else if (strcmp(value, "none") != 0 && text_parse_u64(&n, value, 0, 63) != 0)
+		return -EINVAL;
+	*out = (uint8_t)n;
+	return 0;
+}
+
+static const char *check_dscp(const char *value)
+{
+	uint8_t dscp;
+
+	return parse_dscp(&dscp, value) == 0 ? NULL : "none, copy, or a number from 0 to 63";
+}
+
 static const char *const role_names[] = { "initiator", "responder", NULL };
 static const char *const peer_names[] = { "handfast", "prototype", NULL };
 static const char *const erase_names[] = { "none", "zero", "punch", NULL };
@@ -118,6 +138,8 @@ static const struct config_option options[] = {
 	  .help = "an empty packet after this long without one; 0: none" },
 	{ .key = "mtu", .type = CONFIG_U64, .offset = AT(mtu), .def = "1400", .min = 1280, .max = 9000,
 	  .help = "of the device" },
+	{ .key = "dscp", .type = CONFIG_STRING, .offset = AT(dscp), .def = "none", .check = check_dscp,
+	  .help = "urgency of the outer packets: none, copy (of the inner ones), or a number" },
 	{ .key = "interface", .type = CONFIG_STRING, .offset = AT(interface), .def = "hf%d",
 	  .check = check_interface, .help = "name of the device" },
 	{ .key = "enabled", .type = CONFIG_BOOL, .offset = AT(enabled), .def = "true",
@@ -192,6 +214,7 @@ static int check_whole(struct spec *s, const char *where, struct config_error *e
 		return -EINVAL;
 	}
 	s->f.window = (s->f.window + 63) / 64 * 64;
+	parse_dscp(&s->dscp, s->f.dscp);
 	s->pinned = s->f.pin && spec_parse_pin(&s->peer_public, s->f.pin) == 0;
 	if (label_list_set(&s->labels, &s->f.allow_labels) == 0)
 		return 0;
@@ -364,6 +387,7 @@ static json_t *file_to_json(const struct spec_file *f)
 			 "peer_address", f->peer_address, "pin", f->pin, "erase", erase_names[f->erase],
 			 "window", (json_int_t)f->window, "interface", f->interface, "mtu",
 			 (json_int_t)f->mtu, "keepalive", keepalive);
+	json_object_set_new(j, "dscp", json_string(f->dscp));
 	if (f->salt)
 		json_object_set_new(j, "salt", json_string(f->salt));
 	if (f->allow_labels.n)

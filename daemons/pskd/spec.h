@@ -30,7 +30,7 @@ struct spec_file {
 	char *key_file;
 	int role;  /* enum keys_role */
 	int peer;  /* 1: prototype */
-	char *endpoint, *listen, *local_address, *peer_address, *pin, *interface;
+	char *endpoint, *listen, *local_address, *peer_address, *pin, *interface, *dscp;
 	char *salt; /* of our label */
 	struct config_list allow_labels;
 	int erase; /* enum keys_erase */
@@ -58,6 +58,7 @@ struct spec {
 	bool has_enabled; /* read from state, not only assumed */
 	struct spec_file f;
 	struct networks routes, allowed; /* as the file's lists say */
+	uint8_t dscp; /* see ecn.h */
 	bool pinned;
 	struct sign_public peer_public;
 	struct label_list labels; /* that the peer may have; none: every one */

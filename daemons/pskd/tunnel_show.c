@@ -168,6 +168,13 @@ static void add_mtu(json_t *j, const struct tunnel *t)
 	json_object_set_new(j, "path_mtu_state", json_string(pmtu_state_name(p->state)));
 }
 
+static void add_marks(json_t *j, const struct tunnel *t)
+{
+	json_object_set_new(j, "dscp", json_string(t->spec->f.dscp));
+	if (t->path && path_current(t->path))
+		json_object_set_new(j, "ecn", json_string(path_copies_ecn(t->path) ? "copied" : "off"));
+}
+
 static void add_counters(json_t *j, const struct tunnel *t)
 {
 	static const struct path_counters none;
@@ -202,6 +209,7 @@ json_t *tunnel_to_json(struct tunnel *t)
 	add_peer(j, t);
 	add_identity(j, t);
 	add_mtu(j, t);
+	add_marks(j, t);
 	add_counters(j, t);
 	if (t->spec->f.key_file)
 		json_object_set_new(j, "key_file", json_string(t->spec->f.key_file));

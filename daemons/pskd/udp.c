@@ -72,6 +72,46 @@ void udp_set_df(const struct udp *u, enum udp_df df)
 	setsockopt(u->fd, IPPROTO_IPV6, IPV6_MTU, &v6_size, sizeof(v6_size));
 }
 
+/* A socket of IPv6 speaks IPv4, too: both are told. */
+static void set_both(const struct udp *u, int v4_option, int v6_option, int value)
+{
+	setsockopt(u->fd, IPPROTO_IP, v4_option, &value, sizeof(value));
+	if (!u->v4_only)
+		setsockopt(u->fd, IPPROTO_IPV6, v6_option, &value, sizeof(value));
+}
+
+void udp_set_class(const struct udp *u, uint8_t traffic_class)
+{
+	set_both(u, IP_TOS, IPV6_TCLASS, traffic_class);
+}
+
+uint8_t udp_get_class(struct msghdr *m)
+{
+	for (struct cmsghdr *c = CMSG_FIRSTHDR(m); c; c = CMSG_NXTHDR(m, c)) {
+		int value;
+
+		/* IPv4 tells it in a byte, IPv6 in an int. */
+		if (c->cmsg_level == IPPROTO_IP && c->cmsg_type == IP_TOS && c->cmsg_len >= CMSG_LEN(1))
+			return *CMSG_DATA(c);
+		if (c->cmsg_level != IPPROTO_IPV6 || c->cmsg_type != IPV6_TCLASS || c->cmsg_len < CMSG_LEN(sizeof(value)))
+			continue;
+		memcpy(&value, CMSG_DATA(c), sizeof(value));
+		return (uint8_t)value;
+	}
+	return 0;
+}
+
+void udp_put_class(struct cmsghdr *c, const struct sockaddr_in6 *to, uint8_t traffic_class)
+{
+	bool v4 = is_mapped(to);
+	int value = traffic_class;
+
+	c->cmsg_level = v4 ? IPPROTO_IP : IPPROTO_IPV6;
+	c->cmsg_type = v4 ? IP_TOS : IPV6_TCLASS;
+	c->cmsg_len = CMSG_LEN(sizeof(value));
+	memcpy(CMSG_DATA(c), &value, sizeof(value));
+}
+
 uint16_t udp_route_payload(const struct udp *u, const struct sockaddr_in6 *to)
 {
 	bool v4 = u->v4_only || is_mapped(to);
@@ -104,6 +144,7 @@ int udp_open(struct udp *out, const struct sockaddr_in6 *at)
 		return -errno;
 	if (!u.v4_only)
 		setsockopt(u.fd, IPPROTO_IPV6, IPV6_V6ONLY, &off, sizeof(off));
+	set_both(&u, IP_RECVTOS, IPV6_RECVTCLASS, 1);
 	setsockopt(u.fd, SOL_SOCKET, SO_RCVBUF, &buffer, sizeof(buffer));
 	setsockopt(u.fd, SOL_SOCKET, SO_SNDBUF, &buffer, sizeof(buffer));
 	len = udp_to_socket(&u, &ss, at);
@@ -164,6 +205,8 @@ int udp_adopt(struct udp *out, int fd, const struct sockaddr_in6 *at)
 		memcpy(wanted.sin6_addr.s6_addr, mapped_prefix, 12);
 	if (!udp_same(&bound, &wanted))
 		return -EINVAL;
+	/* One that an earlier version made was not told so. */
+	set_both(&u, IP_RECVTOS, IPV6_RECVTCLASS, 1);
 	*out = u;
 	return 0;
 }
@@ -197,6 +240,24 @@ int udp_send(const struct udp *u, const void *data, size_t len, const struct soc
 	if (sendto(u->fd, data, len, MSG_DONTWAIT | MSG_NOSIGNAL, (struct sockaddr *)&ss, ss_len) < 0)
 		return -errno;
 	return 0;
+}
+
+int udp_send_class(const struct udp *u, const void *data, size_t len, const struct sockaddr_in6 *to,
+		   uint8_t traffic_class)
+{
+	union {
+		struct cmsghdr align;
+		uint8_t room[UDP_CLASS_SPACE];
+	} control = { .room = { 0 } };
+	struct sockaddr_storage ss;
+	struct iovec iov = { (void *)(uintptr_t)data, len };
+	struct msghdr m = { .msg_name = &ss, .msg_namelen = udp_to_socket(u, &ss, to), .msg_iov = &iov, .msg_iovlen = 1,
+			    .msg_control = &control, .msg_controllen = sizeof(control.room) };
+
+	if (u->v4_only && !is_mapped(to))
+		return -EAFNOSUPPORT;
+	udp_put_class(&control.align, to, traffic_class);
+	return sendmsg(u->fd, &m, MSG_DONTWAIT | MSG_NOSIGNAL) < 0 ? -errno : 0;
 }
 
 bool udp_same(const struct sockaddr_in6 *a, const struct sockaddr_in6 *b)

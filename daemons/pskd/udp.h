@@ -37,6 +37,13 @@ enum udp_df {
 	UDP_DF_CLEAR,  /* IPv4: anyone; IPv6: this machine, to the least size of a path */
 };
 void udp_set_df(const struct udp *u, enum udp_df df);
+/* The traffic class (DSCP and ECN) of what is sent from now on. */
+void udp_set_class(const struct udp *u, uint8_t traffic_class);
+/* What a datagram came with, as recvmsg() told it; 0 when it did not. */
+uint8_t udp_get_class(struct msghdr *m);
+#define UDP_CLASS_SPACE CMSG_SPACE(sizeof(int))
+/* Another class for the one that is sent to there, into c, which has room for UDP_CLASS_SPACE. */
+void udp_put_class(struct cmsghdr *c, const struct sockaddr_in6 *to, uint8_t traffic_class);
 /* The payload of a datagram that fits the route to there, as far as the kernel knows; 0: not known. */
 uint16_t udp_route_payload(const struct udp *u, const struct sockaddr_in6 *to);
 
@@ -46,6 +53,9 @@ void udp_from_socket(struct sockaddr_in6 *out, const struct sockaddr_storage *a)
 
 /* One datagram. 0 or a negative errno. */
 int udp_send(const struct udp *u, const void *data, size_t len, const struct sockaddr_in6 *to);
+/* The same, with a traffic class of its own. */
+int udp_send_class(const struct udp *u, const void *data, size_t len, const struct sockaddr_in6 *to,
+		   uint8_t traffic_class);
 
 bool udp_same(const struct sockaddr_in6 *a, const struct sockaddr_in6 *b);
 /* "192.0.2.1:7200", "[2001:db8::1]:7200". */

@@ -30,6 +30,7 @@ TEST(defaults_need_a_file_and_a_role_alone)
 	CHECK_EQ(s->f.role, KEYS_RESPONDER);
 	CHECK_EQ(s->f.window, 8192);
 	CHECK_EQ(s->f.mtu, 1400);
+	CHECK_EQ(s->dscp, 0);
 	CHECK_EQ(s->f.keepalive_ms, 25000);
 	CHECK(s->enabled && !s->pinned && !s->f.peer);
 	CHECK_STR(s->f.interface, "hf%d");
@@ -44,6 +45,8 @@ TEST(wrong_values_are_refused_with_line_and_column)
 		"key_file: /k\nrole: boss\n",
 		"key_file: /k\nrole: initiator\nwindow: 100\n",
 		"key_file: /k\nrole: initiator\nmtu: 100\n",
+		"key_file: /k\nrole: initiator\ndscp: 64\n",
+		"key_file: /k\nrole: initiator\ndscp: some\n",
 		"key_file: /k\nrole: initiator\ninterface: eth0\n",
 		"key_file: /k\nrole: initiator\npin: short\n",
 		"key_file: /k\nrole: initiator\nsalt: ''\n",
