@@ -8,6 +8,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <malloc.h>
 #include <netinet/udp.h>
 #include <stdio.h>
 #include <string.h>
@@ -244,6 +245,43 @@ static void inject(struct both *x, const uint8_t *msg, size_t len)
 {
 	CHECK_EQ(sendto(x->raw, msg, len, 0, (struct sockaddr *)&x->b.address, sizeof(x->b.address)), (ssize_t)len);
 	run(x);
+}
+
+static void pass(struct both *x, struct end *from, struct end *to, uint8_t mark)
+{
+	uint8_t ip[60], got[100];
+
+	fill_ip(ip, sizeof(ip), mark);
+	CHECK_EQ(write(from->tun, ip, sizeof(ip)), (ssize_t)sizeof(ip));
+	run(x);
+	CHECK_EQ(read(to->tun, got, sizeof(got)), (ssize_t)sizeof(ip));
+	CHECK_MEM(got, ip, sizeof(ip));
+}
+
+/* A tunnel may be started and stopped any number of times. */
+TEST(i4_a_path_that_ended_leaves_nothing)
+{
+	struct sockaddr_in6 at = { .sin6_family = AF_INET6, .sin6_addr = IN6ADDR_LOOPBACK_INIT };
+	_cleanup_(both_freep) struct both *x = both_new(1);
+	size_t before = 0;
+
+	for (int i = 0; i < 110; i++) {
+		struct path_options o = { .loop = x->a.loop, .keys = x->a.keys, .window = 8192, .mtu = MTU,
+					  .events = &events, .arg = &x->a };
+		struct path *p;
+		int fds[2];
+
+		/* What is made once and kept is there by then. */
+		if (i == 10)
+			before = mallinfo2().uordblks;
+		CHECK_EQ(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, fds), 0);
+		CHECK_EQ(udp_open(&o.udp, &at), 0);
+		o.tun_fd = fds[1];
+		CHECK_EQ(path_new(&p, &o), 0);
+		path_free(p);
+		close(fds[0]);
+	}
+	CHECK(mallinfo2().uordblks < before + 100 * 100);
 }
 
 TEST(packets_pass_both_ways_in_order)
@@ -750,17 +788,6 @@ static struct both *staged_new(void)
 	give_staged(&x->a, &x->b, NUMBER + 1);
 	give_staged(&x->b, &x->a, NUMBER + 1);
 	return x;
-}
-
-static void pass(struct both *x, struct end *from, struct end *to, uint8_t mark)
-{
-	uint8_t ip[60], got[100];
-
-	fill_ip(ip, sizeof(ip), mark);
-	CHECK_EQ(write(from->tun, ip, sizeof(ip)), (ssize_t)sizeof(ip));
-	run(x);
-	CHECK_EQ(read(to->tun, got, sizeof(got)), (ssize_t)sizeof(ip));
-	CHECK_MEM(got, ip, sizeof(ip));
 }
 
 /* b proves the staged session, and hears the proof of a. */
