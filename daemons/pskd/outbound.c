@@ -89,16 +89,22 @@ static void clear_batch(struct path *p)
 	p->out.used = 0;
 }
 
+/* What was read and has not been sent is lost. */
+static void forget_batch(struct path *p)
+{
+	p->counters.drops.n[DROP_STALE] += p->out.n - p->out.sent + gso_count(&p->out.gso);
+	p->out.gso = (struct gso){ .more = false };
+	clear_batch(p);
+}
+
 /* Send what is in the batch. False when some of it has to wait. */
 static bool push_batch(struct path *p)
 {
 	int r;
 
 	if (!p->current) {
-		/* The session went away under a waiting batch: its packets are lost. */
-		p->counters.drops.n[DROP_STALE] += p->out.n - p->out.sent;
-		p->out.gso = (struct gso){ .more = false };
-		clear_batch(p);
+		/* The session went away under a waiting batch. */
+		forget_batch(p);
 		return true;
 	}
 	r = seal_batch(p);
@@ -191,6 +197,8 @@ void outbound_on_tun(int fd, unsigned int events, void *arg)
 
 void outbound_drain(struct path *p)
 {
+	/* It is older than what waits in the device, and the rest of a large piece lies where that is read to. */
+	forget_batch(p);
 	/* As many as a device can hold by default, so that a flood cannot keep us here. */
 	for (int i = 0; i < 1000; i++) {
 		if (read(p->o.tun_fd, p->out.large, VNET_HEADER_LEN + LARGE_MAX) <= 0)

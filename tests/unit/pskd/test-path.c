@@ -10,8 +10,10 @@
 #include <fcntl.h>
 #include <malloc.h>
 #include <netinet/udp.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 
@@ -682,6 +684,55 @@ TEST(what_waited_too_long_is_forgotten)
 	run(x);
 	CHECK_EQ(drops_of(&x->a).n[DROP_STALE], 1);
 	CHECK_EQ(path_counters(x->a.path)->tx_packets, 0);
+}
+
+/* While on, nothing can be reserved. */
+static void fill_disk(bool on)
+{
+	const struct rlimit none = { 0, RLIM_INFINITY }, all = { RLIM_INFINITY, RLIM_INFINITY };
+
+	signal(SIGXFSZ, SIG_IGN);
+	CHECK_EQ(setrlimit(RLIMIT_FSIZE, on ? &none : &all), 0);
+}
+
+static void on_keys_of_full_disk(int error, void *arg)
+{
+	struct end *e = arg;
+
+	if (!error)
+		path_on_keys_ready(e->path);
+}
+
+TEST(what_was_read_and_waited_too_long_is_forgotten)
+{
+	_cleanup_(both_freep) struct both *x = both_new(SLOTS);
+	const struct slot_key *unused;
+	uint8_t ip[60], got[100];
+	uint64_t first;
+
+	keys_hand_over(x->a.keys, on_keys_of_full_disk, &x->a);
+	fill_disk(true);
+	while (keys_tx_take(x->a.keys, 64, &first, &unused) > 0)
+		;
+	fill_ip(ip, sizeof(ip), 3);
+	clock_fake_ms(1000000);
+	for (int i = 0; i < 40; i++)
+		CHECK_EQ(write(x->a.tun, ip, sizeof(ip)), (ssize_t)sizeof(ip));
+	run(x);
+	path_drop_sessions(x->a.path);
+	clock_fake_ms(1006000);
+	give_session(&x->a, &x->b, NUMBER, false);
+	CHECK_EQ(drops_of(&x->a).n[DROP_STALE], 40);
+	fill_disk(false);
+	/* What comes now goes its way, and nothing else does. */
+	fill_ip(ip, sizeof(ip), 9);
+	CHECK_EQ(write(x->a.tun, ip, sizeof(ip)), (ssize_t)sizeof(ip));
+	while (path_counters(x->a.path)->tx_packets == 0)
+		run(x);
+	run(x);
+	CHECK_EQ(read(x->b.tun, got, sizeof(got)), (ssize_t)sizeof(ip));
+	CHECK_MEM(got, ip, sizeof(ip));
+	CHECK(read(x->b.tun, got, sizeof(got)) < 0);
 }
 
 TEST(exhausted_material_stops_sending_and_says_so)
