@@ -1,7 +1,8 @@
 /*
- * A dump that the kernel filters by device and protocol (Linux 4.20): a router
- * may have a million others. An older kernel tells of all, and they are passed
- * over here.
+ * A dump that the kernel filters by device (Linux 4.20): a router may have a
+ * million others. An older kernel tells of all, and they are passed over here.
+ * A wanted route is as good when somebody else has set it to the device, and
+ * tund would not set it again; of those that nobody wants, others' may stay.
  */
 #include "pskd/routes.h"
 
@@ -24,7 +25,8 @@
 struct look {
 	int ifindex;
 	const struct networks *wanted;
-	size_t found, others;
+	bool found[NETWORKS_MAX];
+	size_t others;
 };
 
 static bool take_attributes(const struct nlmsghdr *h, struct prefix *to, int *ifindex)
@@ -53,15 +55,15 @@ static void look_at(const struct nlmsghdr *h, struct look *l)
 	int ifindex;
 
 	if (h->nlmsg_type != RTM_NEWROUTE || h->nlmsg_len < NLMSG_LENGTH(sizeof(*m)) ||
-	    (m->rtm_family != AF_INET && m->rtm_family != AF_INET6) || m->rtm_protocol != TUND_ROUTE_PROTOCOL ||
-	    !take_attributes(h, &to, &ifindex) || ifindex != l->ifindex)
+	    (m->rtm_family != AF_INET && m->rtm_family != AF_INET6) || m->rtm_table != RT_TABLE_MAIN ||
+	    m->rtm_type != RTN_UNICAST || !take_attributes(h, &to, &ifindex) || ifindex != l->ifindex)
 		return;
 	for (size_t i = 0; i < l->wanted->n; i++)
 		if (prefix_equal(&l->wanted->v[i], &to)) {
-			l->found++;
+			l->found[i] = true;
 			return;
 		}
-	l->others++;
+	l->others += m->rtm_protocol == TUND_ROUTE_PROTOCOL;
 }
 
 static int ask(int fd, int family, int ifindex)
@@ -73,8 +75,7 @@ static int ask(int fd, int family, int ifindex)
 		int index;
 	} q = {
 		.h = { .nlmsg_len = sizeof(q), .nlmsg_type = RTM_GETROUTE, .nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP },
-		.m = { .rtm_family = (unsigned char)family, .rtm_table = RT_TABLE_MAIN,
-		       .rtm_protocol = TUND_ROUTE_PROTOCOL },
+		.m = { .rtm_family = (unsigned char)family, .rtm_table = RT_TABLE_MAIN },
 		.oif = { .rta_len = RTA_LENGTH(sizeof(int)), .rta_type = RTA_OIF },
 		.index = ifindex,
 	};
@@ -111,6 +112,14 @@ static int dump(int fd, int family, struct look *l)
 	return r;
 }
 
+static bool is_all_found(const struct look *l)
+{
+	for (size_t i = 0; i < l->wanted->n; i++)
+		if (!l->found[i])
+			return false;
+	return true;
+}
+
 bool routes_are(const char *ifname, const struct networks *wanted)
 {
 	_cleanup_close_ int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE);
@@ -122,10 +131,10 @@ bool routes_are(const char *ifname, const struct networks *wanted)
 		return false;
 	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
 	setsockopt(fd, SOL_NETLINK, NETLINK_GET_STRICT_CHK, &on, sizeof(on));
-	if (dump(fd, AF_INET, &l) != 0)
+	/* A machine without one of the two has no such routes. */
+	if (dump(fd, AF_INET, &l) != 0 && networks_have_family(wanted, 4))
 		return false;
-	/* A kernel without IPv6 has no such routes. */
 	if (dump(fd, AF_INET6, &l) != 0 && networks_have_family(wanted, 6))
 		return false;
-	return l.found == wanted->n && l.others == 0;
+	return l.others == 0 && is_all_found(&l);
 }

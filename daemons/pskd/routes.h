@@ -5,5 +5,5 @@
 
 #include "pskd/networks.h"
 
-/* Whether they are these and no others. */
+/* Whether the device has these, whoever set them, and none else that tund has set. */
 bool routes_are(const char *ifname, const struct networks *wanted);
