@@ -12,6 +12,8 @@
 #define V6_LEN 40
 #define ICMP_LEN 8
 #define TTL 64
+/* More extension headers than this no honest packet has. */
+#define EXTENSIONS_MAX 8
 #define DONT_FRAGMENT 0x4000
 #define MORE_FRAGMENTS 0x2000
 #define FRAGMENT_OFFSET 0x1fff
@@ -87,6 +89,32 @@ static size_t answer_v4(uint8_t *out, const uint8_t *packet, size_t len, uint16_
 	return total;
 }
 
+/*
+ * Errors and redirects, behind any extension headers; and what does not show whether it is one: it is cut
+ * short, in the middle of something, or its headers have no end.
+ */
+static bool is_error_v6(const uint8_t *packet, size_t len)
+{
+	uint8_t next = packet[6];
+	size_t at = V6_LEN, extension;
+
+	for (int i = 0; i <= EXTENSIONS_MAX; i++) {
+		if (next == IPPROTO_ICMPV6)
+			return len <= at || !(packet[at] & ICMP6_INFOMSG_MASK) || packet[at] == ND_REDIRECT;
+		if (next != IPPROTO_HOPOPTS && next != IPPROTO_ROUTING && next != IPPROTO_DSTOPTS &&
+		    next != IPPROTO_FRAGMENT)
+			return false;
+		if (len < at + 8)
+			return true;
+		if (next == IPPROTO_FRAGMENT && (be16_load(packet + at + 2) & 0xfff8))
+			return packet[at] == IPPROTO_ICMPV6;
+		extension = next == IPPROTO_FRAGMENT ? 8 : (packet[at + 1] + 1u) * 8u;
+		next = packet[at];
+		at += extension;
+	}
+	return true;
+}
+
 static bool may_answer_v6(const uint8_t *packet, size_t len)
 {
 	static const uint8_t none[16];
@@ -94,9 +122,7 @@ static bool may_answer_v6(const uint8_t *packet, size_t len)
 
 	if (source[0] == 0xff || destination[0] == 0xff || memcmp(source, none, 16) == 0)
 		return false;
-	/* Errors and redirects. */
-	return packet[6] != IPPROTO_ICMPV6 ||
-	       (len > V6_LEN && (packet[V6_LEN] & ICMP6_INFOMSG_MASK) && packet[V6_LEN] != ND_REDIRECT);
+	return !is_error_v6(packet, len);
 }
 
 static size_t answer_v6(uint8_t *out, const uint8_t *packet, size_t len, uint16_t mtu, const struct tunnel_addresses *a)

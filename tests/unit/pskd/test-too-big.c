@@ -152,6 +152,33 @@ TEST(no_error_is_answered_by_an_error)
 	CHECK_EQ(answer(out, p, V6, &addresses), 0);
 }
 
+TEST(an_error_behind_extension_headers_is_not_answered_either)
+{
+	static const uint8_t kinds[] = { 0, 43, 44, 60 };
+	uint8_t p[BIG], out[TOO_BIG_ANSWER_MAX];
+
+	for (size_t i = 0; i < sizeof(kinds); i++)
+		for (unsigned int type = 0; type < 256; type++) {
+			size_t len = make_v6(p, BIG);
+
+			p[6] = kinds[i];
+			memset(p + V6, 0, 8 + 16);
+			p[V6] = 60;
+			p[V6 + 8] = IPPROTO_ICMPV6;
+			p[V6 + 16] = (uint8_t)type;
+			CHECK_EQ(answer(out, p, len, &addresses) > 0, type >= 128 && type != 137);
+			/* Cut off before the type can be seen. */
+			CHECK_EQ(answer(out, p, V6 + 12, &addresses), 0);
+		}
+	/* Options without end hide anything. */
+	make_v6(p, BIG);
+	memset(p + V6, 0, BIG - V6);
+	p[6] = 60;
+	for (int i = 0; i < 40; i++)
+		p[V6 + 8 * i] = 60;
+	CHECK_EQ(answer(out, p, BIG, &addresses), 0);
+}
+
 TEST(only_one_host_is_told_and_only_by_a_first_fragment)
 {
 	static const uint8_t not_hosts[][4] = {
