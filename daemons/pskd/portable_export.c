@@ -141,11 +141,11 @@ static int export_spec(struct exporting *x, const char *file)
 	/* Not a tunnel's name: this daemon does not look at it either. */
 	if (!text_is_name(name))
 		return 0;
-	r = file_read(&text, &len, path, SPEC_MAX);
+	r = file_read(&text, &len, path, SPEC_STATE_MAX);
 	if (r && r != -EFBIG)
 		return r == -ENOENT ? 0 : r;
 	if (!r)
-		r = json_parse(&j, text, len, &portable_limits);
+		r = json_parse(&j, text, len, &spec_state_limits);
 	if (!r)
 		r = spec_from_json(&spec, name, j);
 	if (r)

@@ -66,7 +66,7 @@ static int remove_listed(const char *from, const char *state_dir)
 	_cleanup_free_ char *list = path_join(from, REMOVE), *text = NULL;
 	char *line, *rest;
 	size_t len;
-	int r = list ? file_read(&text, &len, list, SPEC_MAX * 16) : -ENOMEM;
+	int r = list ? file_read(&text, &len, list, SPEC_STATE_MAX * 16) : -ENOMEM;
 
 	if (r)
 		return r == -ENOENT ? 0 : r;

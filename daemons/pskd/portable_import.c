@@ -154,7 +154,7 @@ static bool is_as_here(const char *path, const char *text, size_t len)
 	_cleanup_free_ char *here = NULL;
 	size_t n;
 
-	return file_read(&here, &n, path, SPEC_MAX) == 0 && n == len && memcmp(here, text, len) == 0;
+	return file_read(&here, &n, path, SPEC_STATE_MAX) == 0 && n == len && memcmp(here, text, len) == 0;
 }
 
 static int stage_spec(struct import *im, const struct bundle_piece *p, const char *file)
@@ -167,7 +167,7 @@ static int stage_spec(struct import *im, const struct bundle_piece *p, const cha
 	struct bundle_piece of;
 	int r;
 
-	if (!path || !here || json_parse(&j, (const char *)p->data, p->len, &portable_limits))
+	if (!path || !here || json_parse(&j, (const char *)p->data, p->len, &spec_state_limits))
 		return text_explain(im->why, sizeof(im->why), -1, "no memory");
 	if (portable_parse_spec(&spec, p, file, im->why, sizeof(im->why)))
 		return -1;
@@ -280,7 +280,7 @@ static bool goes_too(const struct import *im, const char *file)
 	/* The backup has one of this name. */
 	if (!path || !staged || access(staged, F_OK) == 0)
 		return false;
-	if (file_read(&text, &len, path, SPEC_MAX) || json_parse(&j, text, len, &portable_limits) || spec_from_json(&spec, "t", j))
+	if (file_read(&text, &len, path, SPEC_STATE_MAX) || json_parse(&j, text, len, &spec_state_limits) || spec_from_json(&spec, "t", j))
 		return false;
 	return spec->origin == SPEC_PAIRED && is_in(im->roots, spec->ledger);
 }

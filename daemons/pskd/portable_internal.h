@@ -26,7 +26,7 @@
 /* In what is staged: the files that go before the others get their places, a path below the state folder a line. */
 #define REMOVE "remove"
 
-enum { SPEC_MAX = 65536, FILE_NAME_MAX = 80 };
+enum { FILE_NAME_MAX = 80 };
 
 /* The names in a folder with this suffix, sorted; one that is not there is empty. */
 struct portable_names {
@@ -39,8 +39,6 @@ struct portable_work { /* holds secrets: lies in secret memory */
 	struct ledger_record record, other;
 	uint8_t block[LEDGER_BLOCK_LEN];
 };
-
-extern const struct json_limits portable_limits;
 
 static inline bool portable_ends_with(const char *name, const char *suffix)
 {

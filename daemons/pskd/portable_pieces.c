@@ -22,8 +22,6 @@
 #include "pskd/spec.h"
 #include "service/export.h"
 
-const struct json_limits portable_limits = { .max_bytes = SPEC_MAX, .max_depth = 6, .max_keys = 200 };
-
 void portable_names_done(struct portable_names *l)
 {
 	for (size_t i = 0; i < l->n; i++)
@@ -84,7 +82,7 @@ int portable_parse_spec(struct spec **out, const struct bundle_piece *p, const c
 	char name[FILE_NAME_MAX];
 
 	snprintf(name, sizeof(name), "%.*s", (int)(strlen(file) - strlen(JSON)), file);
-	if (!text_is_name(name) || json_parse(&j, (const char *)p->data, p->len, &portable_limits))
+	if (!text_is_name(name) || json_parse(&j, (const char *)p->data, p->len, &spec_state_limits))
 		return text_explain(why, cap, -1, "tunnel %s of the backup is damaged", file);
 	if (json_get_int(j, "version", 0) > SPEC_VERSION)
 		return text_explain(why, cap, -1,

@@ -22,6 +22,8 @@
 #include "pskd/ecn.h"
 #include "pskd/udp.h"
 
+const struct json_limits spec_state_limits = { .max_bytes = SPEC_STATE_MAX, .max_depth = 6, .max_keys = SPEC_STATE_MAX };
+
 static const char *check_endpoint(const char *value)
 {
 	char host[256];

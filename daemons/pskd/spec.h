@@ -17,11 +17,16 @@
 #include "pskd/networks.h"
 #include "pskd/label.h"
 
+struct json_limits;
 struct json_t;
 
 #define SPEC_NAME_MAX 32
 #define SPEC_PORT 7200
 #define SPEC_VERSION 1 /* of what is kept in state */
+#define SPEC_STATE_MAX 65536 /* bytes of that */
+
+/* Of JSON that is a tunnel's state: its size alone is what bounds it. */
+extern const struct json_limits spec_state_limits;
 
 enum spec_origin { SPEC_DECLARED, SPEC_MADE, SPEC_PAIRED };
 

@@ -14,9 +14,6 @@
 #include "base/text.h"
 
 #define SUFFIX ".json"
-#define FILE_MAX 65536
-
-static const struct json_limits limits = { .max_bytes = FILE_MAX, .max_depth = 6, .max_keys = 200 };
 
 int tunnel_store_init(struct tunnel_store *s, const char *state_dir)
 {
@@ -58,6 +55,9 @@ int tunnel_store_save(const struct tunnel_store *s, const struct spec *spec)
 
 	if (!path || !text)
 		return -ENOMEM;
+	/* What is written can be read again. */
+	if (strlen(text) > SPEC_STATE_MAX)
+		return -EFBIG;
 	return file_write_atomic(path, text, strlen(text), 0600);
 }
 
@@ -81,9 +81,9 @@ static int load(const struct tunnel_store *s, const char *name, struct spec **ou
 
 	if (!path)
 		return -ENOMEM;
-	r = file_read(&text, &len, path, FILE_MAX);
+	r = file_read(&text, &len, path, SPEC_STATE_MAX);
 	if (!r)
-		r = json_parse(&j, text, len, &limits);
+		r = json_parse(&j, text, len, &spec_state_limits);
 	if (r)
 		return r < 0 ? r : -EBADMSG;
 	return spec_from_json(out, name, j);
@@ -128,7 +128,7 @@ static int check_file(const struct tunnel_store *s, const char *file, char *why,
 	size_t len;
 
 	/* What cannot be read is told when it is to be used. */
-	if (!path || file_read(&text, &len, path, FILE_MAX) || json_parse(&j, text, len, &limits))
+	if (!path || file_read(&text, &len, path, SPEC_STATE_MAX) || json_parse(&j, text, len, &spec_state_limits))
 		return 0;
 	version = json_get_int(j, "version", 0);
 	if (version <= SPEC_VERSION)

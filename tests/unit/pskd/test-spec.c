@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/file.h"
 #include "base/json.h"
 #include "pskd/store.h"
@@ -251,6 +252,83 @@ TEST(i4_unreadable_state_of_one_tunnel_does_not_hide_the_others)
 	CHECK_EQ(tunnel_store_each(&store, on_spec, on_bad, &n), 0);
 	CHECK_EQ(n, 0);
 	tunnel_store_done(&store);
+}
+
+static void on_kept(struct spec **s, void *arg)
+{
+	*(struct spec **)arg = steal(s);
+}
+
+static void on_lost(const char *path, int r, void *arg)
+{
+	(void)arg;
+	fprintf(stderr, "%s: %d\n", path, r);
+}
+
+static int save_and_load(struct spec **out, const struct spec *s)
+{
+	struct tunnel_store store = { 0 };
+	int r;
+
+	CHECK_EQ(tunnel_store_init(&store, test_tmpdir()), 0);
+	r = tunnel_store_save(&store, s);
+	*out = NULL;
+	CHECK_EQ(tunnel_store_each(&store, on_kept, on_lost, out), 0);
+	CHECK_EQ(tunnel_store_remove(&store, s->name), 0);
+	tunnel_store_done(&store);
+	return r;
+}
+
+static struct spec *made(void)
+{
+	_cleanup_json_ json_t *members = json_pack("{s:s, s:s}", "key_file", "/k", "role", "responder");
+	struct config_error err = { "" };
+	struct spec *s;
+
+	CHECK_EQ(spec_make(&s, "t", members, &err), 0);
+	return s;
+}
+
+TEST(i9_state_of_a_tunnel_that_was_used_for_a_week_is_read_again)
+{
+	_cleanup_(spec_freep) struct spec *s = made(), *back = NULL;
+	struct fuel_rates r;
+
+	s->fuel = (struct fuel){ .begun = true, .at_s = clock_now_ms() / 1000, .known_s = FUEL_WEEK_S };
+	for (size_t i = 0; i < FUEL_MINUTES; i++)
+		s->fuel.minutes[i] = UINT32_MAX;
+	for (size_t i = 0; i < FUEL_HOURS; i++)
+		s->fuel.hours[i] = UINT32_MAX;
+	CHECK_EQ(save_and_load(&back, s), 0);
+	CHECK(back != NULL);
+	fuel_rates(&back->fuel, &r);
+	CHECK(r.week >= (FUEL_HOURS - 1) * (uint64_t)UINT32_MAX);
+}
+
+static void allow(struct spec *s, size_t n)
+{
+	struct config_list l = { calloc(n + 1, sizeof(char *)), n };
+
+	CHECK(l.v);
+	for (size_t i = 0; i < n; i++) {
+		l.v[i] = malloc(33);
+		CHECK(l.v[i]);
+		snprintf(l.v[i], 33, "%032zx", i);
+	}
+	CHECK_EQ(spec_set_labels(s, &l), 0);
+}
+
+TEST(i9_state_that_could_not_be_read_again_is_not_written)
+{
+	_cleanup_(spec_freep) struct spec *s = made(), *back = NULL;
+
+	allow(s, 900);
+	CHECK_EQ(save_and_load(&back, s), 0);
+	CHECK(back && back->labels.n == 900);
+	allow(s, 2000);
+	back = spec_free(back);
+	CHECK_EQ(save_and_load(&back, s), -EFBIG);
+	CHECK(back == NULL);
 }
 
 TEST(handfast_tunnels_5_tells_every_option_and_its_default)
