@@ -429,14 +429,16 @@ static void create_ledger(struct tunnel *t)
 /* The ledger's name is part of the state from its first use on. */
 static int adopt_ledger(struct tunnel *t, const char *name)
 {
+	char before[sizeof(t->spec->ledger)];
 	int r;
 
 	if (strcmp(t->spec->ledger, name) == 0)
 		return 0;
+	memcpy(before, t->spec->ledger, sizeof(before));
 	snprintf(t->spec->ledger, sizeof(t->spec->ledger), "%s", name);
 	r = tunnel_store_save(t->ctx.store, t->spec);
 	if (r)
-		t->spec->ledger[0] = '\0';
+		memcpy(t->spec->ledger, before, sizeof(before));
 	return r;
 }
 
@@ -474,18 +476,18 @@ static bool take_over(struct tunnel *t, int r, const char *detail)
 
 /*
  * State says that there was a ledger, and there is none. A new one is as one that came from a backup: the peer's
- * handshake tells what was used, and where there are none, somebody has to.
+ * handshake tells what was used, and where there are none, somebody has to. Until it is there the state goes on
+ * to say that there was one, whatever comes between.
  */
 static bool remake_ledger(struct tunnel *t, const char *name)
 {
-	if (!t->spec->ledger[0] || !t->spec->f.key_file || t->took_over)
+	if (!t->spec->ledger[0] || !t->spec->f.key_file || t->took_over || t->ledger_lost)
 		return false;
 	log_event(LOG_WARNING, &MSG_TUNNEL_LEDGER_LOST,
 		  LOG_FIELDS({ FIELD_TUNNEL, t->spec->name }, { FIELD_PEER, tunnel_peer(t) }, { FIELD_FILE, name }),
 		  "tunnel %s: its ledger %s is gone, and is made anew: %s has to tell what was used", t->spec->name, name,
 		  t->spec->f.peer ? "somebody" : "the peer");
 	t->ledger_lost = true;
-	t->spec->ledger[0] = '\0';
 	create_ledger(t);
 	return true;
 }
@@ -502,7 +504,7 @@ static void open_keys(struct tunnel *t)
 
 	if (t->took_over)
 		snprintf(name, sizeof(name), "%s", t->spec->staged_ledger);
-	else if (t->spec->ledger[0])
+	else if (t->spec->ledger[0] && !t->ledger_lost)
 		snprintf(name, sizeof(name), "%s", t->spec->ledger);
 	else
 		ledger_name(t, name);
@@ -514,7 +516,7 @@ static void open_keys(struct tunnel *t)
 	o.arg = t;
 	r = path ? keys_open(&t->keys, &o, &recovered, detail, sizeof(detail)) : -ENOMEM;
 	/* Of another file, or of the other role's, that had our name once: it stays, ours is the next. */
-	if ((r == KEYS_E_CHANGED || r == KEYS_E_LEDGER) && !t->spec->ledger[0] &&
+	if ((r == KEYS_E_CHANGED || r == KEYS_E_LEDGER) && (!t->spec->ledger[0] || t->ledger_lost) &&
 	    ++t->ledger_try < LEDGER_TRIES) {
 		create_ledger(t);
 		return;
@@ -839,7 +841,7 @@ static void begin(struct tunnel *t, bool prepare_only)
 	t->prepare_only = prepare_only;
 	t->state = TUNNEL_STARTING;
 	t->rollback[0] = '\0';
-	t->burn_unwritten = false;
+	t->burn_unwritten = t->ledger_lost = false;
 	t->handshakes = 0;
 	t->last_handshake_ms = 0;
 	t->stranger_ms = 0;
