@@ -28,19 +28,23 @@
 
 #define PIECES_A_STEP 8
 #define RETRY_MS (3600 * 1000)
+/* The packet path's own last work on it takes no longer; whoever else has it may have it for ever. */
 #define BUSY_MS 1000
+#define BUSY_TRIES 5
 
 enum phase { FINISH, OPEN, VERIFY, ERASE, TELL, DONE };
 
 struct retire_job {
 	struct tunnel *t; /* NULL: gone */
 	char *key_file, *ledger_path;
+	char ledger[SPEC_LEDGER_LEN];
 	enum keys_erase how;
 	enum phase phase;
 	int fd, table_fd;
 	uint64_t size, piece; /* the next to look at, or to erase */
 	int error;
 	bool is_gone; /* there is nothing of ours to erase */
+	bool is_held_long, is_locked;
 	char detail[200];
 };
 
@@ -99,7 +103,9 @@ static void open_file(struct retire_job *j)
 		fail(j, r, "it cannot be opened for writing");
 		return;
 	}
-	if (flock(j->fd, LOCK_EX | LOCK_NB) != 0) {
+	j->is_locked = flock(j->fd, LOCK_EX | LOCK_NB) == 0;
+	/* Held for long it may be the file of another generation, which has its path by now: that shows by looking. */
+	if (!j->is_locked && (errno != EWOULDBLOCK || !j->is_held_long)) {
 		fail(j, -errno, "it is in use");
 		return;
 	}
@@ -173,6 +179,10 @@ static void verify(struct retire_job *j)
 
 static void erase(struct retire_job *j)
 {
+	if (!j->is_locked) {
+		fail(j, -EWOULDBLOCK, "it is in use");
+		return;
+	}
 	for (unsigned int i = 0; i < PIECES_A_STEP; i++) {
 		uint64_t at = j->piece * KEYFILE_CHUNK_LEN;
 		uint64_t len = j->size - at < KEYFILE_CHUNK_LEN ? j->size - at : KEYFILE_CHUNK_LEN;
@@ -221,7 +231,8 @@ static size_t find(const struct tunnel *t, const struct retire_job *j)
 {
 	size_t i = 0;
 
-	while (i < t->spec->n_retired && strcmp(t->spec->retired[i].key_file, j->key_file) != 0)
+	/* Two may have had the same path, one after the other; a ledger is of one alone. */
+	while (i < t->spec->n_retired && strcmp(t->spec->retired[i].ledger, j->ledger) != 0)
 		i++;
 	return i;
 }
@@ -263,6 +274,7 @@ static void on_end(struct tunnel *t, const struct retire_job *j)
 		return;
 	}
 	free(kept.key_file);
+	t->retire.busy = 0;
 	memset(t->retire.problems, 0, sizeof(t->retire.problems));
 	say(t, LOG_NOTICE, &MSG_TUNNEL_RETIRED, NULL, j->key_file,
 	    j->is_gone		     ? "finished, and not erased: " :
@@ -275,7 +287,7 @@ static void on_end(struct tunnel *t, const struct retire_job *j)
 static void on_failed(struct tunnel *t, const struct retire_job *j)
 {
 	size_t i = find(t, j);
-	bool is_busy = j->error == -EWOULDBLOCK;
+	bool is_busy = j->error == -EWOULDBLOCK && ++t->retire.busy <= BUSY_TRIES;
 
 	if (i < t->spec->n_retired && !is_busy && strcmp(t->retire.problems[i], j->detail) != 0) {
 		snprintf(t->retire.problems[i], sizeof(t->retire.problems[i]), "%s", j->detail);
@@ -330,6 +342,8 @@ void retire_begin(struct tunnel *t)
 	j->t = t;
 	j->fd = j->table_fd = -1;
 	j->how = (enum keys_erase)r->erase;
+	j->is_held_long = t->retire.busy >= BUSY_TRIES;
+	memcpy(j->ledger, r->ledger, sizeof(j->ledger));
 	j->key_file = strdup(r->key_file);
 	j->ledger_path = tunnel_store_ledger_path(t->ctx.store, r->ledger);
 	if (!j->key_file || !j->ledger_path) {

@@ -43,6 +43,7 @@ struct stage {
 struct retire {
 	struct retire_job *job; /* in flight, or NULL */
 	size_t at;		/* which one of the spec's */
+	unsigned int busy;	/* so often in a row its file was in use */
 	struct loop_timer *timer;
 	char problems[SPEC_RETIRED_MAX][200];
 };
