@@ -137,6 +137,7 @@ static void adopt(struct stage_job *j)
 	r = tunnel_store_save(t->ctx.store, t->spec);
 	if (r) {
 		j->key_file = steal(&t->spec->staged_file);
+		t->spec->staged_ledger[0] = '\0';
 		job_fail_errno(j, r, "tunnel state");
 		return;
 	}
