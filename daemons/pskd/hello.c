@@ -485,6 +485,15 @@ static void on_call(struct hello *h, const struct pskh *m, const struct sockaddr
 	send_hello(h, from);
 }
 
+static bool refuse_revoked(struct hello *h, const uint8_t *identity, const struct sockaddr_in6 *from)
+{
+	if (!h->o.revoked || !label_list_has(h->o.revoked, identity))
+		return false;
+	hello_drop(h, DROP_HS_REVOKED);
+	hello_event(h, HELLO_REVOKED, from, be64_load(identity));
+	return true;
+}
+
 static void on_bind_signed(struct signing *s, bool ok)
 {
 	struct hello *h = s->h;
@@ -492,7 +501,8 @@ static void on_bind_signed(struct signing *s, bool ok)
 	/* Of an attempt that was given up meanwhile. */
 	if (h->state != HELLO_SIGNING || !bytes_equal(s->msg.nonce_a, h->hello_msg.nonce_a, PSKH_NONCE_LEN))
 		return;
-	if (!ok || !h->session) {
+	/* Signing takes its time: who was right when the WELCOME came may have been revoked since. */
+	if (!ok || !h->session || refuse_revoked(h, s->msg.peer_identity, &s->to)) {
 		/* The next round tries again, or the same WELCOME once more. */
 		h->session = session_free(h->session);
 		h->state = h->running ? HELLO_SENT : HELLO_IDLE;

@@ -381,6 +381,28 @@ TEST(signature_of_an_attempt_that_was_given_up_is_ignored)
 	CHECK_EQ(p->a.n_sessions, 1);
 }
 
+TEST(an_identity_that_is_revoked_while_the_bind_is_signed_is_refused)
+{
+	_cleanup_(pair_freep) struct pair *p = pair_new(true);
+	struct label_list list = { 0 };
+	struct datagram welcome;
+
+	p->a.ho.revoked = &list;
+	open_again(&p->a);
+	hello_set_candidates(p->a.hello, &p->b.address, 1);
+	hello_start(p->a.hello);
+	carry(&p->a, &p->b);
+	sign_all(&p->b);
+	welcome = take(&p->b);
+	hello_on_message(p->a.hello, welcome.msg, welcome.len, &p->b.address);
+	CHECK_EQ(p->a.n_signing, 1);
+	list = half_of(&p->b);
+	sign_all(&p->a);
+	CHECK_EQ(p->a.n_sessions, 0);
+	CHECK_EQ(p->a.n_out, 0);
+	CHECK_EQ(p->a.events[HELLO_REVOKED], 1);
+}
+
 TEST(i4_responder_keeps_nothing_of_hellos)
 {
 	_cleanup_(pair_freep) struct pair *p = pair_new(true);
