@@ -31,6 +31,7 @@
 
 static void open_keys(struct tunnel *t);
 static void create_ledger(struct tunnel *t);
+static bool take_over(struct tunnel *t, int r, const char *detail);
 
 void tunnel_error_set(struct tunnel_error *e, const char *code, const char *hint, const char *fmt, ...)
 {
@@ -384,7 +385,7 @@ static void create_done(void *arg, bool cancelled)
 		/* One of this name that was removed: perhaps of the same file, with its marks. */
 		if (j->r == 0 || j->r == KEYS_E_EXISTS) {
 			open_keys(t);
-		} else {
+		} else if (!take_over(t, j->r, j->detail)) {
 			tunnel_keys_error(&e, t, j->r, NULL, j->detail);
 			tunnel_fail(t, &e);
 		}
