@@ -147,6 +147,11 @@ static void adopt(struct stage_job *j)
 	if (t->path)
 		stage_begin(t);
 	tunnel_tell(t, "staged");
+	/* One that was given up for want of keys has some now. */
+	if (t->state == TUNNEL_FAILED && t->spec->enabled) {
+		t->retry_ms = 0;
+		tunnel_start(t);
+	}
 }
 
 static void on_progress(uint64_t done, uint64_t total, void *arg)
