@@ -358,8 +358,6 @@ static void tell_way(struct doctor *d, const struct way *w, const char *endpoint
 		doctor_tell(d, DOCTOR_WARNING, w->tunnel, "The network between must carry more; try another one.",
 			    "the way to %s does not carry packets of %d bytes whole: those of the tunnel go in pieces, which is slow and often lost",
 			    endpoint, MTU_MIN);
-	else if (best == 0 && is_path(w, "found"))
-		doctor_tell(d, DOCTOR_OK, w->tunnel, NULL, "full packets of %u bytes come through", w->mtu);
 	else if (best == 0)
 		tell_pieces(d, w, endpoint);
 	else if (*w->path_state && !is_path(w, "unanswered"))
