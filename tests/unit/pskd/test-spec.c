@@ -316,6 +316,9 @@ static void allow(struct spec *s, size_t n)
 		snprintf(l.v[i], 33, "%032zx", i);
 	}
 	CHECK_EQ(spec_set_labels(s, &l), 0);
+	for (size_t i = 0; i < l.n; i++)
+		free(l.v[i]);
+	free(l.v);
 }
 
 TEST(i9_state_that_could_not_be_read_again_is_not_written)
