@@ -44,7 +44,7 @@ DEPS_BUILD := gcc make pkgconf libc6-dev libevent-dev libsodium-dev libmicrohttp
 	libjansson-dev libyaml-dev libsystemd-dev libsqlite3-dev libwslay-dev libssl-dev libcurl4-openssl-dev \
 	$(if $(filter x86_64,$(shell uname -m)), libipsec-mb-dev )
 # A node that is not Debian's brings an npm of its own, which conflicts with Debian's.
-DEPS_TEST := python3 python3-cryptography python3-spake2 python3-websockets python3-yaml \
+DEPS_TEST := python3 iperf3 python3-cryptography python3-spake2 python3-websockets python3-yaml \
 	clang libclang-rt-dev llvm clang-tidy cppcheck gcovr valgrind iproute2 iputils-ping procps \
 	nftables ethtool curl openssl nginx strace binutils util-linux mandoc bash zsh fish \
 	mmdebstrap systemd systemd-container e2fsprogs mount dpkg-dev git lintian qemu-user-static spin tcc \
