@@ -174,7 +174,7 @@ static struct auth_session *load_session(const char *dir, const char *id)
 	_cleanup_(auth_session_freep) struct auth_session *s = NULL;
 	_cleanup_json_ json_t *o = NULL;
 	char own[ID_LEN + 1];
-	size_t len;
+	size_t len = 0;
 
 	if (!path || read_own(&text, &len, path) || json_parse(&o, text, len, &limits) || auth_session_from_json(&s, o))
 		return NULL;
@@ -188,7 +188,7 @@ static struct secret *load_key(const char *dir, const struct auth_session *s, en
 	_cleanup_free_ char *path = NULL, *raw = NULL;
 	struct secret *key = keyring_load(s);
 	char name[96];
-	size_t len;
+	size_t len = 0;
 
 	key_file(name, s);
 	path = login_path(dir, name, "");
@@ -479,7 +479,7 @@ int logins_find(struct auth_session **out, const struct auth_url *url, const cha
 	int r = logins_look(&one, url, user, f);
 	char at[512], hint[640];
 
-	if (r)
+	if (r || !one)
 		return r;
 	if (one->key && !login_is_expired(one)) {
 		*out = steal(&one);
