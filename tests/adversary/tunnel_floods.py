@@ -78,11 +78,16 @@ def bad_kinds(pair, kept):
     return kinds
 
 
-def overrun(host):
-    """Datagrams that came faster than they were read, both families."""
+def udp_count(host, name):
+    """A count of the kernel's, both families."""
     lines = [x.split() for x in host.run("cat", "/proc/net/snmp").out.splitlines() if x.startswith("Udp:")]
     six = dict(x.split() for x in host.run("cat", "/proc/net/snmp6").out.splitlines())
-    return int(dict(zip(lines[0], lines[1]))["RcvbufErrors"]) + int(six["Udp6RcvbufErrors"])
+    return int(dict(zip(lines[0], lines[1]))[name]) + int(six["Udp6" + name])
+
+
+def overrun(host):
+    """Datagrams that came faster than they were read."""
+    return udp_count(host, "RcvbufErrors")
 
 
 def answered(pair):
@@ -99,6 +104,7 @@ def junk(pair, count, rate=200_000):
     wire, rows, wrong = pair.wire, [], []
     wire.storm(1, [b"PSK1" + bytes(100)], 20_000, rate, family=pair.family)  # makes buffers what they will be
     before, session = pair.rss_kb(1), sessions(pair)
+    received = udp_count(pair.b, "InDatagrams")
     for i, (name, (cause, datagrams)) in enumerate(kinds.items()):
         drops, lost, told = pair.show(1)["drops"], overrun(pair.b), answered(pair)
         # Every third kind from many addresses; replies to the peer's own are the peer's business.
@@ -114,6 +120,10 @@ def junk(pair, count, rate=200_000):
             wrong.append(f"{name}: {cause} counted {now.get(cause, 0) - drops.get(cause, 0)} of {sent}: {now}")
         if counted + overrun(pair.b) - lost < sent * 0.99:
             wrong.append(f"{name}: {sent} sent, {counted} counted, {overrun(pair.b) - lost} overrun")
+    together = sum(counted for _, _, counted, _ in rows) / max(1, udp_count(pair.b, "InDatagrams") - received)
+    print(f"# {together:.2f} datagrams a receive", flush=True)
+    if together < 1.1 and "udp-gro" in pair.show(1)["offload"]:
+        wrong.append(f"{together:.2f} datagrams a receive: none came together")
     after = pair.rss_kb(1)
     if after - before >= 1024 and not is_sanitized():
         wrong.append(f"memory grew from {before} to {after} KiB")

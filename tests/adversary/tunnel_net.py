@@ -25,6 +25,7 @@ PORT, CALLER = 7200, 7300
 KINDS = ("keyfile", "pairing", "prototype")
 SO_RCVBUFFORCE, SOL_PACKET, PACKET_STATISTICS, PACKET_OUTGOING, ARPHRD_NONE = 33, 263, 6, 4, 65534
 SO_ATTACH_FILTER, PACKET_IGNORE_OUTGOING, PACKET_VNET_HDR = 26, 23, 15
+ETHERNET, NO_OFFLOAD = 14, bytes(10)
 STRANGER = {4: "198.18.7.7", 6: "2001:db8::7"}
 
 Frame = collections.namedtuple("Frame", "family source sport destination dport data")
@@ -71,7 +72,7 @@ def read_frame(frame):
 
 
 def packet_socket(host, interface, size=32 << 20):
-    """Frames of an interface; of None: packets of TUN devices, which may go and come again."""
+    """Frames of an interface; of None: packets of TUN devices, which may go and come again. Each with a virtio header."""
     s = psk2.socket_in(host, socket.AF_PACKET, socket.SOCK_RAW, socket.ntohs(3))
     s.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, size)
     if not interface:
@@ -82,6 +83,7 @@ def packet_socket(host, interface, size=32 << 20):
         s.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, struct.pack("HxxxxxxP", len(code) // 8, ctypes.addressof(memory)))
     else:
         s.setsockopt(SOL_PACKET, PACKET_IGNORE_OUTGOING, 1)
+    s.setsockopt(SOL_PACKET, PACKET_VNET_HDR, 1)
     if interface:
         s.bind((interface, 3))
     return s
@@ -114,7 +116,10 @@ class Wire:
             h.run("ip", "route", "add", "default", "via", via[0])
             h.run("ip", "-6", "route", "add", "default", "via", via[1])
             self.socks.append(packet_socket(self.host, tap))
-            h.run("ethtool", "-K", "eth0", "tx", "off")  # what is passed on as it is needs its checksums
+            # What comes one after the other is received together, as from a card; a veth joins only what looks like one's.
+            h.run("ethtool", "-K", "eth0", "gro", "on")
+            self.host.run("ethtool", "-K", tap, "tso", "off")
+            h.run("unshare", "-m", "sh", "-c", "mount -t sysfs none /sys && echo 100000 > /sys/class/net/eth0/gro_flush_timeout")
             link = h.run("ip", "-o", "link", "show", "eth0").out
             self.macs.append(bytes.fromhex(link.split("link/ether ")[1].split()[0].replace(":", "")))
         self.policy = None
@@ -124,6 +129,7 @@ class Wire:
         self.given = collections.Counter()          # IP bytes from such an address
         self.astray = []                            # kinds of data that went to one
         self.counts = collections.Counter()         # (side, kind): what a host sent
+        self.together = [0, 0]                      # datagrams that left a host as one with others
         self.later, self.order = [], itertools.count()
         self.lock, self.done = threading.Lock(), False
         self.wake_r, self.wake_w = os.pipe()
@@ -146,7 +152,7 @@ class Wire:
         if self.side_of(frame.source) is None:
             self.given[frame.source] += len(frame.data) + (28 if frame.family == 4 else 48)
         try:
-            self.socks[side].send(self.frame_bytes(side, frame))
+            self.socks[side].send(NO_OFFLOAD + self.frame_bytes(side, frame))
         except OSError:  # longer than the link takes, or its queue is full: lost
             pass
 
@@ -195,7 +201,7 @@ class Wire:
                     self.astray.append(f"{kind_of(frame.data)} of {'ab'[side]} to {destination}")
                 return
         if frame is None or frame.sport not in (PORT, CALLER):
-            self.socks[1 - side].send(raw)
+            self.socks[1 - side].send(NO_OFFLOAD + raw)
             return
         self.counts[side, "bytes"] += len(raw) - 14
         self.counts[side, kind_of(frame.data)] += 1
@@ -209,6 +215,17 @@ class Wire:
             for after, f in fates:
                 self.deliver(1 - side, f, after)
 
+    def _take_all(self, side, raw):
+        """A frame with its virtio header: one packet, or what a card would have cut into several."""
+        cut = pieces(raw, ETHERNET)
+        if len(cut) > 1 and cut[0][23 if cut[0][12:14] == b"\x08\x00" else 20] == 17:
+            self.together[side] += len(cut)
+        for frame in cut:
+            try:
+                self._take(side, frame)
+            except OSError:
+                pass
+
     def _run(self):
         while not self.done:
             for s in select.select([*self.socks, self.wake_r], [], [], self._due())[0]:
@@ -217,14 +234,11 @@ class Wire:
                     continue
                 for _ in range(64):
                     try:
-                        raw, where = s.recvfrom(65536, socket.MSG_DONTWAIT)
+                        raw, where = s.recvfrom(70000, socket.MSG_DONTWAIT)
                     except OSError:
                         break
                     if where[2] != PACKET_OUTGOING:
-                        try:
-                            self._take(self.socks.index(s), raw)
-                        except OSError:
-                            pass
+                        self._take_all(self.socks.index(s), raw)
 
     def close(self):
         self.done = True
@@ -244,9 +258,13 @@ def filled(packet, start, offset):
     return bytes(fields)
 
 
-def pieces(raw):
-    """The packets of what a packet socket gave with its virtio header, each as it is when it is alone."""
+def pieces(raw, link=0):
+    """The packets of what a packet socket gave with its virtio header, each as it is when it is alone; link: how long
+    the header of the link in front of each is."""
     flags, kind, header, size, start, offset = struct.unpack("=BBHHHH", raw[:10])
+    if link:
+        return [raw[10:10 + link] + p for p in pieces(struct.pack("=BBHHHH", flags, kind, header, size, max(0, start - link),
+                                                                  offset) + raw[10 + link:])]
     packet = raw[10:]
     if not kind:
         return [filled(packet, start, offset) if flags & 1 else packet]
@@ -282,7 +300,6 @@ class Witness:
 
     def __init__(self, host):
         self.sock = packet_socket(host, None, 128 << 20)
-        self.sock.setsockopt(SOL_PACKET, PACKET_VNET_HDR, 1)
         self.sock.settimeout(0.2)
         self.given, self.delivered = collections.Counter(), collections.Counter()
         self.done = False

@@ -131,7 +131,9 @@ def weather(net, seed, big):
         pair.wire.policy = None
         whole = stream.finish()
         guard.check(score, f"{kind} weather")
-        print(f"# {kind}: {stream.whole} bytes came whole", flush=True)
+        print(f"# {kind}: {stream.whole} bytes came whole, {pair.wire.together} datagrams left together", flush=True)
+        lab.check(f"adversary_meets_batches_{kind}", pair.wire.together[0] > 100 or "udp-gso" not in pair.show(0)["offload"],
+                  f"{pair.wire.together} {pair.show(0)}")
         lab.check(f"i1_tcp_is_whole_through_late_doubled_reordered_and_changed_packets_{kind}",
                   moved and whole and score.is_clean() and stream.whole > 50_000,
                   f"{stream.wrong} {stream.sent} {stream.whole} {score.why}")
