@@ -110,6 +110,7 @@ class Verdict:
         self.unopened = 0   # data packets whose key was not found
         self.lost = 0       # what was sent and the recorder did not see, for want of memory or time
         self.handshakes = 0
+        self.together = 0   # datagrams that left in one piece with others
         self.sessions = 0   # in which data was sent
         self.highest = {}   # tap: the highest sequence that it sent
         self.broken = ""    # what ended the recorder before its time
@@ -284,7 +285,9 @@ class Recorder:
                 return
             if at[2] == OUTGOING:
                 self.outgoing[fd] += 1
-                for d in payloads(frame):
+                found = payloads(frame)
+                self.book.verdict.together += len(found) if len(found) > 1 else 0
+                for d in found:
                     self.book.feed(name, d)
 
     def settle(self, timeout=30):

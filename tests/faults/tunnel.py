@@ -238,9 +238,9 @@ class GappyRecording(Exception):
 
 
 class Pair:
-    """Hosts a (initiator) and b with one tunnel t of a kind: keyfile, pairing or prototype."""
+    """Hosts a (initiator) and b with one tunnel t of a kind: keyfile, pairing or prototype; settings: of pskd.yaml, each."""
 
-    def __init__(self, net, kind, seed, disk=None, more_hosts=(), env=None):
+    def __init__(self, net, kind, seed, disk=None, more_hosts=(), env=None, settings=("", "")):
         self.net, self.kind, self.seed, self.random = net, kind, seed, random.Random(seed)
         self.env = env or {}
         self.a, self.b = net.host("a", netns=True), net.host("b", netns=True)
@@ -250,7 +250,7 @@ class Pair:
             net.bridge("hub", [(h, f"10.99.0.{i + 1}/24") for i, h in enumerate([*self.hosts, *self.others])])
         else:
             net.link(self.a, "10.99.0.1/24", self.b, "10.99.0.2/24")
-        self.disks, self.recoveries, self.config = {}, [], {}
+        self.disks, self.recoveries, self.config = {}, [], dict(zip(self.hosts, settings))
         for h in self.hosts:
             # As /run is.
             lab._run("mount", "-t", "tmpfs", "-o", "size=1m,mode=0755", "hf-run", h.runtime)
@@ -304,7 +304,7 @@ class Pair:
         ia, ib = (self.identities[h] for h in self.hosts)
         ia.give("t", public(ib.key), 0, tunnel_id, root, PORT, PORT + 1, ("10.99.0.2",))
         ib.give("t", public(ia.key), 1, tunnel_id, root, PORT + 1, PORT, ("10.99.0.1",))
-        self.config = {h: "start_paired: false\n" for h in self.hosts}
+        self.config = {h: "start_paired: false\n" + self.config[h] for h in self.hosts}
 
     def _ratchet(self):
         """What the keys will be: made of root and tunnel id alone, and what both ledgers must say so far."""

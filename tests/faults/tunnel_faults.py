@@ -221,6 +221,27 @@ def kills(net, kind, seed, n):
     end_lives(Pair(net, kind, seed), f"kill_9_{kind}", n, 0.4, lambda pair, victims: pair.kill(*victims))
 
 
+def kills_with(net, name, settings, in_use, seed, n):
+    """The same, where the kernel or the processor helps less, or otherwise."""
+    pair, tally = Pair(net, "keyfile", seed, settings=settings), Tally(name)
+    used = [pair.show(h) for h in pair.hosts]
+    lab.check(f"is_in_use_{name}", all(in_use(u) for u in used), [(u["offload"], u.get("aead")) for u in used])
+    for turn in range(n):
+        victims = sides(pair, turn)
+        time.sleep(pair.random.uniform(0.1, 0.6))
+        pair.kill(*victims)
+        for h in victims:
+            why = pair.mark_holds(h)
+            tally.note("i1_mark_covers_what_was_sent", not why, why)
+            pair.start(h)
+        if not tally.note("tcp_recovers", pair.recovers(), ""):
+            break
+    tally.report()
+    v = pair.verdict(f"kill_9_{name}")
+    lab.check(f"datagrams_leave_{name}_{'together' if any('udp-gso' in u['offload'] for u in used) else 'one_by_one'}",
+              (v.together > v.packets / 10) == any("udp-gso" in u["offload"] for u in used), f"{v.together} of {v.packets}")
+
+
 def cut(pair, victims):
     """Power cut: the copy of each disk holds what was on it when the last instruction was done."""
     pair.began = time.monotonic()
@@ -753,4 +774,22 @@ def scenarios(seed, full):
         take(exhausted, kind)
     for kind in KINDS if full else ("keyfile",):
         take(failing_memory, kind, 120 if full else 6)
+    return found
+
+
+def choices(seed, n):
+    """[(name, function(net))]: kills with each offload off, on both sides and on one, and with each AEAD."""
+    r, found = random.Random(seed), []
+
+    def take(name, a, b, in_use):
+        number = r.randrange(1 << 30)
+        found.append((name, lambda net: kills_with(net, name, (a + "\n", b + "\n"), in_use, number, n)))
+
+    for off in ("vnet-header", "tso", "uso", "udp-gso", "udp-gro"):
+        setting = f"offload: -{off}"
+        take("without_" + off.replace("-", "_"), setting, setting, lambda u, off=off: off not in u["offload"])
+    take("without_any_offload", "offload: none", "offload: none", lambda u: not u["offload"])
+    take("offloads_on_one_side", "offload: none", "offload: all", lambda u: True)
+    for aead in ("libsodium", "ipsec-mb"):
+        take("with_" + aead.replace("-", "_"), f"aead: {aead}", f"aead: {aead}", lambda u, aead=aead: u.get("aead") == aead)
     return found
