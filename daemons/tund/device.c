@@ -20,6 +20,12 @@
 #include "base/log.h"
 #include "tund/netlink.h"
 
+/*
+ * As network cards have, and twice what a TUN device begins with. A sender of small packets on the reader's
+ * processor goes on for a scheduler's turn of three or four milliseconds; what does not fit meanwhile is lost.
+ */
+#define QUEUE_PACKETS 1000
+
 static void refuse(struct tund_reply *reply, int error, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
 
@@ -170,6 +176,16 @@ static void refuse_routers(const char *name)
 	}
 }
 
+/* A device goes on with the queue that it has where this cannot be done, or has been done otherwise since. */
+static void lengthen_queue(const char *name)
+{
+	_cleanup_close_ int nl = netlink_open();
+	int r = nl < 0 ? nl : netlink_set_queue(nl, (int)if_nametoindex(name), QUEUE_PACKETS);
+
+	if (r)
+		log_debug("%s keeps its queue: %s", name, strerror(-r));
+}
+
 static int configure(const struct tund_request *q, const char *name, struct tund_reply *reply)
 {
 	_cleanup_close_ int nl = netlink_open();
@@ -207,6 +223,7 @@ void device_handle(const struct tund_request *q, struct tund_reply *reply, int *
 		*fd = make(q, reply);
 		if (*fd < 0)
 			return;
+		lengthen_queue(reply->ifname);
 		/* mtu 0: the caller configures it later. */
 		if (q->mtu == 0 || configure(q, reply->ifname, reply) == 0)
 			return;

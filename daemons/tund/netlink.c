@@ -117,6 +117,16 @@ int netlink_set_up(int nl, int ifindex, uint16_t mtu)
 	return transact(nl, &q);
 }
 
+int netlink_set_queue(int nl, int ifindex, uint32_t packets)
+{
+	struct request q;
+
+	begin(&q, RTM_NEWLINK, 0, sizeof(q.link));
+	q.link.ifi_index = ifindex;
+	put(&q, IFLA_TXQLEN, &packets, sizeof(packets));
+	return transact(nl, &q);
+}
+
 int netlink_add_address(int nl, int ifindex, int family, const uint8_t *local, const uint8_t *peer,
 			uint8_t prefix)
 {

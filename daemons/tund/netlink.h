@@ -16,6 +16,8 @@ int netlink_quiet(int nl, int ifindex);
 bool netlink_is_tun(int nl, int ifindex);
 /* 0 or a negative errno. */
 int netlink_set_up(int nl, int ifindex, uint16_t mtu);
+/* How many packets may wait for whoever reads the device. 0 or a negative errno. */
+int netlink_set_queue(int nl, int ifindex, uint32_t packets);
 /*
  * family AF_INET or AF_INET6, addresses of 4 or 16 bytes. peer NULL: the
  * prefix is a subnet; else a point-to-point address. 0 or a negative errno.

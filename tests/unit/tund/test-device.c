@@ -7,6 +7,7 @@
 #include <sched.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -53,6 +54,53 @@ TEST(device_lives_as_long_as_its_descriptor)
 	CHECK(if_nametoindex("hf0") != 0);
 	close(fd);
 	CHECK_EQ(if_nametoindex("hf0"), 0);
+}
+
+/* ifr_qlen, after setting it when to is not 0. */
+static int queue_of(const char *name, int to)
+{
+	_cleanup_close_ int fd = socket(AF_INET, SOCK_DGRAM, 0);
+	struct ifreq ifr = { .ifr_qlen = to };
+
+	snprintf(ifr.ifr_name, sizeof(ifr.ifr_name), "%s", name);
+	CHECK(to == 0 || ioctl(fd, SIOCSIFTXQLEN, &ifr) == 0);
+	CHECK_EQ(ioctl(fd, SIOCGIFTXQLEN, &ifr), 0);
+	return ifr.ifr_qlen;
+}
+
+TEST(a_new_device_has_the_queue_of_a_network_card)
+{
+	struct tund_request q = ask("10.1.0.1", NULL), bare = ask(NULL, NULL);
+	struct tund_reply y;
+	int fd, other;
+
+	own_namespace();
+	device_handle(&q, &y, &fd);
+	CHECK_EQ(y.error, 0);
+	CHECK_EQ(queue_of("hf0", 0), 1000);
+	bare.mtu = 0;
+	device_handle(&bare, &y, &other);
+	CHECK_EQ(y.error, 0);
+	CHECK_EQ(queue_of("hf1", 0), 1000);
+	close(other);
+	close(fd);
+}
+
+TEST(what_was_set_to_the_queue_since_stays)
+{
+	struct tund_request q = ask("10.1.0.1", NULL);
+	struct tund_reply y;
+	int fd, none;
+
+	own_namespace();
+	device_handle(&q, &y, &fd);
+	CHECK_EQ(queue_of("hf0", 300), 300);
+	q.type = TUND_CONFIGURE;
+	memcpy(q.ifname, "hf0", 4);
+	device_handle(&q, &y, &none);
+	CHECK_EQ(y.error, 0);
+	CHECK_EQ(queue_of("hf0", 0), 300);
+	close(fd);
 }
 
 TEST(conflict_leaves_no_device)
