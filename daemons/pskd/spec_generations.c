@@ -1,5 +1,5 @@
 /* What a spec knows of key files beside the current one: the next one, and those that have not quite gone yet. */
-#include "pskd/spec.h"
+#include "pskd/spec_internal.h"
 
 #include <errno.h>
 #include <jansson.h>
@@ -9,8 +9,6 @@
 
 #include "base/bytes.h"
 #include "base/json.h"
-
-static const char *const erase_names[] = { "none", "zero", "punch" };
 
 void spec_generations_done(struct spec *s)
 {
@@ -30,7 +28,7 @@ static json_t *retired_to_json(const struct spec *s)
 		const struct spec_retired *r = &s->retired[i];
 
 		json_array_append_new(list, json_pack("{s:s, s:s, s:s}", "key_file", r->key_file, "ledger", r->ledger,
-						      "erase", erase_names[r->erase]));
+						      "erase", spec_erase_names[r->erase]));
 	}
 	return list;
 }
@@ -75,10 +73,10 @@ static int read_retired(struct spec *s, const json_t *one)
 
 	if (s->n_retired == SPEC_RETIRED_MAX || !erase)
 		return -EBADMSG;
-	for (r->erase = 0; r->erase < (int)ARRAY_SIZE(erase_names); r->erase++)
-		if (strcmp(erase, erase_names[r->erase]) == 0)
+	for (r->erase = 0; spec_erase_names[r->erase]; r->erase++)
+		if (strcmp(erase, spec_erase_names[r->erase]) == 0)
 			break;
-	if (r->erase == (int)ARRAY_SIZE(erase_names))
+	if (!spec_erase_names[r->erase])
 		return -EBADMSG;
 	e = read_pair(&r->key_file, r->ledger, one);
 	if (!e)
