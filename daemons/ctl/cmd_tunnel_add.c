@@ -1,5 +1,5 @@
 /*
- * handfast tunnel add, stage, unstage: the daemon has another working folder, so paths become
+ * handfast tunnel add, set, stage, unstage: the daemon has another working folder, so paths become
  * absolute here; and it reads the key file whole, so it says how far it is.
  */
 #include <errno.h>
@@ -150,15 +150,39 @@ static int bad_path(struct ctl *c, const char *path)
 	return ctl_fail(c, EXIT_USAGE, ERROR_USAGE, NULL, "%s: the name is not valid UTF-8", path);
 }
 
+/* Options that go to the daemon as they are, under its own names. */
+static const struct setting {
+	const char *option, *member, *label;
+	enum { TEXT, NUMBER, LIST } kind;
+} settings[] = {
+	{ "endpoint", "endpoint", "endpoint", TEXT },
+	{ "listen", "listen", "listens on", TEXT },
+	{ "local-address", "local_address", "own address", TEXT },
+	{ "peer-address", "peer_address", "peer address", TEXT },
+	{ "route", "routes", "routes", LIST },
+	{ "allow", "allowed", "heard for", LIST },
+	{ "mtu", "mtu", "MTU", NUMBER },
+	{ "keepalive", "keepalive", "keepalive", TEXT },
+	{ "dscp", "dscp", "outer DSCP", TEXT },
+	{ "salt", "salt", "salt", TEXT },
+	{ "erase", "erase", "erase", TEXT },
+};
+
+static void add_settings(const struct ctl *c, json_t *params)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(settings); i++) {
+		const char *value = settings[i].kind == LIST ? NULL : ctl_option(c, settings[i].option);
+
+		if (settings[i].kind == LIST)
+			add_list(c, params, settings[i].option, settings[i].member);
+		else if (value)
+			json_object_set_new(params, settings[i].member,
+					    settings[i].kind == NUMBER ? json_integer(strtoll(value, NULL, 10)) : json_string(value));
+	}
+}
+
 int cmd_tunnel_add(struct ctl *c)
 {
-	/* Options that go to the daemon as they are, under its own names. */
-	static const char *const same[][2] = {
-		{ "peer", "peer" },	      { "endpoint", "endpoint" },
-		{ "listen", "listen" },	      { "local-address", "local_address" },
-		{ "peer-address", "peer_address" }, { "erase", "erase" },
-		{ "salt", "salt" },
-	};
 	const char *key_file = ctl_option(c, "key-file"), *role = ctl_option(c, "role");
 	_cleanup_free_ char *path = NULL;
 	json_t *params;
@@ -174,20 +198,75 @@ int cmd_tunnel_add(struct ctl *c)
 			   role);
 	if (!params)
 		return bad_path(c, path);
-	for (size_t i = 0; i < ARRAY_SIZE(same); i++) {
-		const char *value = ctl_option(c, same[i][0]);
-
-		if (value)
-			json_object_set_new(params, same[i][1], json_string(value));
-	}
-	add_list(c, params, "route", "routes");
-	add_list(c, params, "allow", "allowed");
+	if (ctl_option(c, "peer"))
+		json_object_set_new(params, "peer", json_string(ctl_option(c, "peer")));
+	add_settings(c, params);
 	r = add_pin(c, params);
 	if (r) {
 		json_decref(params);
 		return r;
 	}
 	return read_by(c, "Tunnel.Add", params, add_text, "remove");
+}
+
+static void setting_format(char *out, size_t cap, const json_t *value)
+{
+	const json_t *one;
+	uint64_t ms;
+	size_t i, len = 0;
+
+	out[0] = '\0';
+	if (json_is_integer(value))
+		snprintf(out, cap, "%lld", (long long)json_integer_value(value));
+	else if (json_is_string(value) && text_parse_duration_ms(&ms, json_string_value(value)) == 0 && strstr(json_string_value(value), "ms"))
+		text_format_duration(out, cap, ms);
+	else if (json_is_string(value))
+		snprintf(out, cap, "%s", clean_text(json_string_value(value)));
+	json_array_foreach(value, i, one)
+		if (len < cap)
+			len += (size_t)snprintf(out + len, cap - len, "%s%s", i ? ", " : "", clean_text(json_string_value(one)));
+}
+
+static void set_text(const struct ctl *c, const json_t *result)
+{
+	const json_t *t = json_object_get(result, "tunnel"), *set = json_object_get(t, "settings");
+	char value[600];
+
+	printf("%s%s%s\n", paint_begin(&c->style, PAINT_BOLD), clean_member(t, "name"), paint_end(&c->style, PAINT_BOLD));
+	for (size_t i = 0; i < ARRAY_SIZE(settings); i++) {
+		setting_format(value, sizeof(value), json_object_get(set, settings[i].member));
+		if (*value)
+			fact(stdout, &c->style, settings[i].label, "%s", value);
+	}
+}
+
+/* The members that options of --default name. */
+static json_t *defaults_of(const struct ctl *c)
+{
+	json_t *list = json_array();
+	const char *value;
+	size_t at = 0;
+
+	while ((value = parsed_option_next(&c->parsed, "default", &at)))
+		for (size_t i = 0; i < ARRAY_SIZE(settings); i++)
+			if (strcmp(settings[i].option, value) == 0)
+				json_array_append_new(list, json_string(settings[i].member));
+	return list;
+}
+
+int cmd_tunnel_set(struct ctl *c)
+{
+	json_t *params = json_pack("{s:s}", "name", ctl_argument(c, 0)), *reply = NULL, *defaults = defaults_of(c);
+	bool changes;
+	int r;
+
+	add_settings(c, params);
+	changes = json_object_size(params) > 1 || json_array_size(defaults) > 0;
+	if (changes)
+		json_object_set(params, "defaults", defaults);
+	json_decref(defaults);
+	r = daemon_call(c, PSKD, changes ? "Tunnel.Set" : "Tunnel.Show", params, &reply);
+	return r ? r : ctl_result(c, reply, set_text);
 }
 
 static void stage_text(const struct ctl *c, const json_t *result)

@@ -22,6 +22,8 @@ int cmd_tunnel_stage(struct ctl *c);
 int cmd_tunnel_unstage(struct ctl *c);
 int cmd_tunnel_pin(struct ctl *c);
 int cmd_tunnel_allow(struct ctl *c);
+int cmd_tunnel_revoke(struct ctl *c);
+int cmd_tunnel_set(struct ctl *c);
 int cmd_tunnel_generate(struct ctl *c);
 int cmd_tunnel_verify(struct ctl *c);
 int cmd_relay_status(struct ctl *c);

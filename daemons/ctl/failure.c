@@ -48,6 +48,8 @@ static const struct {
 	{ "io.handfast.Pairing.BadInvitation", EXIT_USAGE },
 	{ "io.handfast.Tunnel.BadName", EXIT_USAGE },
 	{ "io.handfast.Tunnel.BadPin", EXIT_USAGE },
+	{ "io.handfast.Tunnel.BadIdentity", EXIT_USAGE },
+	{ "io.handfast.Tunnel.NotRevoked", EXIT_NO_SUCH },
 	{ "io.handfast.Daemon.BadRequest", EXIT_USAGE },
 	{ "io.handfast.Daemon.PermissionDenied", EXIT_PERMISSION },
 	{ "org.varlink.service.PermissionDenied", EXIT_PERMISSION },

@@ -55,26 +55,43 @@ static const struct option up_options[] = {
 	{ .name = NULL },
 };
 
+/* What “tunnel add” and “tunnel set” have in common. */
+#define SETTING_OPTIONS \
+	{ "endpoint", 0, "HOST:PORT", VALUE_TEXT, NULL, "where the other side listens" }, \
+	{ "listen", 0, "ADDRESS:PORT", VALUE_TEXT, NULL, "where to listen for the other side" }, \
+	{ "local-address", 0, "ADDRESS/PREFIX", VALUE_TEXT, NULL, \
+	  "own address inside the tunnel (default: made from the keys)" }, \
+	{ "peer-address", 0, "ADDRESS", VALUE_TEXT, NULL, "the other side's address inside" }, \
+	{ "route", 0, "NETWORK", VALUE_TEXT, NULL, "a network behind the other side, or default; may be repeated", \
+	  .many = true }, \
+	{ "allow", 0, "NETWORK", VALUE_TEXT, NULL, \
+	  "a network that its packets may come from (default: what is routed there); may be repeated", .many = true }, \
+	{ "mtu", 0, "BYTES", VALUE_NUMBER, NULL, "of the device (default 1400)" }, \
+	{ "keepalive", 0, "TIME", VALUE_TEXT, NULL, "an empty packet after so long without one; 0: none (default 25s)" }, \
+	{ "dscp", 0, "DSCP", VALUE_TEXT, NULL, "urgency of the outer packets: none (default), copy, or a number" }, \
+	{ "salt", 0, "TEXT", VALUE_TEXT, NULL, \
+	  "of this machine's label, the same on both sides (default: made from the key file)" }, \
+	{ "erase", 0, "HOW", VALUE_CHOICE, erasers, "erase spent key material: none, zero or punch" }
+
+static const char *const setting_names[] = { "endpoint", "listen", "local-address", "peer-address", "route", "allow",
+					     "mtu", "keepalive", "dscp", "salt", "erase", NULL };
+
 static const struct option add_options[] = {
 	{ "key-file", 0, "FILE", VALUE_FILE, NULL, "the key file; required" },
 	{ "role", 0, "ROLE", VALUE_CHOICE, roles,
 	  "initiator on one side, responder on the other; required" },
 	{ "peer", 0, "KIND", VALUE_CHOICE, peer_kinds,
 	  "what answers: handfast (default), or prototype, which knows no handshake" },
-	{ "endpoint", 0, "HOST:PORT", VALUE_TEXT, NULL, "where the other side listens" },
-	{ "listen", 0, "ADDRESS:PORT", VALUE_TEXT, NULL, "where to listen for the other side" },
-	{ "local-address", 0, "ADDRESS/PREFIX", VALUE_TEXT, NULL,
-	  "own address inside the tunnel (default: made from the key file)" },
-	{ "peer-address", 0, "ADDRESS", VALUE_TEXT, NULL, "the other side's address inside" },
-	{ "route", 0, "NETWORK", VALUE_TEXT, NULL, "a network behind the other side, or default; may be repeated",
-	  .many = true },
-	{ "allow", 0, "NETWORK", VALUE_TEXT, NULL,
-	  "a network that its packets may come from (default: what is routed there); may be repeated", .many = true },
 	{ "pin", 0, "PEER", VALUE_PEER, NULL,
 	  "accept only this device's signature: a paired device, or a public key" },
-	{ "salt", 0, "TEXT", VALUE_TEXT, NULL,
-	  "of this machine's label, the same on both sides (default: made from the key file)" },
-	{ "erase", 0, "HOW", VALUE_CHOICE, erasers, "erase spent key material: none, zero or punch" },
+	SETTING_OPTIONS,
+	{ .name = NULL },
+};
+
+static const struct option set_options[] = {
+	SETTING_OPTIONS,
+	{ "default", 0, "OPTION", VALUE_CHOICE, setting_names, "have what this option has when nobody gives it; may be repeated",
+	  .many = true },
 	{ .name = NULL },
 };
 
@@ -98,6 +115,12 @@ static const struct option pin_options[] = {
 
 static const struct option allow_options[] = {
 	{ "any", 0, NULL, VALUE_TEXT, NULL, "allow every label" },
+	{ .name = NULL },
+};
+
+static const struct option revoke_options[] = {
+	{ "undo", 0, NULL, VALUE_TEXT, NULL, "revoke them no more" },
+	{ "from-peer", 0, "PEER", VALUE_PEER, NULL, "the key of this paired device" },
 	{ .name = NULL },
 };
 
@@ -337,6 +360,15 @@ const struct command commands[] = {
 		add_options,
 		cmd_tunnel_add,
 	},
+	{
+		"tunnel set",
+		"show or change what a tunnel is set to",
+		"Without options it shows them. What is given takes the place of what was, a list whole; the rest stays. "
+		"A tunnel that runs begins again on the same device. Declared tunnels are changed in their files.",
+		{ TUNNEL_ARGUMENT },
+		set_options,
+		cmd_tunnel_set,
+	},
 	{ "tunnel remove", "remove a tunnel", "The key file itself is left alone.",
 	  { TUNNEL_ARGUMENT }, NULL, cmd_tunnel_remove },
 	{
@@ -368,6 +400,16 @@ const struct command commands[] = {
 		  { "LABEL", VALUE_TEXT, NULL, true, true, "what the other side's “tunnel show” has as its identity" } },
 		allow_options,
 		cmd_tunnel_allow,
+	},
+	{
+		"tunnel revoke",
+		"show or set whom a tunnel no longer hears",
+		"Who has a revoked identity is refused whatever key material it has, and a session with it ends at once. "
+		"A key is proven by its owner; a label is only what its owner says.",
+		{ TUNNEL_ARGUMENT,
+		  { "IDENTITY", VALUE_TEXT, NULL, true, true, "a public key, or an identity as “tunnel show” has it" } },
+		revoke_options,
+		cmd_tunnel_revoke,
 	},
 	{
 		"tunnel stage",

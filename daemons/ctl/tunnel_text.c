@@ -323,6 +323,7 @@ static void identity_facts(const struct style *s, const json_t *t)
 		fact(stdout, s, "its identity", "%s (%s)", str(t, "peer_identity"),
 		     pinned ? "pinned, and signed for" : "a label: it proves nothing");
 	list_fact(s, t, "may say", "allow_labels");
+	list_fact(s, t, "revoked", "revoked");
 }
 
 /* Fingerprints are compared by people: in full. */

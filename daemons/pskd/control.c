@@ -2,7 +2,7 @@
  * Calls that take time (Up, Add) wait in a list for their tunnel's events;
  * whoever hangs up is taken off it, and the tunnel goes on.
  */
-#include "pskd/control.h"
+#include "pskd/control_internal.h"
 
 #include <errno.h>
 #include <jansson.h>
@@ -24,13 +24,6 @@
 #define WAIT_MAX_MS (24 * 3600 * 1000)
 #define PROGRESS_MS 500
 
-struct control {
-	struct service *svc;
-	struct loop *loop;
-	struct tunnels *tunnels;
-	struct list waiting;
-};
-
 struct waiter {
 	struct list node;
 	struct control *c;
@@ -42,7 +35,7 @@ struct waiter {
 	bool was_enabled; /* before this Up */
 };
 
-static void reply_error(struct varlink_call *call, const struct tunnel_error *e)
+void control_reply_error(struct varlink_call *call, const struct tunnel_error *e)
 {
 	varlink_error(call, e->code, e->message, e->hint[0] ? e->hint : NULL);
 }
@@ -59,7 +52,7 @@ static void on_gone(void *arg)
 	waiter_free(arg);
 }
 
-static json_t *with_tunnel(struct tunnel *t)
+json_t *control_with_tunnel(struct tunnel *t)
 {
 	return json_pack("{s:o}", "tunnel", tunnel_to_json(t));
 }
@@ -75,7 +68,7 @@ static void finish(struct waiter *w, json_t *reply, const struct tunnel_error *e
 
 	waiter_free(w);
 	if (e)
-		reply_error(call, e);
+		control_reply_error(call, e);
 	else
 		varlink_reply(call, reply);
 }
@@ -110,7 +103,7 @@ static void on_event_for(struct waiter *w, struct tunnel *t, const char *event)
 		finish(w, NULL, &e);
 	} else if (w->waits != FOR_UP) {
 		if (strcmp(event, w->waits == FOR_ADDED ? "prepared" : "staged") == 0)
-			finish(w, with_tunnel(t), NULL);
+			finish(w, control_with_tunnel(t), NULL);
 	} else if (strcmp(event, "up") == 0) {
 		finish(w, step(t, "up"), NULL);
 	} else if (strcmp(event, "hello") == 0 && !w->waits_for_peer) {
@@ -209,7 +202,7 @@ static struct waiter *waiter_new(struct control *c, struct varlink_call *call, s
 
 /* ---- methods ---- */
 
-static struct tunnel *find(struct control *c, struct varlink_call *call, const json_t *params)
+struct tunnel *control_find(struct control *c, struct varlink_call *call, const json_t *params)
 {
 	const char *name = json_get_str(params, "name");
 	struct tunnel *t = tunnels_find(c->tunnels, name);
@@ -236,16 +229,16 @@ static void method_list(struct varlink_call *call, const json_t *params, void *a
 
 static void method_show(struct varlink_call *call, const json_t *params, void *arg)
 {
-	struct tunnel *t = find(arg, call, params);
+	struct tunnel *t = control_find(arg, call, params);
 
 	if (t)
-		varlink_reply(call, with_tunnel(t));
+		varlink_reply(call, control_with_tunnel(t));
 }
 
 static void method_up(struct varlink_call *call, const json_t *params, void *arg)
 {
 	struct control *c = arg;
-	struct tunnel *t = find(c, call, params), *next;
+	struct tunnel *t = control_find(c, call, params), *next;
 	int64_t wait_ms = json_get_int(params, "wait_ms", -1);
 	struct tunnel_error e = { 0 };
 	struct waiter *w;
@@ -255,7 +248,7 @@ static void method_up(struct varlink_call *call, const json_t *params, void *arg
 		return;
 	was_enabled = tunnel_spec(t)->enabled;
 	if (tunnels_set_enabled(c->tunnels, t, true, &e)) {
-		reply_error(call, &e);
+		control_reply_error(call, &e);
 		return;
 	}
 	if (tunnel_is_up(t)) {
@@ -285,7 +278,7 @@ static void method_up(struct varlink_call *call, const json_t *params, void *arg
 static void method_down(struct varlink_call *call, const json_t *params, void *arg)
 {
 	struct control *c = arg;
-	struct tunnel *t = find(c, call, params), *next;
+	struct tunnel *t = control_find(c, call, params), *next;
 	struct tunnel_error e = { 0 };
 	size_t i;
 	int r;
@@ -296,7 +289,7 @@ static void method_down(struct varlink_call *call, const json_t *params, void *a
 	for (i = 0; !r && (next = tunnels_successor(c->tunnels, t, i)); i++)
 		r = tunnels_set_enabled(c->tunnels, next, false, &e);
 	if (r) {
-		reply_error(call, &e);
+		control_reply_error(call, &e);
 		return;
 	}
 	while (i-- > 0)
@@ -313,7 +306,7 @@ static void method_add(struct varlink_call *call, const json_t *params, void *ar
 	struct tunnel *t;
 
 	if (tunnels_add(c->tunnels, &t, json_get_str(params, "name"), params, &e)) {
-		reply_error(call, &e);
+		control_reply_error(call, &e);
 		return;
 	}
 	w = waiter_new(c, call, t, FOR_ADDED);
@@ -330,13 +323,13 @@ static void method_add(struct varlink_call *call, const json_t *params, void *ar
 static void method_remove(struct varlink_call *call, const json_t *params, void *arg)
 {
 	struct control *c = arg;
-	struct tunnel *t = find(c, call, params);
+	struct tunnel *t = control_find(c, call, params);
 	struct tunnel_error e = { 0 };
 
 	if (!t)
 		return;
 	if (tunnels_remove(c->tunnels, t, &e)) {
-		reply_error(call, &e);
+		control_reply_error(call, &e);
 		return;
 	}
 	tell_status(c);
@@ -346,7 +339,7 @@ static void method_remove(struct varlink_call *call, const json_t *params, void 
 static void method_stage(struct varlink_call *call, const json_t *params, void *arg)
 {
 	struct control *c = arg;
-	struct tunnel *t = find(c, call, params);
+	struct tunnel *t = control_find(c, call, params);
 	struct tunnel_error e = { 0 };
 	struct waiter *w;
 
@@ -366,20 +359,20 @@ static void method_stage(struct varlink_call *call, const json_t *params, void *
 
 static void method_unstage(struct varlink_call *call, const json_t *params, void *arg)
 {
-	struct tunnel *t = find(arg, call, params);
+	struct tunnel *t = control_find(arg, call, params);
 	struct tunnel_error e = { 0 };
 
 	if (!t)
 		return;
 	if (tunnel_unstage(t, &e))
-		reply_error(call, &e);
+		control_reply_error(call, &e);
 	else
-		varlink_reply(call, with_tunnel(t));
+		varlink_reply(call, control_with_tunnel(t));
 }
 
 static void method_burn(struct varlink_call *call, const json_t *params, void *arg)
 {
-	struct tunnel *t = find(arg, call, params);
+	struct tunnel *t = control_find(arg, call, params);
 	int64_t to_slot = json_get_int(params, "to_slot", -1);
 	struct tunnel_error e = { 0 };
 	uint64_t burned = 0;
@@ -387,78 +380,19 @@ static void method_burn(struct varlink_call *call, const json_t *params, void *a
 	if (!t)
 		return;
 	if (tunnel_burn(t, to_slot < 0 ? UINT64_MAX : (uint64_t)to_slot, &burned, &e))
-		reply_error(call, &e);
+		control_reply_error(call, &e);
 	else
 		varlink_reply(call, json_pack("{s:o, s:I}", "tunnel", tunnel_to_json(t), "burned_packets",
 					      (json_int_t)burned));
-}
-
-static void method_pin(struct varlink_call *call, const json_t *params, void *arg)
-{
-	struct control *c = arg;
-	struct tunnel *t = find(c, call, params);
-	const char *key = json_get_str(params, "key");
-	struct tunnel_error e = { 0 };
-
-	if (!t)
-		return;
-	if (tunnels_set_pin(c->tunnels, t, *key ? key : NULL, &e))
-		reply_error(call, &e);
-	else
-		varlink_reply(call, with_tunnel(t));
-}
-
-static const char *labels_of(const json_t *params, struct config_list *out)
-{
-	const json_t *list = json_object_get(params, "labels"), *one;
-	size_t i;
-
-	out->v = calloc(json_array_size(list) + 1, sizeof(*out->v));
-	if (!out->v)
-		return "no memory";
-	json_array_foreach(list, i, one) {
-		const char *complaint = label_check(json_string_value(one));
-
-		out->v[out->n] = complaint ? NULL : strdup(json_string_value(one));
-		if (!out->v[out->n])
-			return complaint ? complaint : "no memory";
-		out->n++;
-	}
-	return NULL;
-}
-
-static void labels_done(struct config_list *l)
-{
-	for (size_t i = 0; i < l->n; i++)
-		free(l->v[i]);
-	free(l->v);
-}
-
-static void method_allow(struct varlink_call *call, const json_t *params, void *arg)
-{
-	_cleanup_(labels_done) struct config_list labels = { 0 };
-	struct control *c = arg;
-	struct tunnel *t = find(c, call, params);
-	struct tunnel_error e = { 0 };
-	const char *complaint;
-
-	if (!t)
-		return;
-	complaint = labels_of(params, &labels);
-	if (complaint)
-		tunnel_error_set(&e, E(BadPin), NULL, "there is one that is not %s", complaint);
-	if (complaint || tunnels_set_labels(c->tunnels, t, &labels, &e))
-		reply_error(call, &e);
-	else
-		varlink_reply(call, with_tunnel(t));
 }
 
 static const struct varlink_method methods[] = {
 	{ "List", VARLINK_READ, method_list },	   { "Show", VARLINK_READ, method_show },
 	{ "Up", VARLINK_CHANGE, method_up },	   { "Down", VARLINK_CHANGE, method_down },
 	{ "Add", VARLINK_CHANGE, method_add },	   { "Remove", VARLINK_CHANGE, method_remove },
-	{ "Burn", VARLINK_CHANGE, method_burn },   { "Pin", VARLINK_CHANGE, method_pin },
-	{ "Allow", VARLINK_CHANGE, method_allow },
+	{ "Burn", VARLINK_CHANGE, method_burn },   { "Pin", VARLINK_CHANGE, control_pin },
+	{ "Allow", VARLINK_CHANGE, control_allow }, { "Revoke", VARLINK_CHANGE, control_revoke },
+	{ "Set", VARLINK_CHANGE, control_set },
 	{ "Stage", VARLINK_CHANGE, method_stage }, { "Unstage", VARLINK_CHANGE, method_unstage },
 	{ 0 },
 };

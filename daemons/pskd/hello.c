@@ -485,9 +485,15 @@ static void on_call(struct hello *h, const struct pskh *m, const struct sockaddr
 	send_hello(h, from);
 }
 
+static bool is_revoked(const struct hello *h, const uint8_t *identity)
+{
+	return (h->o.revoked && label_list_has(h->o.revoked, identity)) ||
+	       (h->o.revoked_here && label_list_has(h->o.revoked_here, identity));
+}
+
 static bool refuse_revoked(struct hello *h, const uint8_t *identity, const struct sockaddr_in6 *from)
 {
-	if (!h->o.revoked || !label_list_has(h->o.revoked, identity))
+	if (!is_revoked(h, identity))
 		return false;
 	hello_drop(h, DROP_HS_REVOKED);
 	hello_event(h, HELLO_REVOKED, from, be64_load(identity));
@@ -571,7 +577,7 @@ static int check_identity(struct hello *h, const struct pskh *m, const struct so
 
 	if (h->o.pinned)
 		identity_id(id, &h->o.peer_public);
-	if (h->o.revoked && label_list_has(h->o.revoked, m->identity))
+	if (is_revoked(h, m->identity))
 		e = HELLO_REVOKED;
 	else if (h->o.pinned && memcmp(id, m->identity, sizeof(id)) != 0)
 		e = HELLO_WRONG_IDENTITY;

@@ -67,6 +67,7 @@ struct hello_options {
 	uint8_t own_identity[PSKH_IDENTITY_LEN];
 	const struct label_list *allowed; /* of an unpinned tunnel; NULL or empty: every label */
 	const struct label_list *revoked; /* of all tunnels; NULL: none. It may change meanwhile */
+	const struct label_list *revoked_here; /* of this one; the same */
 	const struct hello_ops *ops;
 	void *arg;
 	struct drops *drops;

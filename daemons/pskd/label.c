@@ -59,6 +59,11 @@ static int parse_key(struct label *out, const char *value)
 	return 0;
 }
 
+static int parse_either(struct label *out, const char *value)
+{
+	return parse_label(out, value) == 0 ? 0 : parse_key(out, value);
+}
+
 const char *label_check(const char *value)
 {
 	struct label l;
@@ -70,9 +75,23 @@ const char *label_check_or_key(const char *value)
 {
 	struct label l;
 
-	return parse_label(&l, value) == 0 || parse_key(&l, value) == 0 ?
+	return parse_either(&l, value) == 0 ?
 		       NULL :
 		       "an identity of 16 or 32 hex digits, or a public key in base64 or hex";
+}
+
+bool label_same(const char *a, const char *b)
+{
+	struct label la, lb;
+
+	return parse_either(&la, a) == 0 && parse_either(&lb, b) == 0 && la.len == lb.len && memcmp(la.id, lb.id, la.len) == 0;
+}
+
+bool label_names(const char *value, const uint8_t id[static PSKH_IDENTITY_LEN])
+{
+	struct label l;
+
+	return parse_either(&l, value) == 0 && memcmp(l.id, id, l.len) == 0;
 }
 
 const char *label_check_source(const char *value)
@@ -98,7 +117,7 @@ int label_list_set(struct label_list *out, const struct config_list *texts)
 	if (texts->n && !v)
 		return -ENOMEM;
 	for (size_t i = 0; i < texts->n; i++)
-		if (parse_label(&v[n], texts->v[i]) == 0 || parse_key(&v[n], texts->v[i]) == 0)
+		if (parse_either(&v[n], texts->v[i]) == 0)
 			n++;
 	free(out->v);
 	*out = (struct label_list){ v, n };

@@ -34,6 +34,9 @@ struct label_list {
  */
 const char *label_check(const char *value);
 const char *label_check_or_key(const char *value);
+/* Whether two such values name the same identity, and whether one names this. */
+bool label_same(const char *a, const char *b);
+bool label_names(const char *value, const uint8_t id[static PSKH_IDENTITY_LEN]);
 const char *label_check_source(const char *value);
 const char *label_check_salt(const char *value);
 

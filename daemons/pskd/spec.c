@@ -157,6 +157,8 @@ struct spec *spec_free(struct spec *s)
 		return NULL;
 	config_done(&spec_schema, &s->f);
 	label_list_done(&s->labels);
+	label_list_done(&s->revoked_ids);
+	spec_texts_done(&s->revoked);
 	spec_generations_done(s);
 	free(s->ledger_for);
 	free(s);

@@ -48,6 +48,7 @@ struct spec_file {
 #define SPEC_FINGERPRINT_LEN 32
 #define SPEC_HINT_LEN 8
 #define SPEC_RETIRED_MAX 8
+#define SPEC_REVOKED_MAX 64
 
 /* A key file whose place another has taken: its ledger is to be finished, and it to be erased. */
 struct spec_retired {
@@ -82,6 +83,8 @@ struct spec {
 	char last_endpoint[64]; /* where the peer was proven to be */
 	struct fuel fuel;	/* of a key file: how fast it is used up */
 	char last_identity[2 * PSKH_IDENTITY_LEN + 1]; /* its label in the last handshake of an unpinned tunnel; "": none */
+	struct config_list revoked; /* identities and keys that its peer may not have, as a command said them */
+	struct label_list revoked_ids; /* the same */
 	/* generations of the key file */
 	char *staged_file; /* what comes next, and its ledger; NULL: nothing */
 	char staged_ledger[SPEC_LEDGER_LEN];
@@ -112,6 +115,33 @@ int spec_parse_pin(struct sign_public *out, const char *text);
 int spec_set_pin(struct spec *s, const char *key);
 /* Allow these labels of an unpinned peer, which were checked; none: any. *labels gets the earlier ones. 0 or -ENOMEM (unchanged). */
 int spec_set_labels(struct spec *s, struct config_list *labels);
+
+/* spec_change.c */
+/*
+ * Other values for keys of its file; members as in spec_make(), and in the list defaults the keys that are to be what
+ * they are when nobody says anything. 0 with *earlier, which is what was, for spec_change_back() or spec_free();
+ * or negative with *err, and s is as before.
+ */
+int spec_change(struct spec *s, struct spec **earlier, const struct json_t *members, const struct json_t *defaults,
+		struct config_error *err);
+/* The values of those keys; a new reference. */
+struct json_t *spec_settings(const struct spec *s);
+/* Frees and clears *earlier. */
+void spec_change_back(struct spec *s, struct spec **earlier);
+/* Have the values that commands have set of another tunnel, as one to the same peer. 1: some are others than before, 0: none; or negative. */
+int spec_inherit(struct spec *s, const struct spec *from);
+/*
+ * The list of whom s revokes with these identities, which were checked, or without them. 0 with *out, which is the
+ * caller's; or -E2BIG, -ENOENT (undo: this is not revoked) with *at, or -ENOMEM.
+ */
+int spec_revoke(struct config_list *out, const struct spec *s, const struct config_list *identities, bool undo, size_t *at);
+/* Have this list; *revoked gets the earlier one. 0 or -ENOMEM (unchanged). */
+int spec_set_revoked(struct spec *s, struct config_list *revoked);
+/* 0 or -ENOMEM (unchanged). */
+int spec_copy_revoked(struct spec *s, const struct spec *from);
+/* 0, -EBADMSG or -ENOMEM. */
+int spec_revoked_from_json(struct spec *s, const struct json_t *list);
+void spec_texts_done(struct config_list *l);
 
 /* What is kept in state. NULL without memory. */
 struct json_t *spec_to_json(const struct spec *s);

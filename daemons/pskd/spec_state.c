@@ -86,6 +86,8 @@ json_t *spec_to_json(const struct spec *s)
 		json_object_set_new(j, "tunnel", spec_file_to_json(&s->f));
 	if (s->origin == SPEC_PAIRED)
 		json_object_set_new(j, "pairing", pairing_to_json(s));
+	if (s->revoked.n)
+		json_object_set_new(j, "revoked", list(&s->revoked));
 	spec_generations_to_json(s, j);
 	return j;
 }
@@ -160,6 +162,8 @@ int spec_from_json(struct spec **out, const char *name, const json_t *j)
 		s->origin = SPEC_PAIRED;
 		r = paired_file(s, j, &err);
 	}
+	if (!r)
+		r = spec_revoked_from_json(s, json_object_get(j, "revoked"));
 	if (!r)
 		r = spec_generations_from_json(s, j);
 	if (r)

@@ -173,7 +173,7 @@ static int open_stage(struct tunnel *t, char *detail, size_t cap)
 		.loop = t->ctx.loop, .role = (enum keys_role)t->spec->f.role,
 		.window = (uint32_t)t->spec->f.window, .pinned = t->spec->pinned,
 		.peer_public = t->spec->peer_public, .allowed = &t->spec->labels,
-		.revoked = &t->ctx.policy->revoked, .ops = &stage_ops, .arg = t,
+		.revoked = &t->ctx.policy->revoked, .revoked_here = &t->spec->revoked_ids, .ops = &stage_ops, .arg = t,
 		.drops = &path_counters(t->path)->drops, .last_session = &t->last_session, .patient = true,
 	};
 	int r = open_keys(t, detail, cap);

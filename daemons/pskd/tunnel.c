@@ -765,7 +765,7 @@ static int make_path(struct tunnel *t, int tun_fd)
 	struct hello_options ho = {
 		.loop = t->ctx.loop, .keys = t->keys, .role = po.role, .window = po.window,
 		.pinned = t->spec->pinned, .peer_public = t->spec->peer_public, .allowed = &t->spec->labels,
-		.revoked = &t->ctx.policy->revoked, .ops = &tunnel_hello_ops, .arg = t,
+		.revoked = &t->ctx.policy->revoked, .revoked_here = &t->spec->revoked_ids, .ops = &tunnel_hello_ops, .arg = t,
 		.last_session = &t->last_session,
 	};
 	int r;

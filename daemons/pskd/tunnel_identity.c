@@ -104,7 +104,7 @@ void tunnel_on_stranger(struct tunnel *t, enum hello_event e, const struct socka
 		[HELLO_NOT_ALLOWED] = { E(WrongIdentity), "the peer has our key but not a label that is allowed",
 					"“handfast tunnel show” on the other side shows its label." },
 		[HELLO_REVOKED] = { E(Revoked), "the peer has our key, but its identity is revoked",
-				    "It is in the list “revoked” of pskd.yaml." },
+				    "“handfast tunnel revoke” has it, or the list “revoked” of pskd.yaml." },
 	};
 	const char *hint = t->spec->origin == SPEC_PAIRED && e != HELLO_REVOKED ?
 				   "Pair again if the peer has a new identity." : known[e].hint;
@@ -148,7 +148,8 @@ bool tunnel_take_label(struct tunnel *t)
 
 static bool is_revoked(const struct tunnel *t, const struct session *s)
 {
-	return s && label_list_has(&t->ctx.policy->revoked, tunnel_peer_identity(t, s));
+	return s && (label_list_has(&t->ctx.policy->revoked, tunnel_peer_identity(t, s)) ||
+		     label_list_has(&t->spec->revoked_ids, tunnel_peer_identity(t, s)));
 }
 
 void tunnel_on_policy(struct tunnel *t)

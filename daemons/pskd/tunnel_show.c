@@ -155,6 +155,8 @@ static void add_identity(json_t *j, const struct tunnel *t)
 		json_object_set_new(j, "label_source", json_string(t->label_source));
 	if (s->labels.n)
 		json_object_set_new(j, "allow_labels", texts(&s->f.allow_labels));
+	if (s->revoked.n)
+		json_object_set_new(j, "revoked", texts(&s->revoked));
 }
 
 /* A prototype peer is asked nothing. */
@@ -206,6 +208,7 @@ json_t *tunnel_to_json(struct tunnel *t)
 	json_object_set_new(j, "routes", networks(&t->spec->routes));
 	/* While it is up, the peer's own addresses stand there, too. */
 	json_object_set_new(j, "allowed", networks(t->path ? &t->sources.allowed : &t->spec->allowed));
+	json_object_set_new(j, "settings", spec_settings(t->spec));
 	add_peer(j, t);
 	add_identity(j, t);
 	add_mtu(j, t);

@@ -263,6 +263,7 @@ static void succeed(struct tunnels *s, struct tunnel *t)
 	struct spec *spec = tunnel_spec_mutable(t);
 	struct tunnel *earlier = find_peer(s, spec->peer_id, false, 0);
 	char name[SPEC_NAME_MAX + 1], peer_name[IDENTITY_NAME_MAX + 1], ledger[80] = "";
+	bool changes = false;
 
 	snprintf(name, sizeof(name), "%s", spec->name);
 	snprintf(peer_name, sizeof(peer_name), "%s", spec->peer_name);
@@ -271,6 +272,8 @@ static void succeed(struct tunnels *s, struct tunnel *t)
 		snprintf(ledger, sizeof(ledger), "%s", tunnel_spec(earlier)->ledger);
 		if (s->on_succeeded)
 			s->on_succeeded(earlier, t, s->arg);
+		/* Not before: two at once cannot have the same routes, addresses and port. */
+		changes = spec_inherit(spec, tunnel_spec(earlier)) > 0;
 		drop_tunnel(s, earlier);
 		remove_ledger(s, ledger);
 	}
@@ -278,6 +281,8 @@ static void succeed(struct tunnels *s, struct tunnel *t)
 	set_names(s, t, name, peer_name);
 	if (tunnel_is_up(t) && s->on_event)
 		s->on_event(t, "up", NULL, s->arg);
+	if (changes)
+		tunnel_restart(t);
 }
 
 /*
@@ -304,8 +309,10 @@ static void on_root(struct identity_root *root, void *arg)
 	if (spec_from_root(&spec, root, name) != 0)
 		return;
 	spec->successor = old != NULL;
-	/* A newer pairing follows the earlier one: who took that tunnel down wants it down. */
+	/* A newer pairing follows the earlier one: who took that tunnel down wants it down, and who revoked a key means it. */
 	spec->enabled = old ? tunnel_spec(old)->enabled : s->start_paired;
+	if (old && spec_copy_revoked(spec, tunnel_spec(old)) != 0)
+		return;
 	if (store_root(s, root, spec) != 0)
 		return;
 	identity_root_stored(s->identity, root->peer_id, root->tunnel_id);
@@ -826,6 +833,8 @@ static void on_stored_declared(struct spec **stored, void *arg)
 		}
 		memcpy(s->last_endpoint, (*stored)->last_endpoint, sizeof(s->last_endpoint));
 		memcpy(s->last_identity, (*stored)->last_identity, sizeof(s->last_identity));
+		if (spec_set_revoked(s, &(*stored)->revoked) != 0)
+			continue;
 		if ((*stored)->has_enabled)
 			s->enabled = (*stored)->enabled;
 	}

@@ -79,5 +79,9 @@ int tunnels_remove(struct tunnels *s, struct tunnel *t, struct tunnel_error *e);
 int tunnels_set_pin(struct tunnels *s, struct tunnel *t, const char *key, struct tunnel_error *e);
 /* The same of the labels that its peer may have, none: any. *labels, which were checked, gets the earlier ones. */
 int tunnels_set_labels(struct tunnels *s, struct tunnel *t, struct config_list *labels, struct tunnel_error *e);
+/* Revoke these identities and keys as peers of this tunnel, or (undo) do so no more; who is revoked is not heard any more. 0, or -1 with *e. */
+int tunnels_revoke(struct tunnels *s, struct tunnel *t, const struct config_list *identities, bool undo, struct tunnel_error *e);
+/* Other values for what spec_change() can change of a tunnel that no file declares; what runs begins again. 0, or -1 with *e. */
+int tunnels_change(struct tunnels *s, struct tunnel *t, const struct json_t *members, const struct json_t *defaults, struct tunnel_error *e);
 /* Remember whether it comes up at start. 0, or -1 with *e. */
 int tunnels_set_enabled(struct tunnels *s, struct tunnel *t, bool enabled, struct tunnel_error *e);

@@ -1,6 +1,6 @@
 /*
- * Who may be the peer of a tunnel that a command made: a pin, or a list of
- * labels. Either is durable before it is acknowledged, and counts at once.
+ * Who may be the peer of a tunnel: the pin or the labels of one that a command made, and of any whom it revokes.
+ * Each is durable before it is acknowledged, and counts at once.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -114,5 +114,81 @@ int tunnels_set_labels(struct tunnels *s, struct tunnel *t, struct config_list *
 				    "tunnel %s: the peer may have any label",
 		  spec->name);
 	tunnel_restart(t);
+	return 0;
+}
+
+/* Why this is nobody to revoke. */
+static bool identity_is_bad(struct tunnels *s, const char *identity, struct tunnel_error *e)
+{
+	const struct sign_public *own = tunnels_own_key(s);
+	const char *complaint = label_check_or_key(identity);
+	uint8_t id[IDENTITY_ID_LEN];
+
+	if (complaint) {
+		tunnel_error_set(e, E(BadIdentity), "“handfast tunnel show” has the peer's.", "there is one that is not %s", complaint);
+		return true;
+	}
+	if (own)
+		identity_id(id, own);
+	if (!own || !label_names(identity, id))
+		return false;
+	tunnel_error_set(e, E(BadIdentity), "Revoke it on the other machines.", "this is the identity of this machine itself");
+	return true;
+}
+
+/* The list that would be. 0, or -1 with *e. */
+static int revoked_next(struct tunnels *s, const struct spec *spec, const struct config_list *identities, bool undo,
+			struct config_list *next, struct tunnel_error *e)
+{
+	size_t at;
+	int r;
+
+	for (at = 0; at < identities->n; at++)
+		if (identity_is_bad(s, identities->v[at], e))
+			return -1;
+	r = spec_revoke(next, spec, identities, undo, &at);
+	if (r == -ENOENT)
+		tunnel_error_set(e, E(NotRevoked), "“handfast tunnel revoke NAME” shows who is; the list “revoked” of pskd.yaml is another one.",
+				 "%s has not revoked %.64s", spec->name, identities->v[at]);
+	else if (r == -E2BIG)
+		tunnel_error_set(e, E(BadIdentity), "The list “revoked” of pskd.yaml has room for more.",
+				 "a tunnel revokes %d identities at most", SPEC_REVOKED_MAX);
+	else if (r)
+		return not_written(spec, r, e);
+	return r ? -1 : 0;
+}
+
+static void tell_revoked(struct tunnel *t, const char *identity, bool undo)
+{
+	const struct spec *spec = tunnel_spec(t);
+
+	log_event(LOG_NOTICE, &MSG_TUNNEL_REVOCATION,
+		  LOG_FIELDS({ FIELD_TUNNEL, spec->name }, { FIELD_PEER, tunnel_peer(t) }),
+		  undo ? "tunnel %s: %s is not revoked any more" : "tunnel %s: %s is revoked, and no peer of it", spec->name, identity);
+}
+
+int tunnels_revoke(struct tunnels *s, struct tunnel *t, const struct config_list *identities, bool undo, struct tunnel_error *e)
+{
+	_cleanup_(spec_texts_done) struct config_list next = { 0 };
+	struct spec *spec = tunnel_spec_mutable(t);
+	int r;
+
+	if (spec->f.peer || tunnel_is_being_added(t))
+		tunnel_error_set(e, spec->f.peer ? E(BadIdentity) : E(NoAnswer), NULL,
+				 spec->f.peer ? "%s has a prototype peer, and no handshake that says who it is" : "%s is still being added",
+				 spec->name);
+	if (spec->f.peer || tunnel_is_being_added(t) || revoked_next(s, spec, identities, undo, &next, e))
+		return -1;
+	r = spec_set_revoked(spec, &next);
+	if (r)
+		return not_written(spec, r, e);
+	r = tunnel_store_save(tunnels_store(s), spec);
+	if (r) {
+		(void)spec_set_revoked(spec, &next);
+		return not_written(spec, r, e);
+	}
+	for (size_t i = 0; i < identities->n; i++)
+		tell_revoked(t, identities->v[i], undo);
+	tunnel_on_policy(t);
 	return 0;
 }

@@ -160,14 +160,15 @@ TEST(a_list_of_labels_is_for_those_that_do_not_sign)
 
 TEST(a_revoked_identity_is_refused_by_either_side_pinned_or_not)
 {
-	for (int i = 0; i < 4; i++) {
+	for (int i = 0; i < 8; i++) {
 		_cleanup_(pair_freep) struct pair *p = pair_new(i & 2);
 		struct side *wary = i & 1 ? &p->b : &p->a, *other = i & 1 ? &p->a : &p->b;
 		struct label_list list = half_of(other);
 
 		/* A device may be revoked that would be allowed. */
 		wary->ho.allowed = &list;
-		wary->ho.revoked = &list;
+		wary->ho.revoked = i & 4 ? NULL : &list;
+		wary->ho.revoked_here = i & 4 ? &list : NULL;
 		open_again(wary);
 		CHECK_EQ(try_hands(p), 0);
 		CHECK_EQ(wary->events[HELLO_REVOKED], 1);

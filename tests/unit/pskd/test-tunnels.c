@@ -601,6 +601,180 @@ TEST(i9_labels_are_durable_before_they_are_acknowledged_and_exclude_a_pin)
 	in_folder("rm -r tunnels ledgers");
 }
 
+static int revoke_one(struct tunnel *t, const char *identity, bool undo, struct tunnel_error *e)
+{
+	char text[80], *v[] = { text };
+	const struct config_list l = { v, 1 };
+
+	snprintf(text, sizeof(text), "%s", identity);
+	return tunnels_revoke(set, t, &l, undo, e);
+}
+
+TEST(i9_a_revocation_is_durable_before_it_is_acknowledged_and_told_at_once)
+{
+	const uint8_t label[PSKH_IDENTITY_LEN] = { 0, 0x11, 0x22, 0x33, 0x44, 0x55, 0x66, 0xff };
+	struct tunnel_error e = { 0 };
+	struct tunnel *t;
+
+	open_set();
+	t = add_made("handfast");
+	CHECK_EQ(revoke_one(t, "00112233445566ff", false, &e), 0);
+	CHECK_EQ(revoke_one(t, HIS_KEY, false, &e), 0);
+	CHECK_EQ(t->policies, 2);
+	CHECK_EQ(t->restarts, 0);
+	close_set();
+	open_set();
+	t = tunnels_find(set, "handfast");
+	CHECK_EQ(tunnel_spec(t)->revoked.n, 2);
+	CHECK(label_list_has(&tunnel_spec(t)->revoked_ids, label));
+	in_folder("rm -r tunnels && touch tunnels");
+	CHECK_EQ(revoke_one(t, "00112233445566ff", true, &e), -1);
+	CHECK_STR(e.code, "io.handfast.Tunnel.StorageFailed");
+	CHECK(label_list_has(&tunnel_spec(t)->revoked_ids, label));
+	CHECK_EQ(t->policies, 0);
+	in_folder("rm tunnels && mkdir tunnels");
+	CHECK_EQ(revoke_one(t, "00112233445566FF", true, &e), 0);
+	CHECK(!label_list_has(&tunnel_spec(t)->revoked_ids, label));
+	/* By any name of it. */
+	CHECK_EQ(revoke_one(t, "0202020202020202020202020202020202020202020202020202020202020202", true, &e), 0);
+	CHECK_EQ(tunnel_spec(t)->revoked.n, 0);
+	close_set();
+	in_folder("rm -r tunnels ledgers");
+}
+
+TEST(who_cannot_be_revoked_is_not)
+{
+	static const struct sign_public own = { .b = { 9 } };
+	struct tunnel_error e = { 0 };
+	struct tunnel *t;
+	char label[33];
+
+	open_set();
+	t = add_made("handfast");
+	CHECK_EQ(revoke_one(t, "nonsense", false, &e), -1);
+	CHECK_STR(e.code, "io.handfast.Tunnel.BadIdentity");
+	own_key = &own;
+	CHECK_EQ(revoke_one(t, "0900000000000000000000000000000000000000000000000000000000000000", false, &e), -1);
+	CHECK_STR(e.code, "io.handfast.Tunnel.BadIdentity");
+	own_key = NULL;
+	CHECK_EQ(revoke_one(t, HIS_KEY, true, &e), -1);
+	CHECK_STR(e.code, "io.handfast.Tunnel.NotRevoked");
+	CHECK_EQ(revoke_one(add_made("prototype"), HIS_KEY, false, &e), -1);
+	CHECK_STR(e.code, "io.handfast.Tunnel.BadIdentity");
+	t->is_being_added = true;
+	CHECK_EQ(revoke_one(t, HIS_KEY, false, &e), -1);
+	CHECK_STR(e.code, "io.handfast.Tunnel.NoAnswer");
+	t->is_being_added = false;
+	CHECK_EQ(tunnel_spec(t)->revoked.n, 0);
+	for (unsigned int i = 0; i < SPEC_REVOKED_MAX; i++) {
+		snprintf(label, sizeof(label), "%032x", i);
+		CHECK_EQ(revoke_one(t, label, false, &e), 0);
+		/* Again is no more. */
+		CHECK_EQ(revoke_one(t, label, false, &e), 0);
+	}
+	CHECK_EQ(revoke_one(t, HIS_KEY, false, &e), -1);
+	CHECK_STR(e.code, "io.handfast.Tunnel.BadIdentity");
+	CHECK_EQ(tunnel_spec(t)->revoked.n, SPEC_REVOKED_MAX);
+	close_set();
+	in_folder("rm -r tunnels ledgers");
+}
+
+static int change(struct tunnel *t, json_t *members, const char *by_default, struct tunnel_error *e)
+{
+	_cleanup_json_ json_t *m = members, *defaults = json_array();
+
+	if (by_default)
+		json_array_append_new(defaults, json_string(by_default));
+	return tunnels_change(set, t, m, defaults, e);
+}
+
+TEST(i9_settings_are_durable_before_they_are_acknowledged_and_begin_anew)
+{
+	struct tunnel_error e = { 0 };
+	struct tunnel *t;
+
+	open_set();
+	t = add_made("handfast");
+	CHECK_EQ(change(t, json_pack("{s:[s], s:i, s:s}", "routes", "10.1.0.0/16", "mtu", 1300, "keepalive", "5s"), NULL, &e), 0);
+	CHECK_EQ(t->restarts, 1);
+	/* What is so already is no reason to begin anew. */
+	CHECK_EQ(change(t, json_pack("{s:i}", "mtu", 1300), NULL, &e), 0);
+	CHECK_EQ(t->restarts, 1);
+	close_set();
+	open_set();
+	t = tunnels_find(set, "handfast");
+	CHECK(t && tunnel_spec(t)->routes.n == 1 && tunnel_spec(t)->f.mtu == 1300 && tunnel_spec(t)->f.keepalive_ms == 5000);
+	in_folder("rm -r tunnels && touch tunnels");
+	CHECK_EQ(change(t, json_pack("{s:i}", "mtu", 1350), "routes", &e), -1);
+	CHECK_STR(e.code, "io.handfast.Tunnel.StorageFailed");
+	CHECK(tunnel_spec(t)->routes.n == 1 && tunnel_spec(t)->f.mtu == 1300);
+	CHECK_EQ(t->restarts, 0);
+	in_folder("rm tunnels && mkdir tunnels");
+	CHECK_EQ(change(t, json_object(), "routes", &e), 0);
+	CHECK_EQ(tunnel_spec(t)->routes.n, 0);
+	close_set();
+	in_folder("rm -r tunnels ledgers");
+}
+
+TEST(settings_that_cannot_be_change_nothing)
+{
+	struct tunnel_error e = { 0 };
+	struct tunnel *t, *other;
+
+	open_set();
+	t = add_made("handfast");
+	other = add_named("other", "handfast");
+	CHECK_EQ(change(other, json_pack("{s:[s]}", "routes", "10.1.0.0/16"), NULL, &e), 0);
+	tunnel_spec_mutable(t)->enabled = tunnel_spec_mutable(other)->enabled = true;
+	CHECK_EQ(change(t, json_pack("{s:[s]}", "routes", "10.1.0.0/16"), NULL, &e), -1);
+	CHECK_STR(e.code, "io.handfast.Tunnel.RouteConflict");
+	CHECK_EQ(tunnel_spec(t)->routes.n, 0);
+	CHECK_EQ(change(t, json_pack("{s:i}", "mtu", 100), NULL, &e), -1);
+	CHECK_STR(e.code, "io.handfast.Daemon.BadRequest");
+	CHECK_EQ(change(t, json_pack("{s:i}", "mtu", 1300), "mtu", &e), -1);
+	CHECK_EQ(change(t, json_object(), "key_file", &e), -1);
+	CHECK_EQ(change(t, json_pack("{s:s}", "peer_address", "10.9.0.2"), NULL, &e), -1);
+	t->is_being_added = true;
+	CHECK_EQ(change(t, json_pack("{s:i}", "mtu", 1300), NULL, &e), -1);
+	CHECK_STR(e.code, "io.handfast.Tunnel.NoAnswer");
+	CHECK_EQ(tunnel_spec(t)->f.mtu, 1400);
+	CHECK_EQ(t->restarts, 0);
+	close_set();
+	in_folder("rm -r tunnels ledgers");
+}
+
+TEST(what_was_set_and_revoked_goes_over_to_a_newer_pairing)
+{
+	struct tunnel_error e = { 0 };
+	struct tunnel *t;
+
+	open_set();
+	give_root(1);
+	t = tunnel_of(1);
+	CHECK_EQ(change(t, json_pack("{s:s}", "salt", "x"), NULL, &e), -1);
+	CHECK_STR(e.code, "io.handfast.Daemon.BadRequest");
+	CHECK_EQ(change(t, json_pack("{s:[s], s:s}", "routes", "10.1.0.0/16", "endpoint", "pi.example:7200"), NULL, &e), 0);
+	CHECK_EQ(revoke_one(t, "00112233445566ff", false, &e), 0);
+	give_root(2);
+	t = tunnel_of(2);
+	CHECK(t && tunnel_spec(t)->successor);
+	CHECK_EQ(tunnel_spec(t)->revoked.n, 1);
+	/* Two at once cannot have one route. */
+	CHECK_EQ(tunnel_spec(t)->routes.n, 0);
+	come_up(2);
+	seen(2);
+	CHECK(!tunnel_of(1));
+	CHECK_EQ(tunnel_spec(t)->routes.n, 1);
+	CHECK_STR(tunnel_spec(t)->f.endpoint, "pi.example:7200");
+	CHECK_EQ(t->restarts, 1);
+	close_set();
+	open_set();
+	t = tunnel_of(2);
+	CHECK(t && tunnel_spec(t)->routes.n == 1 && tunnel_spec(t)->revoked.n == 1 && tunnel_spec(t)->pinned);
+	close_set();
+	in_folder("rm -r tunnels ledgers");
+}
+
 /* ---- many ---- */
 
 static void stop_loop(void *arg)

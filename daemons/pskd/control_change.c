@@ -1,0 +1,97 @@
+/* What commands say of a tunnel that is there: who its peer may be, and what it is set to. */
+#include <jansson.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/json.h"
+#include "event/varlink.h"
+#include "pskd/control_internal.h"
+
+#define E(name) "io.handfast.Tunnel." #name
+
+void control_pin(struct varlink_call *call, const json_t *params, void *arg)
+{
+	struct control *c = arg;
+	struct tunnel *t = control_find(c, call, params);
+	const char *key = json_get_str(params, "key");
+	struct tunnel_error e = { 0 };
+
+	if (!t)
+		return;
+	if (tunnels_set_pin(c->tunnels, t, *key ? key : NULL, &e))
+		control_reply_error(call, &e);
+	else
+		varlink_reply(call, control_with_tunnel(t));
+}
+
+/* A list of texts that check accepts; or why it is none. */
+static const char *take_list(const json_t *list, const char *(*check)(const char *), struct config_list *out)
+{
+	const json_t *one;
+	size_t i;
+
+	out->v = calloc(json_array_size(list) + 1, sizeof(*out->v));
+	if (!out->v)
+		return "no memory";
+	json_array_foreach(list, i, one) {
+		const char *complaint = check(json_string_value(one));
+
+		out->v[out->n] = complaint ? NULL : strdup(json_string_value(one));
+		if (!out->v[out->n])
+			return complaint ? complaint : "no memory";
+		out->n++;
+	}
+	return NULL;
+}
+
+void control_allow(struct varlink_call *call, const json_t *params, void *arg)
+{
+	_cleanup_(spec_texts_done) struct config_list labels = { 0 };
+	struct control *c = arg;
+	struct tunnel *t = control_find(c, call, params);
+	struct tunnel_error e = { 0 };
+	const char *complaint;
+
+	if (!t)
+		return;
+	complaint = take_list(json_object_get(params, "labels"), label_check, &labels);
+	if (complaint)
+		tunnel_error_set(&e, E(BadPin), NULL, "there is one that is not %s", complaint);
+	if (complaint || tunnels_set_labels(c->tunnels, t, &labels, &e))
+		control_reply_error(call, &e);
+	else
+		varlink_reply(call, control_with_tunnel(t));
+}
+
+void control_revoke(struct varlink_call *call, const json_t *params, void *arg)
+{
+	_cleanup_(spec_texts_done) struct config_list identities = { 0 };
+	struct control *c = arg;
+	struct tunnel *t = control_find(c, call, params);
+	struct tunnel_error e = { 0 };
+	const char *complaint;
+
+	if (!t)
+		return;
+	complaint = take_list(json_object_get(params, "identities"), label_check_or_key, &identities);
+	if (complaint)
+		tunnel_error_set(&e, E(BadIdentity), "“handfast tunnel show” has the peer's.", "there is one that is not %s", complaint);
+	if (complaint || tunnels_revoke(c->tunnels, t, &identities, json_is_true(json_object_get(params, "undo")), &e))
+		control_reply_error(call, &e);
+	else
+		varlink_reply(call, control_with_tunnel(t));
+}
+
+void control_set(struct varlink_call *call, const json_t *params, void *arg)
+{
+	struct control *c = arg;
+	struct tunnel *t = control_find(c, call, params);
+	struct tunnel_error e = { 0 };
+
+	if (!t)
+		return;
+	if (tunnels_change(c->tunnels, t, params, json_object_get(params, "defaults"), &e))
+		control_reply_error(call, &e);
+	else
+		varlink_reply(call, control_with_tunnel(t));
+}
