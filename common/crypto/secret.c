@@ -44,6 +44,8 @@ static struct {
 	pthread_mutex_t lock;
 	uint8_t *base; /* first frame; NULL until reserved */
 	size_t n_committed;
+	/* No frame before is free, or of that size with room: thousands of secrets are not walked for each new one. */
+	size_t free_from, room_from[SLOT_MAX_SHIFT + 1];
 	struct frame frames[FRAMES];
 } arena = { .lock = PTHREAD_MUTEX_INITIALIZER };
 
@@ -117,22 +119,29 @@ static uint8_t *frame_take_slot(struct frame *f)
 	return NULL;
 }
 
+static size_t next_free(void)
+{
+	while (arena.free_from < arena.n_committed && arena.frames[arena.free_from].shift)
+		arena.free_from++;
+	return arena.free_from;
+}
+
 static uint8_t *take_slot(uint8_t shift)
 {
-	struct frame *empty = NULL;
+	size_t *at = &arena.room_from[shift];
 
-	for (size_t i = 0; i < arena.n_committed; i++) {
-		struct frame *f = &arena.frames[i];
+	/* One that holds a single secret is never half used. */
+	for (; shift < SLOT_MAX_SHIFT && *at < arena.n_committed; (*at)++) {
+		struct frame *f = &arena.frames[*at];
 
-		if (!f->shift && !empty)
-			empty = f;
 		if (f->shift == shift && f->n_used < FRAME_LEN >> shift)
 			return frame_take_slot(f);
 	}
-	if (!empty)
+	*at = next_free();
+	if (*at == arena.n_committed)
 		return NULL;
-	empty->shift = shift;
-	return frame_take_slot(empty);
+	arena.frames[*at].shift = shift;
+	return frame_take_slot(&arena.frames[*at]);
 }
 
 /* Neighbouring free frames, for what is larger than one. */
@@ -140,7 +149,7 @@ static uint8_t *take_run(size_t n)
 {
 	size_t run = 0;
 
-	for (size_t i = 0; i < arena.n_committed; i++) {
+	for (size_t i = next_free(); i < arena.n_committed; i++) {
 		run = arena.frames[i].shift ? 0 : run + 1;
 		if (run < n)
 			continue;
@@ -167,6 +176,12 @@ static uint8_t *arena_take(size_t len)
 	return p;
 }
 
+static void came_free(size_t frame)
+{
+	if (frame < arena.free_from)
+		arena.free_from = frame;
+}
+
 static void arena_give(uint8_t *p, size_t len)
 {
 	size_t at = (size_t)(p - arena.base);
@@ -175,14 +190,19 @@ static void arena_give(uint8_t *p, size_t len)
 	sodium_memzero(p, len);
 	pthread_mutex_lock(&arena.lock);
 	if (f->shift == FRAME_RUN) {
+		came_free(at / FRAME_LEN);
 		for (size_t n = (len + FRAME_LEN - 1) / FRAME_LEN; n > 0; n--, f++)
 			f->shift = 0;
 	} else {
 		size_t i = (at % FRAME_LEN) >> f->shift;
 
 		f->used[i / 64] &= ~((uint64_t)1 << (i % 64));
-		if (--f->n_used == 0)
+		if (at / FRAME_LEN < arena.room_from[f->shift])
+			arena.room_from[f->shift] = at / FRAME_LEN;
+		if (--f->n_used == 0) {
 			f->shift = 0;
+			came_free(at / FRAME_LEN);
+		}
 	}
 	pthread_mutex_unlock(&arena.lock);
 }

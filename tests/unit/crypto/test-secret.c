@@ -221,6 +221,31 @@ TEST(memory_is_given_out_again_and_never_twice)
 		secret_free(s[i]);
 }
 
+TEST(what_was_given_back_is_taken_before_more_is_locked)
+{
+	enum { N = 3000 };
+	static const size_t lengths[] = { 32, 64, 100, 200, 500, 1000, 2000, 4096, 8192 };
+	static struct secret *s[N];
+	_cleanup_(secret_freep) struct secret *first = filled(1, 1);
+	unsigned long before, after;
+	char flags[FLAGS_LEN];
+
+	skip_where_nothing_is_locked();
+	for (int i = 0; i < N; i++)
+		s[i] = filled((uint8_t)i, lengths[i % 9]);
+	read_flags(secret_bytes(first), flags, &before);
+	/* In an order that leaves holes between what stays for a while. */
+	for (int step = 0; step < 7; step++)
+		for (int i = step; i < N; i += 7)
+			s[i] = secret_free(s[i]);
+	for (int i = N; i-- > 0;)
+		s[i] = filled((uint8_t)i, lengths[i % 9]);
+	read_flags(secret_bytes(first), flags, &after);
+	CHECK(after <= before + 64);
+	for (int i = 0; i < N; i++)
+		secret_free(s[i]);
+}
+
 TEST(more_than_the_arena_holds_is_refused_and_does_no_harm)
 {
 	_cleanup_(secret_freep) struct secret *s = NULL;
