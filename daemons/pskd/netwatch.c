@@ -27,7 +27,7 @@
 #define SETTLE_MS 200
 #define MESSAGES_A_TURN 64
 /* Beyond so many devices at once all are looked at. */
-#define DEVICES_MAX 32
+#define DEVICES_MAX 256
 
 struct netwatch {
 	int fd;

@@ -1,26 +1,19 @@
 /*
- * A dump that the kernel filters by device (Linux 4.20): a router may have a
- * million others. An older kernel tells of all, and they are passed over here.
+ * A dump that the kernel filters by device: a router may have a million others.
  * A wanted route is as good when somebody else has set it to the device, and
  * tund would not set it again; of those that nobody wants, others' may stay.
  */
 #include "pskd/routes.h"
 
-#include <errno.h>
-#include <linux/rtnetlink.h>
 #include <net/if.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/time.h>
 
 #include "base/cleanup.h"
+#include "pskd/rtnl.h"
 
 /* The kernel's own macros step from record to record by char *; it aligns them. */
 #pragma GCC diagnostic ignored "-Wcast-align"
-
-#define REPLY_MAX 32768
-#define PATIENCE_S 5
 
 struct look {
 	int ifindex;
@@ -48,9 +41,10 @@ static bool take_attributes(const struct nlmsghdr *h, struct prefix *to, int *if
 	return true;
 }
 
-static void look_at(const struct nlmsghdr *h, struct look *l)
+static void look_at(const struct nlmsghdr *h, void *arg)
 {
 	const struct rtmsg *m = NLMSG_DATA(h);
+	struct look *l = arg;
 	struct prefix to;
 	int ifindex;
 
@@ -66,9 +60,9 @@ static void look_at(const struct nlmsghdr *h, struct look *l)
 	l->others += m->rtm_protocol == TUND_ROUTE_PROTOCOL;
 }
 
-static int ask(int fd, int family, int ifindex)
+static int ask(int fd, int family, struct look *l)
 {
-	struct {
+	const struct {
 		struct nlmsghdr h;
 		struct rtmsg m;
 		struct rtattr oif;
@@ -77,39 +71,10 @@ static int ask(int fd, int family, int ifindex)
 		.h = { .nlmsg_len = sizeof(q), .nlmsg_type = RTM_GETROUTE, .nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP },
 		.m = { .rtm_family = (unsigned char)family, .rtm_table = RT_TABLE_MAIN },
 		.oif = { .rta_len = RTA_LENGTH(sizeof(int)), .rta_type = RTA_OIF },
-		.index = ifindex,
+		.index = l->ifindex,
 	};
 
-	return send(fd, &q, sizeof(q), 0) < 0 ? -errno : 0;
-}
-
-/* 0 when all was read. */
-static int dump(int fd, int family, struct look *l)
-{
-	_cleanup_free_ uint8_t *buf = malloc(REPLY_MAX);
-	int r = buf ? ask(fd, family, l->ifindex) : -ENOMEM;
-
-	while (!r) {
-		const struct nlmsghdr *h = (const void *)buf;
-		ssize_t n = recv(fd, buf, REPLY_MAX, 0);
-
-		if (n < 0)
-			return -errno;
-		for (size_t left = (size_t)n; NLMSG_OK(h, left);) {
-			size_t len = NLMSG_ALIGN(h->nlmsg_len);
-
-			if (h->nlmsg_type == NLMSG_DONE)
-				return 0;
-			if (h->nlmsg_type == NLMSG_ERROR)
-				return -EPROTO;
-			look_at(h, l);
-			if (len >= left)
-				break;
-			left -= len;
-			h = (const void *)((const uint8_t *)h + len);
-		}
-	}
-	return r;
+	return rtnl_dump(fd, &q.h, look_at, l);
 }
 
 static bool is_all_found(const struct look *l)
@@ -122,19 +87,15 @@ static bool is_all_found(const struct look *l)
 
 bool routes_are(const char *ifname, const struct networks *wanted)
 {
-	_cleanup_close_ int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE);
+	_cleanup_close_ int fd = rtnl_open();
 	struct look l = { .ifindex = (int)if_nametoindex(ifname), .wanted = wanted };
-	const struct timeval patience = { .tv_sec = PATIENCE_S };
-	const int on = 1;
 
 	if (fd < 0 || l.ifindex == 0)
 		return false;
-	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
-	setsockopt(fd, SOL_NETLINK, NETLINK_GET_STRICT_CHK, &on, sizeof(on));
 	/* A machine without one of the two has no such routes. */
-	if (dump(fd, AF_INET, &l) != 0 && networks_have_family(wanted, 4))
+	if (ask(fd, AF_INET, &l) != 0 && networks_have_family(wanted, 4))
 		return false;
-	if (dump(fd, AF_INET6, &l) != 0 && networks_have_family(wanted, 6))
+	if (ask(fd, AF_INET6, &l) != 0 && networks_have_family(wanted, 6))
 		return false;
 	return l.others == 0 && is_all_found(&l);
 }

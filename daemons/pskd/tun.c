@@ -3,10 +3,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <ifaddrs.h>
 #include <linux/if_tun.h>
 #include <net/if.h>
-#include <netinet/in.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -19,6 +17,7 @@
 #include "event/loop.h"
 #include "event/unixsock.h"
 #include "proto/tund_msg.h"
+#include "pskd/device_address.h"
 #include "pskd/routes.h"
 
 #define ANSWER_MS 10000
@@ -57,81 +56,26 @@ static int get_mtu(const char *name)
 	return fd < 0 || ioctl(fd, SIOCGIFMTU, &ifr) < 0 ? -1 : ifr.ifr_mtu;
 }
 
-static unsigned int prefix_of(const struct sockaddr *mask)
+static bool is_up(const char *name)
 {
-	const void *bytes = mask->sa_family == AF_INET6 ?
-				    (const void *)&((const struct sockaddr_in6 *)(const void *)mask)->sin6_addr :
-				    (const void *)&((const struct sockaddr_in *)(const void *)mask)->sin_addr;
-	const uint8_t *b = bytes;
-	unsigned int n = 0;
+	_cleanup_close_ int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	struct ifreq ifr = { 0 };
 
-	for (size_t i = 0; i < (mask->sa_family == AF_INET6 ? 16 : 4); i++)
-		n += (unsigned int)__builtin_popcount(b[i]);
-	return n;
+	snprintf(ifr.ifr_name, sizeof(ifr.ifr_name), "%s", name);
+	return fd >= 0 && ioctl(fd, SIOCGIFFLAGS, &ifr) == 0 && ifr.ifr_flags & IFF_UP;
 }
 
-/* 1: the tunnel's address of its family; 0: none that counts; -1: somebody else's. */
-static int judge_address(const struct ifaddrs *ifa, const struct tunnel_addresses *a)
+static bool is_whole(const struct device_addresses *s, const char *name, const struct tunnel_addresses *a)
 {
-	static const uint8_t none[4];
-	const struct sockaddr_in *v4 = (const void *)ifa->ifa_addr;
-	const struct sockaddr_in6 *v6 = (const void *)ifa->ifa_addr;
-	const struct sockaddr_in *to = (const void *)ifa->ifa_dstaddr;
-
-	if (!ifa->ifa_addr || !ifa->ifa_netmask)
-		return 0;
-	if (ifa->ifa_addr->sa_family == AF_INET) {
-		if (!a->has_v4 || memcmp(&v4->sin_addr, a->v4_local, 4) != 0 ||
-		    prefix_of(ifa->ifa_netmask) != a->v4_prefix)
-			return -1;
-		if (a->v4_prefix == 32 && memcmp(a->v4_peer, none, 4) != 0)
-			return to && memcmp(&to->sin_addr, a->v4_peer, 4) == 0 ? 1 : -1;
-		return 1;
-	}
-	if (ifa->ifa_addr->sa_family != AF_INET6 || IN6_IS_ADDR_LINKLOCAL(&v6->sin6_addr))
-		return 0;
-	return a->has_v6 && memcmp(&v6->sin6_addr, a->v6_local, 16) == 0 &&
-			       prefix_of(ifa->ifa_netmask) == a->v6_prefix ? 1 : -1;
-}
-
-struct seen {
-	bool here, up, foreign;
-	unsigned int right; /* addresses of the tunnel's */
-};
-
-static int look(struct seen *s, const char *name, const struct tunnel_addresses *a)
-{
-	struct ifaddrs *all;
-
-	*s = (struct seen){ .here = false };
-	if (getifaddrs(&all) < 0)
-		return -errno;
-	for (const struct ifaddrs *i = all; i; i = i->ifa_next) {
-		int verdict;
-
-		if (strcmp(i->ifa_name, name) != 0)
-			continue;
-		s->here = true;
-		s->up = i->ifa_flags & IFF_UP;
-		verdict = judge_address(i, a);
-		s->right += verdict > 0;
-		s->foreign = s->foreign || verdict < 0;
-	}
-	freeifaddrs(all);
-	return 0;
-}
-
-static bool is_whole(const struct seen *s, const char *name, const struct tunnel_addresses *a)
-{
-	return s->up && s->right == (unsigned int)a->has_v4 + a->has_v6 && routes_are(name, &a->routes);
+	return is_up(name) && s->right == (unsigned int)a->has_v4 + a->has_v6 && routes_are(name, &a->routes);
 }
 
 enum tun_state tun_look(int fd, const char *ifname, uint16_t mtu, const struct tunnel_addresses *a,
 			char found[static IF_NAMESIZE])
 {
-	struct seen s;
+	struct device_addresses s;
 
-	if (!get_name(fd, found) || !is_wanted_name(found, ifname) || look(&s, found, a) < 0 || !s.here || s.foreign)
+	if (!get_name(fd, found) || !is_wanted_name(found, ifname) || device_addresses_look(&s, found, a) < 0 || s.foreign)
 		return TUN_OTHER;
 	return is_whole(&s, found, a) && get_mtu(found) == mtu ? TUN_SAME : TUN_INCOMPLETE;
 }
@@ -139,9 +83,9 @@ enum tun_state tun_look(int fd, const char *ifname, uint16_t mtu, const struct t
 enum tun_state tun_lacks(int fd, const struct tunnel_addresses *a)
 {
 	char name[IF_NAMESIZE];
-	struct seen s;
+	struct device_addresses s;
 
-	if (!get_name(fd, name) || look(&s, name, a) < 0 || !s.here)
+	if (!get_name(fd, name) || device_addresses_look(&s, name, a) < 0)
 		return TUN_OTHER;
 	return is_whole(&s, name, a) ? TUN_SAME : TUN_INCOMPLETE;
 }
