@@ -22,6 +22,7 @@
 
 struct keys;
 struct loop;
+struct twins;
 
 /* One direction of one slot, as drawn from the source. */
 struct slot_key {
@@ -54,6 +55,7 @@ enum {
 struct keys_options {
 	const char *ledger_path; /* file of its own, 0600 */
 	const char *ledgers_dir; /* all ledgers here are searched for the same fingerprint */
+	struct twins *twins;	 /* which knows them; NULL: they are read */
 	enum keys_role role;
 	bool prototype; /* receive mark durable ahead too */
 	/* Creating: the name of the ledger that has this material already, with KEYS_E_IN_USE; cap 0: not wanted. */

@@ -21,6 +21,7 @@
 #include "crypto/kdf.h"
 #include "crypto/secret.h"
 #include "event/loop.h"
+#include "pskd/twins.h"
 
 enum {
 	/* 0.6 s at 400,000 packets a second; more would only cost more when the power is cut. */
@@ -51,7 +52,8 @@ static int refuse_twin(const struct keys_options *o, const struct ledger_record 
 
 	if (!o->ledgers_dir)
 		return 0;
-	e = ledger_find_twin(o->ledgers_dir, o->ledger_path, r->fingerprint, name, sizeof(name));
+	e = o->twins ? twins_find(o->twins, o->ledger_path, r->fingerprint, name, sizeof(name)) :
+		       ledger_find_twin(o->ledgers_dir, o->ledger_path, r->fingerprint, name, sizeof(name));
 	if (e < 0)
 		return text_explain(detail, cap, e, "cannot look through %s: %s", o->ledgers_dir,
 				    strerror(-e));

@@ -628,35 +628,45 @@ struct ledger *ledger_close(struct ledger *l)
 	return NULL;
 }
 
-static bool is_twin(int dir_fd, const char *name, const struct stat *own,
-		    const uint8_t fingerprint[static 32])
+int ledger_material(int dir_fd, const char *name, struct stat *st, uint8_t fingerprint[static 32])
 {
 	_cleanup_(secret_freep) struct secret *data = NULL, *state_secret = NULL;
 	_cleanup_close_ int fd = -1;
 	struct ledger_state *state;
 	uint8_t *bytes, *p;
-	struct stat st;
 	size_t len;
+	int r;
 
 	fd = openat(dir_fd, name, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
-	if (fd < 0 || fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) || st.st_size != LEDGER_LEN)
-		return false;
-	if (own && st.st_dev == own->st_dev && st.st_ino == own->st_ino)
-		return false;
-	if (secret_new(&data, LEDGER_LEN, &bytes) || secret_new(&state_secret, sizeof(*state), &p))
-		return false;
+	if (fd < 0 || fstat(fd, st) < 0)
+		return -errno;
+	if (!S_ISREG(st->st_mode) || st->st_size != LEDGER_LEN)
+		return LEDGER_E_BROKEN;
+	r = secret_new(&data, LEDGER_LEN, &bytes);
+	if (!r)
+		r = secret_new(&state_secret, sizeof(*state), &p);
+	if (!r)
+		r = read_blocks(fd, bytes, &len);
+	if (r)
+		return r;
 	state = (void *)p;
-	if (read_blocks(fd, bytes, &len))
-		return false;
-	switch (ledger_judge(state, bytes, len)) {
-	case 0:
-	case LEDGER_E_SEALED:
-	case LEDGER_E_OTHER_KEY:
-		break;
-	default:
-		return false;
-	}
-	return memcmp(state->newest.fingerprint, fingerprint, 32) == 0;
+	r = ledger_judge(state, bytes, len);
+	/* What is sealed is of the same material for that. */
+	if (r && r != LEDGER_E_SEALED && r != LEDGER_E_OTHER_KEY)
+		return r;
+	memcpy(fingerprint, state->newest.fingerprint, 32);
+	return 0;
+}
+
+static bool is_twin(int dir_fd, const char *name, const struct stat *own,
+		    const uint8_t fingerprint[static 32])
+{
+	uint8_t found[32];
+	struct stat st;
+
+	return ledger_material(dir_fd, name, &st, found) == 0 &&
+	       (!own || st.st_dev != own->st_dev || st.st_ino != own->st_ino) &&
+	       memcmp(found, fingerprint, sizeof(found)) == 0;
 }
 
 int ledger_find_twin(const char *dir, const char *own, const uint8_t fingerprint[static 32],

@@ -159,6 +159,13 @@ DEFINE_CLEANUP(struct ledger *, ledger_close);
 int ledger_find_twin(const char *dir, const char *own, const uint8_t fingerprint[static 32],
 		     char *name, size_t name_cap);
 
+struct stat;
+/*
+ * What material the file name in dir_fd is of, and *st. 0; LEDGER_E_BROKEN when it is no ledger, or another of the
+ * outcomes that do not tell; or a negative errno.
+ */
+int ledger_material(int dir_fd, const char *name, struct stat *st, uint8_t fingerprint[static 32]);
+
 /* Read and judge without a lock: what is being written meanwhile is an other that is not ok. As ledger_judge(), or a negative errno. */
 int ledger_look(const char *path, struct ledger_state *s);
 

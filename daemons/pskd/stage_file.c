@@ -16,6 +16,7 @@
 #include "crypto/secret.h"
 #include "pskd/ledger.h"
 #include "pskd/store.h"
+#include "pskd/twins.h"
 
 #define LEDGER_TRIES 1000
 
@@ -25,6 +26,7 @@ struct stage_job {
 	struct tunnel_link link;
 	struct keys_options o;
 	char *ledger_path, *ledgers_dir, *key_file;
+	struct twins *twins;
 	unsigned int tries;
 	char ledger[SPEC_LEDGER_LEN], twin[SPEC_LEDGER_LEN], detail[200];
 	bool is_new; /* the ledger was made here */
@@ -39,6 +41,7 @@ static void job_end(struct stage_job *j)
 	free(j->ledger_path);
 	free(j->ledgers_dir);
 	free(j->key_file);
+	twins_unref(j->twins);
 	free(j);
 }
 
@@ -272,6 +275,7 @@ int tunnel_stage(struct tunnel *t, const char *key_file, struct tunnel_error *e)
 		j->link.t = t;
 		j->ledgers_dir = strdup(t->ctx.store->ledgers_dir);
 		j->key_file = strdup(key_file);
+		j->twins = twins_ref(t->ctx.store->twins);
 	}
 	if (!j || !j->ledgers_dir || !j->key_file) {
 		if (j)

@@ -12,6 +12,7 @@
 #include "base/file.h"
 #include "base/json.h"
 #include "base/text.h"
+#include "pskd/twins.h"
 
 #define SUFFIX ".json"
 
@@ -28,13 +29,16 @@ int tunnel_store_init(struct tunnel_store *s, const char *state_dir)
 	if (!s->restored && errno != ENOENT)
 		return -errno;
 	r = file_mkdirs(s->tunnels_dir, 0700);
-	return r ? r : file_mkdirs(s->ledgers_dir, 0700);
+	if (!r)
+		r = file_mkdirs(s->ledgers_dir, 0700);
+	return r ? r : twins_new(&s->twins, s->ledgers_dir);
 }
 
 void tunnel_store_done(struct tunnel_store *s)
 {
 	free(s->tunnels_dir);
 	free(s->ledgers_dir);
+	s->twins = twins_unref(s->twins);
 	s->tunnels_dir = NULL;
 	s->ledgers_dir = NULL;
 }

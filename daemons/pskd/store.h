@@ -3,12 +3,15 @@
 
 #include "pskd/spec.h"
 
+struct twins;
+
 /* Its being there says that ledgers of this machine may be missing, or behind what was used. */
 #define STORE_RESTORED "restored"
 
 struct tunnel_store {
 	char *tunnels_dir; /* STATE/tunnels */
 	char *ledgers_dir; /* STATE/ledgers */
+	struct twins *twins; /* of ledgers_dir */
 	bool restored;	   /* STATE/restored is there: a backup was restored here once */
 };
 

@@ -23,6 +23,7 @@
 #include "pskd/stage.h"
 #include "pskd/store.h"
 #include "pskd/tun.h"
+#include "pskd/twins.h"
 #include "pskd/tunnel_internal.h"
 
 #define RETRY_MAX_MS 60000
@@ -308,6 +309,7 @@ struct create_job {
 	struct tunnel_link link;
 	struct keys_options o;
 	char *ledger_path, *ledgers_dir, *key_file;
+	struct twins *twins;
 	char detail[200];
 	int r;
 	/* Of the key file, in bytes; written by the worker, read by the loop. */
@@ -319,6 +321,7 @@ static void create_job_free(struct create_job *j)
 	free(j->ledger_path);
 	free(j->ledgers_dir);
 	free(j->key_file);
+	twins_unref(j->twins);
 	free(j);
 }
 
@@ -327,6 +330,7 @@ void tunnel_keys_options(const struct tunnel *t, struct keys_options *o, const c
 	*o = (struct keys_options){
 		.ledger_path = ledger_path,
 		.ledgers_dir = t->ctx.store->ledgers_dir,
+		.twins = t->ctx.store->twins,
 		.role = (enum keys_role)t->spec->f.role,
 		.prototype = t->spec->f.peer != 0,
 		.window = (uint32_t)t->spec->f.window,
@@ -406,6 +410,7 @@ static void create_ledger(struct tunnel *t)
 		j->ledger_path = tunnel_store_ledger_path(t->ctx.store, name);
 		j->ledgers_dir = strdup(t->ctx.store->ledgers_dir);
 		j->key_file = strdup(t->spec->f.key_file);
+		j->twins = twins_ref(t->ctx.store->twins);
 	}
 	if (!j || !j->ledger_path || !j->ledgers_dir || !j->key_file) {
 		if (j)

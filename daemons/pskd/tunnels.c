@@ -192,6 +192,7 @@ static int store_root(struct tunnels *s, struct identity_root *root, struct spec
 	if (!path)
 		return -ENOMEM;
 	o = (struct keys_options){ .ledger_path = path, .ledgers_dir = s->store.ledgers_dir,
+				   .twins = s->store.twins,
 				   .role = (enum keys_role)spec->f.role,
 				   .window = (uint32_t)spec->f.window, .loop = s->loop };
 	r = keys_create_root(&o, root->root, root->tunnel_id, detail, sizeof(detail));
