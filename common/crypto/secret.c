@@ -300,9 +300,29 @@ struct secret *secret_free(struct secret *s)
 	return NULL;
 }
 
+/*
+ * sodium_memcmp() goes byte by byte through volatile pointers, and of two tags a packet that was a thirtieth of
+ * what receiving costs. The compiler does not know what the empty lines leave in diff, so that it can
+ * neither stop early nor decide before the end.
+ */
 bool bytes_equal(const void *a, const void *b, size_t len)
 {
-	return sodium_memcmp(a, b, len) == 0;
+	const uint8_t *x = a, *y = b;
+	uint64_t diff = 0;
+
+	for (; len >= sizeof(diff); x += sizeof(diff), y += sizeof(diff), len -= sizeof(diff)) {
+		uint64_t v, w;
+
+		memcpy(&v, x, sizeof(v));
+		memcpy(&w, y, sizeof(w));
+		diff |= v ^ w;
+		__asm__("" : "+r"(diff));
+	}
+	for (; len > 0; x++, y++, len--) {
+		diff |= (uint64_t)(*x ^ *y);
+		__asm__("" : "+r"(diff));
+	}
+	return diff == 0;
 }
 
 void random_bytes(void *out, size_t len)

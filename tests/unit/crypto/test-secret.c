@@ -82,6 +82,37 @@ TEST(equal_means_equal_in_length_and_every_byte)
 	}
 }
 
+TEST(bytes_are_equal_when_every_bit_of_them_is)
+{
+	uint8_t a[16 + 200 + 16], b[16 + 200 + 16];
+
+	for (size_t len = 0; len <= 200; len++) {
+		uint8_t *x = a + len % 16, *y = b + len / 16;
+
+		random_bytes(a, sizeof(a));
+		random_bytes(b, sizeof(b));
+		memcpy(y, x, len);
+		CHECK(bytes_equal(x, y, len));
+		for (size_t bit = 0; bit < 8 * len; bit++) {
+			y[bit / 8] ^= (uint8_t)(1 << bit % 8);
+			CHECK(!bytes_equal(x, y, len));
+			y[bit / 8] ^= (uint8_t)(1 << bit % 8);
+		}
+		CHECK(bytes_equal(x, y, len));
+	}
+}
+
+TEST(bytes_that_differ_in_many_places_are_not_equal)
+{
+	uint8_t a[64], b[64];
+
+	random_bytes(a, sizeof(a));
+	for (size_t i = 0; i < sizeof(a); i++)
+		b[i] = (uint8_t)~a[i];
+	for (size_t len = 1; len <= sizeof(a); len++)
+		CHECK(!bytes_equal(a, b, len));
+}
+
 TEST(an_empty_secret_is_a_secret)
 {
 	_cleanup_(secret_freep) struct secret *s = NULL;
