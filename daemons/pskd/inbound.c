@@ -5,9 +5,7 @@
  */
 #include "pskd/path_internal.h"
 
-#include <errno.h>
 #include <netinet/udp.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "base/clock.h"
@@ -15,9 +13,6 @@
 
 #include "pskd/mss.h"
 #include "pskd/operations.h"
-
-/* Messages of up to 64 KiB in a receive: as many as the caches like. */
-#define LARGE_MSGS 16
 
 struct packet {
 	uint8_t *header;
@@ -228,21 +223,6 @@ static int receive(struct path *p, struct packet *k, size_t len)
 	return 0;
 }
 
-static int receive_batch(struct path *p)
-{
-	struct inbound *in = &p->in;
-	int n;
-
-	for (unsigned int i = 0; i < in->n_msgs; i++) {
-		in->msgs[i].msg_hdr.msg_namelen = sizeof(in->address[i]);
-		in->msgs[i].msg_hdr.msg_controllen = sizeof(in->control[i]);
-	}
-	do {
-		n = recvmmsg(p->o.udp.fd, in->msgs, in->n_msgs, MSG_DONTWAIT, NULL);
-	} while (n < 0 && errno == EINTR);
-	return n;
-}
-
 /* The length of each datagram in a message but its last, which may be shorter. */
 static size_t datagram_len(struct mmsghdr *m)
 {
@@ -310,13 +290,13 @@ static void handle_datagram(struct path *p, struct packet *k, size_t len, struct
 /* One message: a datagram, or several of a kind. */
 static void handle_message(struct path *p, unsigned int i, struct tally *t)
 {
-	struct mmsghdr *m = &p->in.msgs[i];
+	struct mmsghdr *m = &p->in.room->msgs[i];
 	size_t size = datagram_len(m), left = m->msg_len;
-	uint8_t *at = p->in.iov[i].iov_base;
+	uint8_t *at = p->in.room->iov[i].iov_base;
 	uint8_t class = udp_get_class(&m->msg_hdr);
 	struct sockaddr_in6 from;
 
-	udp_from_socket(&from, &p->in.address[i]);
+	udp_from_socket(&from, &p->in.room->address[i]);
 	if (m->msg_hdr.msg_flags & MSG_TRUNC) {
 		drop(p, DROP_LENGTH);
 		return;
@@ -368,7 +348,7 @@ void inbound_on_udp(int fd, unsigned int events, void *arg)
 		outbound_update(p);
 	}
 	for (int round = 0; round < ROUNDS; round++) {
-		int n = receive_batch(p);
+		int n = room_receive(p->in.room, p->o.udp.fd, p->in.each, p->in.n_msgs);
 
 		if (n <= 0)
 			return;
@@ -381,32 +361,19 @@ void inbound_on_udp(int fd, unsigned int events, void *arg)
 int inbound_init(struct path *p)
 {
 	struct inbound *in = &p->in;
-	bool large = p->offload & OFFLOAD_UDP_GRO;
-	size_t room;
 
 	/* A peer with a larger MTU than ours is heard all the same. */
 	in->capacity = p->o.mtu > 2000 ? p->o.mtu : 2000;
-	in->n_msgs = large ? LARGE_MSGS : BATCH;
-	room = large ? LARGE_MAX : PSK2_OVERHEAD + in->capacity;
-	/* Each begins at a cache line. */
-	in->stride = (room + 63) / 64 * 64;
-	/* Not cleared: pages that no packet ever needed are none. */
-	in->memory = malloc(in->n_msgs * in->stride);
-	if (!in->memory)
-		return -ENOMEM;
-	for (unsigned int i = 0; i < in->n_msgs; i++) {
-		in->iov[i] = (struct iovec){ in->memory + i * in->stride, room };
-		in->msgs[i].msg_hdr.msg_iov = &in->iov[i];
-		in->msgs[i].msg_hdr.msg_iovlen = 1;
-		in->msgs[i].msg_hdr.msg_name = &in->address[i];
-		in->msgs[i].msg_hdr.msg_control = &in->control[i];
-	}
+	in->each = PSK2_OVERHEAD + in->capacity;
+	if (p->offload & OFFLOAD_UDP_GRO || in->each > ROOM_LARGE)
+		in->each = ROOM_LARGE;
+	in->n_msgs = room_capacity(in->each);
 	in->gro.tcp = p->offload & OFFLOAD_TSO;
 	in->gro.udp = p->offload & OFFLOAD_USO;
-	return 0;
+	return room_get(&in->room, p->o.loop);
 }
 
 void inbound_done(struct path *p)
 {
-	free(p->in.memory);
+	room_free(p->in.room);
 }

@@ -14,27 +14,21 @@
 #include "pskd/path.h"
 #include "pskd/pmtu.h"
 #include "pskd/replay.h"
+#include "pskd/room.h"
 
 #define BATCH 64
 /* Batches in a row before the loop may look at other things. */
 #define ROUNDS 4
 #define PREVIOUS_KEPT_MS 10000
-/* The most that the device gives, or the socket in one receive. */
+/* The most that the device gives. */
 #define LARGE_MAX 65535
 
-/* Datagrams of a receive; with UDP_GRO there are fewer, each of which may hold many packets. */
+/* Datagrams come to the loop's room; with UDP_GRO there are fewer messages, each of which may hold many. */
 struct inbound {
-	uint8_t *memory;
-	size_t stride;
-	size_t capacity; /* of a packet inside; what is larger is dropped */
+	struct room *room;
+	size_t each; /* bytes of a message */
 	unsigned int n_msgs;
-	struct mmsghdr msgs[BATCH];
-	struct iovec iov[BATCH];
-	struct sockaddr_storage address[BATCH];
-	union {
-		struct cmsghdr align;
-		uint8_t room[64];
-	} control[BATCH];
+	size_t capacity; /* of a packet inside; what is larger is dropped */
 	struct gro gro;
 };
 
