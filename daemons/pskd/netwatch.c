@@ -1,7 +1,8 @@
 /*
  * rtnetlink(7) tells of links and addresses. Of routes only when one goes that
- * tund has set, which the kernel sorts out: a router has many, and nothing is to
- * wake us while nothing changes for us.
+ * tund has set, or when one of the main table takes the place of another, which
+ * the kernel sorts out: a router has many, and nothing is to wake us while
+ * nothing changes for us. Of a route whose place is taken nothing else is told.
  */
 #include "pskd/netwatch.h"
 
@@ -77,6 +78,35 @@ static unsigned int device_of_route(const struct nlmsghdr *h)
 	return index;
 }
 
+/* So does where it leads; without it, everywhere. */
+static bool network_of_route(struct prefix *out, const struct nlmsghdr *h)
+{
+	const struct rtmsg *m = NLMSG_DATA(h);
+	size_t left = RTM_PAYLOAD(h), len = m->rtm_family == AF_INET ? 4 : 16;
+	uint8_t address[16] = { 0 };
+
+	if ((m->rtm_family != AF_INET && m->rtm_family != AF_INET6) || m->rtm_dst_len > 8 * len)
+		return false;
+	for (const struct rtattr *a = RTM_RTA(m); RTA_OK(a, left); a = RTA_NEXT(a, left))
+		if (a->rta_type == RTA_DST && RTA_PAYLOAD(a) == len)
+			memcpy(address, RTA_DATA(a), len);
+	*out = prefix_make(m->rtm_family == AF_INET ? 4 : 6, address, m->rtm_dst_len);
+	return true;
+}
+
+/* One that is in a tunnel's place now. */
+static void take_replacement(struct netwatch *w, const struct nlmsghdr *h)
+{
+	unsigned int device;
+	struct prefix to;
+
+	if (!network_of_route(&to, h))
+		return;
+	device = w->ops->route_device(&to, w->arg);
+	if (device)
+		note_device(w, device);
+}
+
 /* Devices that are gone have no name any more: whether one was a tunnel's, its tunnel knows. */
 static void take(struct netwatch *w, const struct nlmsghdr *h)
 {
@@ -105,6 +135,10 @@ static void take(struct netwatch *w, const struct nlmsghdr *h)
 	case RTM_DELROUTE:
 		if (h->nlmsg_len >= NLMSG_LENGTH(sizeof(struct rtmsg)))
 			note_device(w, device_of_route(h));
+		return;
+	case RTM_NEWROUTE:
+		if (h->nlmsg_len >= NLMSG_LENGTH(sizeof(struct rtmsg)))
+			take_replacement(w, h);
 		return;
 	default:
 		return;
@@ -163,14 +197,20 @@ static void on_settled(void *arg)
 static uint32_t filter_routes(int fd)
 {
 	enum { TYPE_AT = offsetof(struct nlmsghdr, nlmsg_type),
+	       FLAGS_AT = offsetof(struct nlmsghdr, nlmsg_flags),
+	       TABLE_AT = NLMSG_HDRLEN + offsetof(struct rtmsg, rtm_table),
 	       PROTOCOL_AT = NLMSG_HDRLEN + offsetof(struct rtmsg, rtm_protocol) };
 	/* Loads are big-endian, the header is as the machine has it. */
 	struct sock_filter code[] = {
 		BPF_STMT(BPF_LD | BPF_H | BPF_ABS, TYPE_AT),
 		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, htons(RTM_NEWROUTE), 3, 0),
-		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, htons(RTM_DELROUTE), 0, 3),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, htons(RTM_DELROUTE), 0, 7),
 		BPF_STMT(BPF_LD | BPF_B | BPF_ABS, PROTOCOL_AT),
-		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, TUND_ROUTE_PROTOCOL, 1, 0),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, TUND_ROUTE_PROTOCOL, 5, 4),
+		BPF_STMT(BPF_LD | BPF_H | BPF_ABS, FLAGS_AT),
+		BPF_JUMP(BPF_JMP | BPF_JSET | BPF_K, htons(NLM_F_REPLACE), 0, 2),
+		BPF_STMT(BPF_LD | BPF_B | BPF_ABS, TABLE_AT),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, RT_TABLE_MAIN, 1, 0),
 		BPF_STMT(BPF_RET | BPF_K, 0),
 		BPF_STMT(BPF_RET | BPF_K, UINT32_MAX),
 	};

@@ -8,6 +8,7 @@
 
 struct loop;
 struct netwatch;
+struct prefix;
 
 struct netwatch_ops {
 	/* Once for changes close together: an interface came up, an address came. Devices of tunnels do not count. */
@@ -17,6 +18,8 @@ struct netwatch_ops {
 	 * somebody; also once for changes close together. 0: nobody knows which.
 	 */
 	void (*on_device)(unsigned int ifindex, void *arg);
+	/* The device of the tunnel that has this route, 0: none has. */
+	unsigned int (*route_device)(const struct prefix *to, void *arg);
 };
 
 /* Both come from the loop. 0 or a negative errno. */

@@ -118,6 +118,8 @@ void tunnel_on_network(struct tunnel *t);
 void tunnel_on_wake(struct tunnel *t);
 /* Whether it is the tunnel's; 0 is any. */
 bool tunnel_has_device(const struct tunnel *t, unsigned int ifindex);
+/* The index of its device when that has this route, else 0. */
+unsigned int tunnel_device_of_route(const struct tunnel *t, const struct prefix *to);
 /* Its device was changed by somebody: what it lacks is set again. */
 void tunnel_on_device(struct tunnel *t);
 /* pairingd knows that the peer was seen. */

@@ -21,13 +21,18 @@
 static void tell_failed(struct tunnel *t, int error, const char *detail)
 {
 	const char *code = error == EEXIST ? E(RouteConflict) : error == EADDRINUSE ? E(AddressConflict) : E(DeviceFailed);
+	bool is_news = !t->mend_failed;
 
+	t->mend_failed = true;
 	/* What keeps the tunnel from its peer says more. */
 	if (!t->problem.code || t->device_problem) {
 		tunnel_set_problem(t, code, NULL, "%s lacks an address or a route, which cannot be set again: %s", t->ifname,
 				   detail);
 		t->device_problem = true;
 	}
+	/* It is tried again for as long as it takes. */
+	if (!is_news)
+		return;
 	log_event(LOG_WARNING, &MSG_TUNNEL_DEVICE,
 		  LOG_FIELDS({ FIELD_TUNNEL, t->spec->name }, { FIELD_PEER, tunnel_peer(t) }, { FIELD_DEVICE, t->ifname },
 			     { FIELD_ERROR, code }),
@@ -39,7 +44,7 @@ static void tell_mended(struct tunnel *t)
 {
 	if (t->device_problem)
 		tunnel_clear_problem(t);
-	t->device_problem = false;
+	t->device_problem = t->mend_failed = false;
 	log_event(LOG_NOTICE, &MSG_TUNNEL_DEVICE,
 		  LOG_FIELDS({ FIELD_TUNNEL, t->spec->name }, { FIELD_PEER, tunnel_peer(t) }, { FIELD_DEVICE, t->ifname }),
 		  "tunnel %s: somebody took addresses or routes away from %s; they are set again", t->spec->name, t->ifname);
@@ -101,6 +106,14 @@ bool tunnel_has_device(const struct tunnel *t, unsigned int ifindex)
 	return t->path && (ifindex == 0 || t->ifindex == ifindex);
 }
 
+unsigned int tunnel_device_of_route(const struct tunnel *t, const struct prefix *to)
+{
+	for (size_t i = 0; t->path && i < t->addresses.routes.n; i++)
+		if (prefix_equal(&t->addresses.routes.v[i], to))
+			return t->ifindex;
+	return 0;
+}
+
 void tunnel_on_device(struct tunnel *t)
 {
 	struct tunnel_error e = { 0 };
@@ -111,6 +124,9 @@ void tunnel_on_device(struct tunnel *t)
 	switch (tun_lacks(path_tun_fd(t->path), &t->addresses)) {
 	case TUN_SAME:
 		loop_timer_stop(t->mend_later);
+		/* Whoever had taken it has given it back. */
+		if (t->mend_failed)
+			tell_mended(t);
 		return;
 	case TUN_OTHER:
 		tunnel_error_set(&e, E(DeviceFailed), NULL, "somebody removed its device %s", t->ifname);
@@ -138,5 +154,5 @@ void tunnel_forget_device(struct tunnel *t)
 	t->mending = NULL;
 	loop_timer_stop(t->mend_later);
 	t->ifindex = 0;
-	t->device_problem = false;
+	t->device_problem = t->mend_failed = false;
 }

@@ -76,6 +76,7 @@ struct tunnel {
 	struct loop_timer *mend_later;
 	uint64_t mends_paid_ms; /* until when the times it was mended count */
 	bool device_problem; /* the problem is that it could not be mended */
+	bool mend_failed; /* and that was told */
 	bool kept; /* the manager has our device and socket, or one of them */
 	struct resolve_names names;
 	enum pmtu_state mtu_told; /* in the log */

@@ -520,6 +520,17 @@ static void on_device(unsigned int ifindex, void *arg)
 			tunnel_on_device(tunnel_of_node(it));
 }
 
+static unsigned int route_device(const struct prefix *to, void *arg)
+{
+	struct tunnels *s = arg;
+	unsigned int device = 0;
+
+	list_for_each (it, &s->list)
+		if (!device)
+			device = tunnel_device_of_route(tunnel_of_node(it), to);
+	return device;
+}
+
 static void on_wake(uint64_t slept_ms, void *arg)
 {
 	struct tunnels *s = arg;
@@ -535,7 +546,7 @@ static void on_wake(uint64_t slept_ms, void *arg)
 		tunnel_on_wake(tunnel_of_node(it));
 }
 
-static const struct netwatch_ops netwatch_ops = { .on_network = on_network, .on_device = on_device };
+static const struct netwatch_ops netwatch_ops = { .on_network = on_network, .on_device = on_device, .route_device = route_device };
 
 static bool is_counted_with(const struct spec *spec, const char *ledger)
 {

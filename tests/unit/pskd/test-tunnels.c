@@ -185,6 +185,13 @@ bool tunnel_has_device(const struct tunnel *t, unsigned int ifindex)
 	return false;
 }
 
+unsigned int tunnel_device_of_route(const struct tunnel *t, const struct prefix *to)
+{
+	(void)t;
+	(void)to;
+	return 0;
+}
+
 void tunnel_on_device(struct tunnel *t)
 {
 	(void)t;
