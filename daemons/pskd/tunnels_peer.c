@@ -64,21 +64,22 @@ static bool pin_is_bad(struct tunnels *s, const struct spec *spec, const char *k
 
 int tunnels_set_pin(struct tunnels *s, struct tunnel *t, const char *key, struct tunnel_error *e)
 {
-	struct spec *spec = tunnel_spec_mutable(t);
-	_cleanup_free_ char *before = NULL;
+	struct spec *spec = tunnel_spec_mutable(t), was;
 	int r;
 
 	if (peer_is_fixed(t, e) || pin_is_bad(s, spec, key, e))
 		return -1;
-	before = spec->f.pin ? strdup(spec->f.pin) : NULL;
-	r = spec->f.pin && !before ? -ENOMEM : spec_set_pin(spec, key);
-	if (r)
-		return not_written(spec, r, e);
-	r = tunnel_store_save(tunnels_store(s), spec);
+	was = *spec;
+	spec->f.pin = NULL;
+	r = spec_set_pin(spec, key);
+	if (!r)
+		r = tunnel_store_save(tunnels_store(s), spec);
 	if (r) {
-		(void)spec_set_pin(spec, before);
+		free(spec->f.pin);
+		*spec = was;
 		return not_written(spec, r, e);
 	}
+	free(was.f.pin);
 	log_event(LOG_NOTICE, &MSG_TUNNEL_PINNED,
 		  LOG_FIELDS({ FIELD_TUNNEL, spec->name }, { FIELD_PEER, tunnel_peer(t) }),
 		  key ? "tunnel %s: the peer's identity is pinned; both sides sign" :

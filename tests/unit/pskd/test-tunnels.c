@@ -533,6 +533,31 @@ TEST(a_pin_that_cannot_be_changes_nothing)
 	in_folder("rm -r tunnels ledgers");
 }
 
+/* Who the peer was in the last handshake is what another label is noticed by. */
+TEST(i9_a_pin_that_is_not_written_leaves_the_pin_and_the_label_as_they_were)
+{
+	static const char label[] = "00112233445566778899aabbccddeeff";
+	struct tunnel_error e = { 0 };
+	struct tunnel *t;
+
+	open_set();
+	t = add_made("handfast");
+	memcpy(t->spec->last_identity, label, sizeof(label));
+	in_folder("rm -r tunnels && touch tunnels");
+	check_refused(t, HIS_KEY, "io.handfast.Tunnel.StorageFailed");
+	CHECK(!t->spec->f.pin);
+	CHECK_STR(t->spec->last_identity, label);
+	in_folder("rm tunnels && mkdir tunnels");
+	CHECK_EQ(tunnels_set_pin(set, t, HIS_KEY, &e), 0);
+	CHECK_STR(t->spec->last_identity, "");
+	in_folder("rm -r tunnels && touch tunnels");
+	check_refused(t, NULL, "io.handfast.Tunnel.StorageFailed");
+	CHECK_STR(t->spec->f.pin, HIS_KEY);
+	in_folder("rm tunnels && mkdir tunnels");
+	close_set();
+	in_folder("rm -r tunnels ledgers");
+}
+
 TEST(a_list_of_revoked_identities_is_taken_and_every_tunnel_told)
 {
 	struct label *v = calloc(1, sizeof(*v));
