@@ -233,6 +233,13 @@ static int read_piece(struct keyfile *f, uint64_t chunk, const struct keyfile_ed
 	return memcmp(sum, wanted, sizeof(sum)) == 0 ? 0 : KEYS_E_CHANGED;
 }
 
+int keyfile_check(struct keyfile *f, const struct keyfile_edge *now)
+{
+	if (now->to >= f->size / SLOT_LEN)
+		return 0;
+	return read_piece(f, now->to / KEYFILE_CHUNK_SLOTS, now, 0, 0, NULL);
+}
+
 int keyfile_draw(struct keyfile *f, unsigned int direction, uint64_t first, size_t n,
 		 const struct keyfile_edge *edge, struct slot_key *out)
 {

@@ -210,17 +210,38 @@ static int check_options(const struct keys *k, const struct keys_options *o, cha
 	if ((r->kind == LEDGER_FILE) != (o->key_file != NULL))
 		return text_explain(detail, cap, KEYS_E_LEDGER, "%s belongs to a %s", o->ledger_path,
 				    r->kind == LEDGER_FILE ? "key file" : "pairing");
-	if (o->prototype && r->handshaken)
-		return text_explain(detail, cap, KEYS_E_NEEDS_HANDSHAKE,
-				    "this key material has been used with handshakes and needs them for ever");
 	return 0;
 }
 
-/* Once it is known that the ledger is this key file's: a burn is the answer, and it must not be another's. */
-static int check_restored(const struct keys *k, char *detail, size_t cap)
+static int explain_draw(int r, const char *path, char *detail, size_t cap)
 {
-	if (!k->prototype || !k->newest->restored)
+	if (r == KEYS_E_CHANGED)
+		return text_explain(detail, cap, r, "%s is not as it was when it was added", path);
+	if (r == -ENOMEM)
+		return r;
+	return text_explain(detail, cap, KEYS_E_UNREADABLE, "cannot read %s: %s", path, strerror(-r));
+}
+
+/*
+ * What forbids to go on without handshakes, once it is known that the ledger is this key file's: another file's is no
+ * reason, and a burn must not be another's.
+ */
+static int check_prototype(const struct keys *k, const struct keys_options *o, char *detail, size_t cap)
+{
+	const struct ledger_record *n = k->newest;
+	struct keyfile_edge edge = { .to = n->erase_to };
+	int r = 0;
+
+	if (!k->prototype || (!n->handshaken && !n->restored))
 		return 0;
+	memcpy(edge.sum, n->edge_sum, sizeof(edge.sum));
+	if (k->file)
+		r = keyfile_check(k->file, &edge);
+	if (r)
+		return explain_draw(r, o->key_file, detail, cap);
+	if (n->handshaken)
+		return text_explain(detail, cap, KEYS_E_NEEDS_HANDSHAKE,
+				    "this key material has been used with handshakes and needs them for ever");
 	return text_explain(detail, cap, KEYS_E_NEEDS_BURN,
 			    "this machine came from a backup, and nothing tells what was used since: say from which slot on, "
 			    "--to-slot N, neither side has used it (0 when it never was)");
@@ -339,15 +360,6 @@ static int alloc_records(struct keys *k)
 	return 0;
 }
 
-static int explain_draw(int r, const char *path, char *detail, size_t cap)
-{
-	if (r == KEYS_E_CHANGED)
-		return text_explain(detail, cap, r, "%s is not as it was when it was added", path);
-	if (r == -ENOMEM)
-		return r;
-	return text_explain(detail, cap, KEYS_E_UNREADABLE, "cannot read %s: %s", path, strerror(-r));
-}
-
 /* The ledger and the key file, and that both are what o says. */
 static int take(struct keys *k, const struct keys_options *o, char *detail, size_t cap)
 {
@@ -363,7 +375,7 @@ static int take(struct keys *k, const struct keys_options *o, char *detail, size
 		r = keyfile_attach(&k->file, o->key_file, o->ledger_path, k->erase != KEYS_ERASE_NONE, k->newest,
 				   detail, cap);
 	if (!r)
-		r = check_restored(k, detail, cap);
+		r = check_prototype(k, o, detail, cap);
 	return r;
 }
 

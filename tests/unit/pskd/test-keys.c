@@ -1257,6 +1257,64 @@ TEST(i1_material_that_has_seen_a_handshake_needs_them_for_ever)
 	end_done(&a);
 }
 
+static void flip_first_bit(const char *path)
+{
+	int fd = open(path, O_RDWR);
+	uint8_t b;
+
+	CHECK(fd >= 0);
+	CHECK_EQ(pread(fd, &b, 1, 0), 1);
+	b ^= 1;
+	CHECK_EQ(pwrite(fd, &b, 1, 0), 1);
+	close(fd);
+}
+
+/* A ledger of the tunnel's name may be of the file that it had before: then the next name is tried. */
+TEST(what_another_file_was_used_for_forbids_a_prototype_nothing)
+{
+	struct end a;
+
+	end_init(&a, "a", KEYS_INITIATOR);
+	end_create_file(&a, 50);
+	end_open(&a);
+	CHECK_EQ(keys_mark_handshaken(a.keys), 0);
+	end_close(&a);
+	a.o.prototype = true;
+	CHECK_EQ(end_try_open(&a), KEYS_E_NEEDS_HANDSHAKE);
+	flip_first_bit(a.file);
+	CHECK_EQ(end_try_open(&a), KEYS_E_CHANGED);
+	flip_first_bit(a.file);
+	CHECK_EQ(end_try_open(&a), KEYS_E_NEEDS_HANDSHAKE);
+	CHECK_EQ(truncate(a.file, (off_t)49 * SLOT_LEN), 0);
+	CHECK_EQ(end_try_open(&a), KEYS_E_CHANGED);
+	end_done(&a);
+}
+
+/* Erased below its middle, it is known by what is left; erased whole, by nothing, and the ledger counts. */
+TEST(i1_an_erased_file_needs_handshakes_as_before)
+{
+	struct end a;
+	uint64_t first;
+	const struct slot_key *slot;
+
+	end_init(&a, "a", KEYS_INITIATOR);
+	a.o.erase = KEYS_ERASE_ZERO;
+	end_create_file(&a, 50);
+	end_open(&a);
+	CHECK_EQ(keys_mark_handshaken(a.keys), 0);
+	for (uint64_t i = 0; i < 20000; i++) {
+		CHECK(take_wait(&a, 1, &first, &slot) == 1);
+		CHECK(keys_rx_advance(a.keys, i));
+	}
+	be_silent(&a);
+	end_close(&a);
+	a.o.prototype = true;
+	CHECK_EQ(end_try_open(&a), KEYS_E_NEEDS_HANDSHAKE);
+	CHECK_EQ(ledger_finish(a.ledger, true), 0);
+	CHECK_EQ(end_try_open(&a), KEYS_E_NEEDS_HANDSHAKE);
+	end_done(&a);
+}
+
 TEST(i1_prototype_receives_nothing_twice_across_a_crash)
 {
 	uint64_t got = 0;
