@@ -189,5 +189,10 @@ int ledger_burn_restored(const char *path, uint64_t to_slot);
  */
 int ledger_finish(const char *path, bool erased);
 bool ledger_record_is_finished(const struct ledger_record *r);
+/*
+ * The ledger of a key file that had its time was lost: a finished one takes its place, durably, and whatever is left of
+ * it. Its table, when it is still there, stays. 0 or a negative errno.
+ */
+int ledger_bury(const char *path, uint8_t role, const uint8_t fingerprint[static 32]);
 /* Both records are whole, and say that nothing was ever sent, received or agreed with its keys. */
 bool ledger_state_is_unused(const struct ledger_state *s);

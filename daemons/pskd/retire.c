@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/error.h"
@@ -32,18 +33,22 @@
 #define BUSY_MS 1000
 #define BUSY_TRIES 5
 
-enum phase { FINISH, OPEN, VERIFY, ERASE, TELL, DONE };
+enum phase { FINISH, OPEN, VERIFY, VERIFY_WHOLE, ERASE, TELL, DONE };
 
 struct retire_job {
 	struct tunnel *t; /* NULL: gone */
 	char *key_file, *ledger_path;
 	char ledger[SPEC_LEDGER_LEN];
+	struct spec_fingerprint fingerprint;
+	uint8_t role;
 	enum keys_erase how;
 	enum phase phase;
 	int fd, table_fd;
 	uint64_t size, piece; /* the next to look at, or to erase */
 	int error;
 	bool is_gone; /* there is nothing of ours to erase */
+	bool is_left; /* there may be, and nobody but a person can tell */
+	bool is_buried; /* its ledger was lost, and made anew */
 	bool is_held_long, is_locked;
 	char detail[200];
 };
@@ -75,19 +80,65 @@ static void give_up(struct retire_job *j, const char *why)
 	snprintf(j->detail, sizeof(j->detail), "%s", why);
 }
 
+/* Nothing of it is needed any more but that the file is never taken again, and that is made sure of. */
+static int bury(struct retire_job *j)
+{
+	int r;
+
+	if (!j->fingerprint.is_known) {
+		fail(j, -ENOENT, "its ledger is lost, and with it which file it was");
+		return -1;
+	}
+	r = ledger_bury(j->ledger_path, j->role, j->fingerprint.b);
+	if (r) {
+		fail(j, r, "its ledger is lost, and cannot be made anew");
+		return -1;
+	}
+	j->is_buried = true;
+	return 0;
+}
+
 static void finish(struct retire_job *j)
 {
 	int r = ledger_finish(j->ledger_path, false);
 
-	if (r)
+	if (r == -ENOENT || r == LEDGER_E_BROKEN || r == LEDGER_E_MIXED) {
+		if (bury(j))
+			return;
+	} else if (r) {
 		fail(j, err_fold(r), "its ledger cannot be written");
+		return;
+	}
+	j->phase = j->how == KEYS_ERASE_NONE ? DONE : OPEN;
+}
+
+static void open_table(struct retire_job *j)
+{
+	static const uint8_t buried[KEYFILE_HASH_LEN];
+	uint8_t first[KEYFILE_HASH_LEN];
+	char path[PATH_MAX];
+	int r = keyfile_table_path(path, sizeof(path), j->ledger_path);
+	struct stat st;
+
+	j->table_fd = r ? -1 : open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
+	if (!r && (j->table_fd < 0 || fstat(j->table_fd, &st) < 0))
+		r = -errno;
+	else if (!r)
+		r = file_pread_all(j->table_fd, first, sizeof(first), 0);
+	/* Lost, as the ledger was: then the whole has to tell. */
+	if (r == -ENOENT || (!r && memcmp(first, buried, sizeof(first)) == 0))
+		j->phase = VERIFY_WHOLE;
+	else if (r)
+		fail(j, r, "the table of its ledger cannot be read");
+	else if ((uint64_t)st.st_size != keyfile_chunks(j->size) * KEYFILE_HASH_LEN)
+		give_up(j, "another file has its place");
 	else
-		j->phase = j->how == KEYS_ERASE_NONE ? DONE : OPEN;
+		j->phase = VERIFY;
 }
 
 static void open_file(struct retire_job *j)
 {
-	char table[PATH_MAX], detail[200] = "";
+	char detail[200] = "";
 	int r;
 
 	if (access(j->key_file, F_OK) != 0 && errno == ENOENT) {
@@ -109,12 +160,7 @@ static void open_file(struct retire_job *j)
 		fail(j, -errno, "it is in use");
 		return;
 	}
-	r = keyfile_table_path(table, sizeof(table), j->ledger_path);
-	j->table_fd = r ? -1 : open(table, O_RDONLY | O_CLOEXEC | O_NOCTTY);
-	if (j->table_fd < 0)
-		fail(j, r ? r : -errno, "the table of its ledger cannot be read");
-	else
-		j->phase = VERIFY;
+	open_table(j);
 }
 
 /* No key file has such a slot before it is erased: adding one looks for that. */
@@ -177,6 +223,24 @@ static void verify(struct retire_job *j)
 	}
 }
 
+/* Without its table it is known by its fingerprint, unless some of it was erased already. */
+static void verify_whole(struct retire_job *j)
+{
+	uint8_t sum[KEYFILE_HASH_LEN];
+	int r = j->fingerprint.is_known ? keyfile_hash(j->fd, j->size, NULL, NULL, sum, NULL) : KEYFILE_E_BAD_FILE;
+
+	if (r < 0) {
+		fail(j, r, "it cannot be read");
+		return;
+	}
+	if (!r && memcmp(sum, j->fingerprint.b, sizeof(sum)) == 0) {
+		j->phase = ERASE;
+		return;
+	}
+	j->is_left = true;
+	give_up(j, "the table of its ledger is lost, and without it the file cannot be told from others: erase it by hand");
+}
+
 static void erase(struct retire_job *j)
 {
 	if (!j->is_locked) {
@@ -210,7 +274,8 @@ static void tell_ledger(struct retire_job *j)
 static void work(void *arg)
 {
 	static void (*const steps[])(struct retire_job *j) = {
-		[FINISH] = finish, [OPEN] = open_file, [VERIFY] = verify, [ERASE] = erase, [TELL] = tell_ledger,
+		[FINISH] = finish, [OPEN] = open_file, [VERIFY] = verify, [VERIFY_WHOLE] = verify_whole,
+		[ERASE] = erase, [TELL] = tell_ledger,
 	};
 	struct retire_job *j = arg;
 
@@ -276,7 +341,7 @@ static void on_end(struct tunnel *t, const struct retire_job *j)
 	free(kept.key_file);
 	t->retire.busy = 0;
 	memset(t->retire.problems, 0, sizeof(t->retire.problems));
-	say(t, LOG_NOTICE, &MSG_TUNNEL_RETIRED, NULL, j->key_file,
+	say(t, j->is_left ? LOG_WARNING : LOG_NOTICE, &MSG_TUNNEL_RETIRED, NULL, j->key_file,
 	    j->is_gone		     ? "finished, and not erased: " :
 	    j->how == KEYS_ERASE_NONE ? "finished; it is never used again" :
 					"finished and erased",
@@ -297,11 +362,20 @@ static void on_failed(struct tunnel *t, const struct retire_job *j)
 	retry_after(t, is_busy ? BUSY_MS : RETRY_MS);
 }
 
+static void say_buried(const struct tunnel *t, struct retire_job *j)
+{
+	j->is_buried = false;
+	say(t, LOG_WARNING, &MSG_TUNNEL_BURIED, NULL, j->key_file,
+	    "this earlier key file's ledger was lost; a new one says that it is never used again", "");
+}
+
 static void done(void *arg, bool cancelled)
 {
 	struct retire_job *j = arg;
 	struct tunnel *t = j->t;
 
+	if (t && j->is_buried)
+		say_buried(t, j);
 	if (t && !cancelled && !j->error && j->phase != DONE) {
 		next_step(j);
 		return;
@@ -344,6 +418,8 @@ void retire_begin(struct tunnel *t)
 	j->how = (enum keys_erase)r->erase;
 	j->is_held_long = t->retire.busy >= BUSY_TRIES;
 	memcpy(j->ledger, r->ledger, sizeof(j->ledger));
+	j->fingerprint = r->fingerprint;
+	j->role = (uint8_t)t->spec->f.role;
 	j->key_file = strdup(r->key_file);
 	j->ledger_path = tunnel_store_ledger_path(t->ctx.store, r->ledger);
 	if (!j->key_file || !j->ledger_path) {

@@ -50,10 +50,17 @@ struct spec_file {
 #define SPEC_RETIRED_MAX 8
 #define SPEC_REVOKED_MAX 64
 
+/* Of the key file that a ledger is of: should the ledger be lost, the file is known all the same. */
+struct spec_fingerprint {
+	bool is_known;
+	uint8_t b[SPEC_FINGERPRINT_LEN];
+};
+
 /* A key file whose place another has taken: its ledger is to be finished, and it to be erased. */
 struct spec_retired {
 	char *key_file;
 	char ledger[SPEC_LEDGER_LEN];
+	struct spec_fingerprint fingerprint;
 	int erase; /* enum keys_erase */
 };
 
@@ -79,6 +86,7 @@ struct spec {
 	char candidates[IDENTITY_CANDIDATES_MAX][IDENTITY_CANDIDATE_LEN];
 	/* state */
 	char ledger[SPEC_LEDGER_LEN]; /* file below ledgers/; "": none yet */
+	struct spec_fingerprint fingerprint;
 	char *ledger_for;     /* the key file it was made for, as read from state; else NULL */
 	char last_endpoint[64]; /* where the peer was proven to be */
 	struct fuel fuel;	/* of a key file: how fast it is used up */
@@ -88,6 +96,7 @@ struct spec {
 	/* generations of the key file */
 	char *staged_file; /* what comes next, and its ledger; NULL: nothing */
 	char staged_ledger[SPEC_LEDGER_LEN];
+	struct spec_fingerprint staged_fingerprint;
 	char *declared_file; /* declared: what the tunnel's file names, where that is not the current one; else NULL */
 	/* Of the first one, when there were more: addresses and labels come of it. */
 	bool has_first;

@@ -20,15 +20,27 @@ void spec_generations_done(struct spec *s)
 	s->n_retired = 0;
 }
 
+static void add_fingerprint(json_t *j, const struct spec_fingerprint *f)
+{
+	char text[2 * SPEC_FINGERPRINT_LEN + 1];
+
+	if (!f->is_known)
+		return;
+	hex_format(text, f->b, sizeof(f->b));
+	json_object_set_new(j, "fingerprint", json_string(text));
+}
+
 static json_t *retired_to_json(const struct spec *s)
 {
 	json_t *list = json_array();
 
 	for (size_t i = 0; i < s->n_retired; i++) {
 		const struct spec_retired *r = &s->retired[i];
+		json_t *one = json_pack("{s:s, s:s, s:s}", "key_file", r->key_file, "ledger", r->ledger, "erase",
+					spec_erase_names[r->erase]);
 
-		json_array_append_new(list, json_pack("{s:s, s:s, s:s}", "key_file", r->key_file, "ledger", r->ledger,
-						      "erase", spec_erase_names[r->erase]));
+		add_fingerprint(one, &r->fingerprint);
+		json_array_append_new(list, one);
 	}
 	return list;
 }
@@ -37,9 +49,14 @@ void spec_generations_to_json(const struct spec *s, json_t *j)
 {
 	char first[2 * SPEC_FINGERPRINT_LEN + 1], hint[2 * SPEC_HINT_LEN + 1];
 
-	if (s->staged_file)
-		json_object_set_new(j, "staged", json_pack("{s:s, s:s}", "key_file", s->staged_file, "ledger",
-							   s->staged_ledger));
+	json_t *staged;
+
+	add_fingerprint(j, &s->fingerprint);
+	if (s->staged_file) {
+		staged = json_pack("{s:s, s:s}", "key_file", s->staged_file, "ledger", s->staged_ledger);
+		add_fingerprint(staged, &s->staged_fingerprint);
+		json_object_set_new(j, "staged", staged);
+	}
 	if (s->declared_file)
 		json_object_set_new(j, "replaces", json_string(s->declared_file));
 	if (s->has_first) {
@@ -51,12 +68,25 @@ void spec_generations_to_json(const struct spec *s, json_t *j)
 		json_object_set_new(j, "retired", retired_to_json(s));
 }
 
-/* A file and its ledger's name below ledgers/. */
-static int read_pair(char **file, char ledger[static SPEC_LEDGER_LEN], const json_t *j)
+/* One may be missing, of a state that is older. */
+static int read_fingerprint(struct spec_fingerprint *f, const json_t *j)
+{
+	const json_t *text = json_object_get(j, "fingerprint");
+
+	if (text && (!json_is_string(text) || hex_parse(f->b, sizeof(f->b), json_string_value(text))))
+		return -EBADMSG;
+	f->is_known = text != NULL;
+	return 0;
+}
+
+/* A file, its ledger's name below ledgers/, and its fingerprint. */
+static int read_file(char **file, char ledger[static SPEC_LEDGER_LEN], struct spec_fingerprint *fingerprint,
+		     const json_t *j)
 {
 	const char *f = json_get_str(j, "key_file"), *l = json_get_str(j, "ledger");
 
-	if (!f || f[0] != '/' || !l || !l[0] || strlen(l) >= SPEC_LEDGER_LEN || strchr(l, '/'))
+	if (!f || f[0] != '/' || !l || !l[0] || strlen(l) >= SPEC_LEDGER_LEN || strchr(l, '/') ||
+	    read_fingerprint(fingerprint, j))
 		return -EBADMSG;
 	*file = strdup(f);
 	if (!*file)
@@ -78,7 +108,7 @@ static int read_retired(struct spec *s, const json_t *one)
 			break;
 	if (!spec_erase_names[r->erase])
 		return -EBADMSG;
-	e = read_pair(&r->key_file, r->ledger, one);
+	e = read_file(&r->key_file, r->ledger, &r->fingerprint, one);
 	if (!e)
 		s->n_retired++;
 	return e;
@@ -100,9 +130,11 @@ int spec_generations_from_json(struct spec *s, const json_t *j)
 	const json_t *staged = json_object_get(j, "staged"), *one;
 	const json_t *first = json_object_get(j, "first");
 	const char *replaces = json_get_str(j, "replaces");
-	int r = staged ? read_pair(&s->staged_file, s->staged_ledger, staged) : 0;
+	int r = read_fingerprint(&s->fingerprint, j);
 	size_t i;
 
+	if (!r && staged)
+		r = read_file(&s->staged_file, s->staged_ledger, &s->staged_fingerprint, staged);
 	json_array_foreach(json_object_get(j, "retired"), i, one)
 		if (!r)
 			r = read_retired(s, one);
@@ -134,6 +166,7 @@ int spec_take_generations(struct spec *s, struct spec *stored)
 		return 0;
 	s->staged_file = steal(&stored->staged_file);
 	memcpy(s->staged_ledger, stored->staged_ledger, sizeof(s->staged_ledger));
+	s->staged_fingerprint = stored->staged_fingerprint;
 	memcpy(s->first_fingerprint, stored->first_fingerprint, sizeof(s->first_fingerprint));
 	memcpy(s->first_hint, stored->first_hint, sizeof(s->first_hint));
 	s->has_first = stored->has_first;
@@ -161,11 +194,14 @@ int spec_switch(struct spec *s)
 	}
 	r->key_file = s->f.key_file;
 	memcpy(r->ledger, s->ledger, sizeof(r->ledger));
+	r->fingerprint = s->fingerprint;
 	r->erase = s->f.erase;
 	s->n_retired++;
 	s->f.key_file = steal(&s->staged_file);
 	memcpy(s->ledger, s->staged_ledger, sizeof(s->ledger));
+	s->fingerprint = s->staged_fingerprint;
 	s->staged_ledger[0] = '\0';
+	s->staged_fingerprint = (struct spec_fingerprint){ .is_known = false };
 	if (is_same_file(s->declared_file, s->f.key_file))
 		free(steal(&s->declared_file));
 	return 0;
@@ -177,8 +213,10 @@ void spec_switch_back(struct spec *s)
 
 	s->staged_file = s->f.key_file;
 	memcpy(s->staged_ledger, s->ledger, sizeof(s->staged_ledger));
+	s->staged_fingerprint = s->fingerprint;
 	s->f.key_file = steal(&r->key_file);
 	memcpy(s->ledger, r->ledger, sizeof(s->ledger));
+	s->fingerprint = r->fingerprint;
 	s->n_retired--;
 }
 

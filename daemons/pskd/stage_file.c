@@ -129,12 +129,20 @@ static int keep_first(struct tunnel *t)
 static void adopt(struct stage_job *j)
 {
 	struct tunnel *t = j->link.t;
+	struct ledger_record rec;
 	int r = keep_first(t);
 
 	if (r) {
 		job_fail_errno(j, r, "the tunnel's own ledger");
 		return;
 	}
+	r = look(t, j->ledger, &rec, NULL);
+	if (r) {
+		job_fail_errno(j, r, "its ledger");
+		return;
+	}
+	t->spec->staged_fingerprint.is_known = true;
+	memcpy(t->spec->staged_fingerprint.b, rec.fingerprint, sizeof(rec.fingerprint));
 	t->spec->staged_file = steal(&j->key_file);
 	memcpy(t->spec->staged_ledger, j->ledger, sizeof(j->ledger));
 	r = tunnel_store_save(t->ctx.store, t->spec);

@@ -432,20 +432,34 @@ static void create_ledger(struct tunnel *t)
 	}
 }
 
-/* The ledger's name is part of the state from its first use on. */
-static int adopt_ledger(struct tunnel *t, const char *name)
+/* The ledger's name is part of the state from its first use on, and which file it is of when that is known. */
+static int adopt_ledger(struct tunnel *t, const char *name, const struct spec_fingerprint *of)
 {
+	struct spec_fingerprint fingerprint = t->spec->fingerprint;
 	char before[sizeof(t->spec->ledger)];
 	int r;
 
-	if (strcmp(t->spec->ledger, name) == 0)
+	if (strcmp(t->spec->ledger, name) == 0 && (!of->is_known || (fingerprint.is_known &&
+	    memcmp(fingerprint.b, of->b, sizeof(of->b)) == 0)))
 		return 0;
 	memcpy(before, t->spec->ledger, sizeof(before));
 	snprintf(t->spec->ledger, sizeof(t->spec->ledger), "%s", name);
+	t->spec->fingerprint = *of;
 	r = tunnel_store_save(t->ctx.store, t->spec);
-	if (r)
+	if (r) {
 		memcpy(t->spec->ledger, before, sizeof(before));
+		t->spec->fingerprint = fingerprint;
+	}
 	return r;
+}
+
+static struct spec_fingerprint fingerprint_of(const struct keys_info *info)
+{
+	struct spec_fingerprint f = { .is_known = info->is_file };
+
+	if (f.is_known)
+		memcpy(f.b, info->fingerprint, sizeof(f.b));
+	return f;
 }
 
 static void listen_now(struct tunnel *t);
@@ -502,6 +516,7 @@ static void open_keys(struct tunnel *t)
 {
 	_cleanup_free_ char *path = NULL, *received = NULL;
 	char name[80], detail[200] = "", lost[64];
+	struct spec_fingerprint of = { .is_known = false };
 	struct tunnel_error e = { 0 };
 	struct keys_options o;
 	struct keys_info info;
@@ -534,19 +549,20 @@ static void open_keys(struct tunnel *t)
 	if (r) {
 		/* The burn that it waits for has to find it. */
 		if (r == KEYS_E_NEEDS_BURN)
-			(void)adopt_ledger(t, name);
+			(void)adopt_ledger(t, name, &of);
 		tunnel_keys_error(&e, t, r, t->took_over ? t->spec->staged_file : NULL, detail);
 		tunnel_fail(t, &e);
 		return;
 	}
-	r = t->took_over ? 0 : adopt_ledger(t, name);
+	keys_info(t->keys, &info);
+	of = fingerprint_of(&info);
+	r = t->took_over ? 0 : adopt_ledger(t, name, &of);
 	if (r) {
 		fail_errno(t, E(StorageFailed), r, "tunnel state");
 		return;
 	}
 	t->ledger_lost = false;
 	tunnel_fuel_begin(t);
-	keys_info(t->keys, &info);
 	if (info.packets_left == 0 && take_over(t, KEYS_E_EXHAUSTED, ""))
 		return;
 	if (info.packets_left == 0) {

@@ -841,6 +841,7 @@ static void on_stored_declared(struct spec **stored, void *arg)
 		/* Another key file gets another ledger; the old one stays and remembers. */
 		if ((*stored)->ledger_for && strcmp((*stored)->ledger_for, s->f.key_file) == 0) {
 			memcpy(s->ledger, (*stored)->ledger, sizeof(s->ledger));
+			s->fingerprint = (*stored)->fingerprint;
 			s->fuel = (*stored)->fuel;
 		}
 		memcpy(s->last_endpoint, (*stored)->last_endpoint, sizeof(s->last_endpoint));

@@ -39,6 +39,9 @@ static struct spec *sample(void)
 
 	snprintf(s->ledger, sizeof(s->ledger), "x.ledger");
 	stage(s, "/two", "x.1.ledger");
+	s->fingerprint.is_known = s->staged_fingerprint.is_known = true;
+	memset(s->fingerprint.b, 1, sizeof(s->fingerprint.b));
+	memset(s->staged_fingerprint.b, 2, sizeof(s->staged_fingerprint.b));
 	s->has_first = true;
 	memset(s->first_fingerprint, 7, sizeof(s->first_fingerprint));
 	memset(s->first_hint, 8, sizeof(s->first_hint));
@@ -127,6 +130,46 @@ TEST(a_tunnels_file_that_names_a_third_one_begins_anew_but_erasing_goes_on)
 	CHECK_EQ(next->n_retired, 1);
 }
 
+static void check_fingerprint(const struct spec_fingerprint *f, int c)
+{
+	uint8_t wanted[SPEC_FINGERPRINT_LEN];
+
+	memset(wanted, c, sizeof(wanted));
+	CHECK(f->is_known);
+	CHECK_MEM(f->b, wanted, sizeof(wanted));
+}
+
+/* Where a ledger is lost, the state knows which file it was of. */
+TEST(i1_each_file_keeps_its_fingerprint_over_switches_and_restarts)
+{
+	_cleanup_(spec_freep) struct spec *s = sample(), *next = NULL, *was = NULL, *back = NULL;
+
+	was = stored(s);
+	check_fingerprint(&was->fingerprint, 1);
+	check_fingerprint(&was->staged_fingerprint, 2);
+	next = restarted(s, "/one");
+	check_fingerprint(&next->staged_fingerprint, 2);
+	CHECK_EQ(spec_switch(s), 0);
+	check_fingerprint(&s->fingerprint, 2);
+	CHECK(!s->staged_fingerprint.is_known);
+	back = stored(s);
+	check_fingerprint(&back->fingerprint, 2);
+	check_fingerprint(&back->retired[0].fingerprint, 1);
+	spec_switch_back(s);
+	check_fingerprint(&s->fingerprint, 1);
+	check_fingerprint(&s->staged_fingerprint, 2);
+}
+
+TEST(a_state_without_fingerprints_is_read)
+{
+	_cleanup_(spec_freep) struct spec *s = sample(), *back = NULL;
+
+	s->fingerprint.is_known = s->staged_fingerprint.is_known = false;
+	CHECK_EQ(spec_switch(s), 0);
+	back = stored(s);
+	CHECK(!back->fingerprint.is_known && !back->retired[0].fingerprint.is_known);
+}
+
 TEST(a_switch_that_was_not_written_is_taken_back_whole)
 {
 	_cleanup_(spec_freep) struct spec *s = sample();
@@ -168,6 +211,10 @@ TEST(i4_broken_generations_are_refused)
 		"{\"staged\": {\"key_file\": \"/two\", \"ledger\": \"\"}}",
 		"{\"staged\": {\"key_file\": \"/two\"}}",
 		"{\"staged\": 7}",
+		"{\"fingerprint\": 7}",
+		"{\"fingerprint\": \"00\"}",
+		"{\"staged\": {\"key_file\": \"/two\", \"ledger\": \"l\", \"fingerprint\": \"no\"}}",
+		"{\"retired\": [{\"key_file\": \"/one\", \"ledger\": \"l\", \"erase\": \"zero\", \"fingerprint\": 1}]}",
 		"{\"first\": {\"fingerprint\": \"00\", \"hint\": \"0011223344556677\"}}",
 		"{\"first\": 1}",
 		"{\"retired\": [{\"key_file\": \"/one\", \"ledger\": \"l\", \"erase\": \"burn\"}]}",

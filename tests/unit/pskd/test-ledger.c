@@ -16,6 +16,7 @@
 #include "crypto/kdf.h"
 #include "crypto/secret.h"
 #include "event/loop.h"
+#include "pskd/keys.h"
 #include "unit/lib/test.h"
 
 enum { SUM_AT = LEDGER_BLOCK_LEN - SHA256_LEN, VERSION_AT = 16 };
@@ -485,6 +486,55 @@ TEST(i1_a_finished_ledger_says_in_both_records_that_nothing_is_left)
 	CHECK_EQ(s.newest.erased, 100);
 	CHECK_EQ(s.other.erased, 100);
 	CHECK_MEM(s.newest.fingerprint, r.fingerprint, sizeof(r.fingerprint));
+}
+
+static bool file_says(const char *file, const char *text)
+{
+	_cleanup_free_ char *found = NULL;
+	size_t len;
+
+	return file_read(&found, &len, file, 100) == 0 && len == strlen(text) && memcmp(found, text, len) == 0;
+}
+
+TEST(i1_a_lost_ledger_is_made_anew_as_one_of_a_file_that_had_its_time)
+{
+	struct ledger_record r = sample(1);
+	char name[300], table[320], twin[80];
+	struct ledger_state s;
+
+	snprintf(name, sizeof(name), "%s/lost.ledger", test_tmpdir());
+	snprintf(table, sizeof(table), "%s.chunks", name);
+	CHECK_EQ(ledger_bury(name, KEYS_RESPONDER, r.fingerprint), 0);
+	look_at(name, &s);
+	CHECK(s.other_ok && ledger_record_is_finished(&s.newest) && ledger_record_is_finished(&s.other));
+	CHECK_EQ(s.newest.role, KEYS_RESPONDER);
+	CHECK_EQ(access(table, F_OK), 0);
+	CHECK_EQ(ledger_find_twin(test_tmpdir(), NULL, r.fingerprint, twin, sizeof(twin)), 1);
+	CHECK_EQ(ledger_finish(name, true), 0);
+	look_at(name, &s);
+	CHECK_EQ(s.newest.erased, s.newest.slots_total);
+	CHECK_EQ(unlink(name), 0);
+	CHECK_EQ(unlink(table), 0);
+}
+
+TEST(i1_a_broken_ledger_is_buried_and_the_table_beside_it_kept)
+{
+	struct ledger_record r = sample(1);
+	char name[300], table[320];
+	struct ledger_state s;
+
+	snprintf(name, sizeof(name), "%s/broken.ledger", test_tmpdir());
+	snprintf(table, sizeof(table), "%s.chunks", name);
+	CHECK_EQ(file_write_atomic(name, "neither record", 14, 0600), 0);
+	CHECK_EQ(file_write_atomic(table, "hashes", 6, 0600), 0);
+	CHECK_EQ(ledger_finish(name, false), LEDGER_E_BROKEN);
+	CHECK_EQ(ledger_bury(name, KEYS_INITIATOR, r.fingerprint), 0);
+	look_at(name, &s);
+	CHECK(ledger_record_is_finished(&s.newest));
+	CHECK_MEM(s.newest.fingerprint, r.fingerprint, sizeof(r.fingerprint));
+	CHECK(file_says(table, "hashes"));
+	CHECK_EQ(unlink(name), 0);
+	CHECK_EQ(unlink(table), 0);
 }
 
 TEST(a_ledger_that_is_open_is_not_finished_by_others)
