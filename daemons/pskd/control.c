@@ -76,10 +76,13 @@ static void finish(struct waiter *w, json_t *reply, const struct tunnel_error *e
 /* ---- events of tunnels ---- */
 
 /* A tunnel that never came up is not kept enabled for having been asked once. */
-static void undo(struct waiter *w)
+static void undo(struct waiter *w, const struct tunnel_error *e)
 {
 	struct tunnel_error ignored;
 
+	/* The burn that it waits for has to find it, and goes on with it. */
+	if (strcmp(e->code, E(NeedsBurn)) == 0)
+		return;
 	if (w->waits == FOR_ADDED) {
 		tunnels_forget(w->c->tunnels, w->t);
 	} else if (!w->was_enabled) {
@@ -90,7 +93,7 @@ static void undo(struct waiter *w)
 static void on_failure(struct waiter *w, const char *event, const struct tunnel_error *e)
 {
 	if (strcmp(event, "failed") == 0)
-		undo(w);
+		undo(w, e);
 	finish(w, NULL, e);
 }
 

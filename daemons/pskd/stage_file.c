@@ -14,6 +14,7 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "crypto/secret.h"
+#include "pskd/earlier.h"
 #include "pskd/ledger.h"
 #include "pskd/store.h"
 #include "pskd/twins.h"
@@ -64,51 +65,6 @@ static void job_fail_errno(struct stage_job *j, int r, const char *what)
 	job_fail(j, &e);
 }
 
-/* What a ledger says, but for its secrets; hint may be NULL. */
-static int look(const struct tunnel *t, const char *ledger, struct ledger_record *out, uint8_t *hint)
-{
-	_cleanup_free_ char *path = tunnel_store_ledger_path(t->ctx.store, ledger);
-	_cleanup_(secret_freep) struct secret *mem = NULL;
-	struct ledger_state *s;
-	uint8_t *bytes;
-	int r = path ? secret_new(&mem, sizeof(*s), &bytes) : -ENOMEM;
-
-	if (r)
-		return r;
-	s = (void *)bytes;
-	r = ledger_look(path, s);
-	if (r)
-		return err_fold(r);
-	*out = s->newest;
-	if (hint)
-		keys_hint_of(out, hint);
-	wipe(out->hello_key, sizeof(out->hello_key));
-	wipe(out->tx_chain, sizeof(out->tx_chain));
-	wipe(out->rx_chain, sizeof(out->rx_chain));
-	return 0;
-}
-
-/* Its ledger is here from an earlier time. 0: it may go on with that; else e says why not. */
-static int check_twin(const struct tunnel *t, const struct stage_job *j, struct tunnel_error *e)
-{
-	struct ledger_record r;
-
-	if (look(t, j->twin, &r, NULL))
-		tunnel_error_set(e, E(StorageFailed), NULL, "its ledger %s cannot be read", j->twin);
-	else if (t->ctx.ledger_is_used(j->twin, t->ctx.arg))
-		tunnel_error_set(e, E(KeyFileInUse), "Each key file is good for one tunnel, and for one only.",
-				 "%s is the key file of a tunnel already, or was one's and is to be erased", j->key_file);
-	else if (ledger_record_is_finished(&r))
-		tunnel_error_set(e, E(KeyFileInUse), "“handfast tunnel generate FILE SIZE” makes a new one.",
-				 "%s had its time: it was replaced by another key file, and is never used again",
-				 j->key_file);
-	else if (r.role != t->spec->f.role)
-		tunnel_error_set(e, E(KeyFileInUse), NULL, "%s was used here in the other role", j->key_file);
-	else
-		return 0;
-	return -1;
-}
-
 /* Where addresses and labels come from the key file, they come from the first one for ever. */
 static int keep_first(struct tunnel *t)
 {
@@ -117,7 +73,7 @@ static int keep_first(struct tunnel *t)
 
 	if (t->spec->has_first)
 		return 0;
-	e = look(t, t->spec->ledger, &r, t->spec->first_hint);
+	e = earlier_look(t, t->spec->ledger, &r, t->spec->first_hint);
 	if (e)
 		return e;
 	memcpy(t->spec->first_fingerprint, r.fingerprint, sizeof(t->spec->first_fingerprint));
@@ -136,7 +92,7 @@ static void adopt(struct stage_job *j)
 		job_fail_errno(j, r, "the tunnel's own ledger");
 		return;
 	}
-	r = look(t, j->ledger, &rec, NULL);
+	r = earlier_look(t, j->ledger, &rec, NULL);
 	if (r) {
 		job_fail_errno(j, r, "its ledger");
 		return;
@@ -192,6 +148,24 @@ static void work(void *arg)
 	j->r = keys_create_file(&j->o, on_progress, j, j->detail, sizeof(j->detail));
 }
 
+/* Its ledger is here from an earlier time. */
+static void take_earlier(struct tunnel *t, struct stage_job *j)
+{
+	struct tunnel_error e = { 0 };
+
+	switch (earlier_check(t, j->twin, j->key_file, &e)) {
+	case 0:
+		memcpy(j->ledger, j->twin, sizeof(j->ledger));
+		adopt(j);
+		return;
+	case EARLIER_E_GONE:
+		try_names(t, j);
+		return;
+	default:
+		job_fail(j, &e);
+	}
+}
+
 static void done(void *arg, bool cancelled)
 {
 	struct stage_job *j = arg;
@@ -209,12 +183,7 @@ static void done(void *arg, bool cancelled)
 	} else if (j->r == KEYS_E_EXISTS) {
 		try_names(t, j);
 	} else if (j->r == KEYS_E_IN_USE && j->twin[0]) {
-		if (check_twin(t, j, &e)) {
-			job_fail(j, &e);
-			return;
-		}
-		memcpy(j->ledger, j->twin, sizeof(j->ledger));
-		adopt(j);
+		take_earlier(t, j);
 	} else {
 		tunnel_keys_error(&e, t, j->r, j->key_file, j->detail);
 		job_fail(j, &e);
@@ -309,21 +278,6 @@ void stage_cancel(struct tunnel *t)
 	t->ctx.on_event(t, "stage-failed", &e, t->ctx.arg);
 }
 
-/* Nothing of it ever left: it may be any tunnel's yet. */
-static void forget_unused(const struct tunnel *t, const char *ledger)
-{
-	_cleanup_free_ char *path = tunnel_store_ledger_path(t->ctx.store, ledger);
-	_cleanup_(secret_freep) struct secret *mem = NULL;
-	struct ledger_state *s;
-	uint8_t *bytes;
-
-	if (!path || secret_new(&mem, sizeof(*s), &bytes))
-		return;
-	s = (void *)bytes;
-	if (ledger_look(path, s) == 0 && ledger_state_is_unused(s))
-		(void)keys_remove(path);
-}
-
 int tunnel_unstage(struct tunnel *t, struct tunnel_error *e)
 {
 	_cleanup_free_ char *file = NULL;
@@ -344,7 +298,7 @@ int tunnel_unstage(struct tunnel *t, struct tunnel_error *e)
 		return -1;
 	}
 	stage_close(t);
-	forget_unused(t, s->staged_ledger);
+	(void)earlier_forget_unused(t, s->staged_ledger);
 	s->staged_ledger[0] = '\0';
 	stage_say(t, LOG_NOTICE, &MSG_TUNNEL_UNSTAGED, NULL, file, "it will not take the current key file's place");
 	return 0;
@@ -361,7 +315,7 @@ static void add_fingerprint(const struct tunnel *t, json_t *j, const struct keys
 	if (k) {
 		keys_info(k, &info);
 		hex_format(text, info.fingerprint, 32);
-	} else if (ledger[0] && look(t, ledger, &r, NULL) == 0) {
+	} else if (ledger[0] && earlier_look(t, ledger, &r, NULL) == 0) {
 		hex_format(text, r.fingerprint, 32);
 	} else {
 		return;

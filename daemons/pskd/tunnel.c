@@ -16,6 +16,7 @@
 #include "base/log.h"
 #include "crypto/kdf.h"
 #include "crypto/secret.h"
+#include "pskd/earlier.h"
 #include "pskd/identity_client.h"
 #include "pskd/kept.h"
 #include "pskd/offload.h"
@@ -72,10 +73,11 @@ static void on_retry(void *arg)
 {
 	struct tunnel *t = arg;
 
-	if (t->state == TUNNEL_FAILED)
-		tunnel_start(t);
-	else
+	if (t->state != TUNNEL_FAILED)
 		listen_now(t);
+	/* Who asked for it once, in vain, has it down again. */
+	else if (t->spec->enabled)
+		tunnel_start(t);
 }
 
 int tunnel_new(struct tunnel **out, const struct tunnel_context *ctx, struct spec **spec)
@@ -310,7 +312,7 @@ struct create_job {
 	struct keys_options o;
 	char *ledger_path, *ledgers_dir, *key_file;
 	struct twins *twins;
-	char detail[200];
+	char twin[SPEC_LEDGER_LEN], detail[200];
 	int r;
 	/* Of the key file, in bytes; written by the worker, read by the loop. */
 	_Atomic uint64_t done, total;
@@ -341,12 +343,14 @@ void tunnel_keys_options(const struct tunnel *t, struct keys_options *o, const c
 	};
 }
 
-static void ledger_name(const struct tunnel *t, char out[static 80])
+static void ledger_name(const struct tunnel *t, char out[static SPEC_LEDGER_LEN])
 {
-	if (t->ledger_try == 0)
-		snprintf(out, 80, "%s.ledger", t->spec->name);
+	if (t->earlier_ledger[0])
+		memcpy(out, t->earlier_ledger, SPEC_LEDGER_LEN);
+	else if (t->ledger_try == 0)
+		snprintf(out, SPEC_LEDGER_LEN, "%s.ledger", t->spec->name);
 	else
-		snprintf(out, 80, "%s.%u.ledger", t->spec->name, t->ledger_try);
+		snprintf(out, SPEC_LEDGER_LEN, "%s.%u.ledger", t->spec->name, t->ledger_try);
 }
 
 static void on_progress(uint64_t done, uint64_t total, void *arg)
@@ -378,6 +382,24 @@ static void create_work(void *arg)
 	j->r = keys_create_file(&j->o, on_progress, j, j->detail, sizeof(j->detail));
 }
 
+/* The file had another tunnel, or this one's name another file: its ledger goes on, with its marks. */
+static void take_earlier(struct tunnel *t, const char *ledger)
+{
+	struct tunnel_error e = { 0 };
+
+	switch (earlier_check(t, ledger, t->spec->f.key_file, &e)) {
+	case 0:
+		snprintf(t->earlier_ledger, sizeof(t->earlier_ledger), "%s", ledger);
+		open_keys(t);
+		return;
+	case EARLIER_E_GONE:
+		create_ledger(t);
+		return;
+	default:
+		tunnel_fail(t, &e);
+	}
+}
+
 static void create_done(void *arg, bool cancelled)
 {
 	struct create_job *j = arg;
@@ -389,6 +411,8 @@ static void create_done(void *arg, bool cancelled)
 		/* One of this name that was removed: perhaps of the same file, with its marks. */
 		if (j->r == 0 || j->r == KEYS_E_EXISTS) {
 			open_keys(t);
+		} else if (j->r == KEYS_E_IN_USE && j->twin[0]) {
+			take_earlier(t, j->twin);
 		} else if (!take_over(t, j->r, j->detail)) {
 			tunnel_keys_error(&e, t, j->r, NULL, j->detail);
 			tunnel_fail(t, &e);
@@ -402,7 +426,7 @@ static void create_done(void *arg, bool cancelled)
 static void create_ledger(struct tunnel *t)
 {
 	struct create_job *j = calloc(1, sizeof(*j));
-	char name[80];
+	char name[SPEC_LEDGER_LEN];
 	int r;
 
 	ledger_name(t, name);
@@ -422,6 +446,8 @@ static void create_ledger(struct tunnel *t)
 	/* The worker's copies: the tunnel may be gone before it is done. */
 	j->o.ledgers_dir = j->ledgers_dir;
 	j->o.key_file = j->key_file;
+	j->o.twin = j->twin;
+	j->o.twin_cap = sizeof(j->twin);
 	j->link = (struct tunnel_link){ .t = t, .creates = true };
 	t->job = &j->link;
 	r = worker_start(NULL, t->ctx.loop, create_work, create_done, j);
@@ -512,10 +538,27 @@ static bool remake_ledger(struct tunnel *t, const char *name)
 	return true;
 }
 
+/* Its ledger is not the tunnel's yet, by what state says. */
+static bool is_new(const struct tunnel *t)
+{
+	return !t->took_over && !t->earlier_ledger[0] && (!t->spec->ledger[0] || t->ledger_lost);
+}
+
+/* The role was wrong until now, and so nothing was used: the ledger begins anew in the other one. */
+static bool turn_role(struct tunnel *t, const char *name)
+{
+	if (t->took_over || !t->spec->f.key_file || !earlier_forget_other_role(t, name))
+		return false;
+	/* State goes on to name it until the new one is there. */
+	t->spec->ledger[0] = '\0';
+	create_ledger(t);
+	return true;
+}
+
 static void open_keys(struct tunnel *t)
 {
 	_cleanup_free_ char *path = NULL, *received = NULL;
-	char name[80], detail[200] = "", lost[64];
+	char name[SPEC_LEDGER_LEN], detail[200] = "", lost[64];
 	struct spec_fingerprint of = { .is_known = false };
 	struct tunnel_error e = { 0 };
 	struct keys_options o;
@@ -536,9 +579,15 @@ static void open_keys(struct tunnel *t)
 	o.on_ready = tunnel_on_keys;
 	o.arg = t;
 	r = path ? keys_open(&t->keys, &o, &recovered, detail, sizeof(detail)) : -ENOMEM;
+	if (r == KEYS_E_LEDGER && turn_role(t, name))
+		return;
+	/* One that is used up has drawn nothing, and so not found out whose it is. */
+	if (!r)
+		keys_info(t->keys, &info);
 	/* Of another file, or of the other role's, that had our name once: it stays, ours is the next. */
-	if ((r == KEYS_E_CHANGED || r == KEYS_E_LEDGER) && (!t->spec->ledger[0] || t->ledger_lost) &&
+	if ((r == KEYS_E_CHANGED || r == KEYS_E_LEDGER || (!r && info.packets_left == 0)) && is_new(t) &&
 	    ++t->ledger_try < LEDGER_TRIES) {
+		t->keys = keys_close(t->keys);
 		create_ledger(t);
 		return;
 	}
@@ -554,7 +603,6 @@ static void open_keys(struct tunnel *t)
 		tunnel_fail(t, &e);
 		return;
 	}
-	keys_info(t->keys, &info);
 	of = fingerprint_of(&info);
 	r = t->took_over ? 0 : adopt_ledger(t, name, &of);
 	if (r) {
@@ -562,6 +610,7 @@ static void open_keys(struct tunnel *t)
 		return;
 	}
 	t->ledger_lost = false;
+	t->earlier_ledger[0] = '\0';
 	tunnel_fuel_begin(t);
 	if (info.packets_left == 0 && take_over(t, KEYS_E_EXHAUSTED, ""))
 		return;
@@ -864,6 +913,7 @@ static void begin(struct tunnel *t, bool prepare_only)
 	t->state = TUNNEL_STARTING;
 	t->rollback[0] = '\0';
 	t->burn_unwritten = t->ledger_lost = false;
+	t->earlier_ledger[0] = '\0';
 	t->handshakes = 0;
 	t->last_handshake_ms = 0;
 	t->stranger_ms = 0;

@@ -60,6 +60,7 @@ struct tunnel {
 	bool prepare_only;
 	unsigned int ledger_try;
 	bool ledger_lost; /* there was one */
+	char earlier_ledger[SPEC_LEDGER_LEN]; /* that the key file has already, not yet the spec's; "": none */
 	struct tunnel_link *job, *resolving; /* in flight, or NULL */
 	struct loop_timer *retry;
 	uint64_t retry_ms;

@@ -980,12 +980,14 @@ struct forgetting {
 	struct tunnel *t;
 };
 
+/* One that was not added after all; state may know it already. */
 static void forget(void *arg)
 {
 	struct forgetting *f = arg;
 
 	list_for_each (it, &f->s->list)
 		if (tunnel_of_node(it) == f->t) {
+			(void)tunnel_store_remove(&f->s->store, tunnel_spec(f->t)->name);
 			drop_tunnel(f->s, f->t);
 			break;
 		}
