@@ -116,8 +116,14 @@ int cmd_tunnel_down(struct ctl *c)
 
 static void remove_text(const struct ctl *c, const json_t *result)
 {
-	(void)result;
+	const json_t *left = json_object_get(result, "left");
+
 	printf("%s is removed.\n", clean_text(ctl_argument(c, 0)));
+	for (size_t i = 0; i < json_array_size(left); i++) {
+		const char *file = json_string_value(json_array_get(left, i));
+
+		printf("Not erased: %s, an earlier key file. Erase it by hand.\n", clean_text(file ? file : "?"));
+	}
 }
 
 int cmd_tunnel_remove(struct ctl *c)

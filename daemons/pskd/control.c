@@ -328,15 +328,18 @@ static void method_remove(struct varlink_call *call, const json_t *params, void 
 	struct control *c = arg;
 	struct tunnel *t = control_find(c, call, params);
 	struct tunnel_error e = { 0 };
+	json_t *left;
 
 	if (!t)
 		return;
+	left = tunnels_left(tunnel_spec(t));
 	if (tunnels_remove(c->tunnels, t, &e)) {
+		json_decref(left);
 		control_reply_error(call, &e);
 		return;
 	}
 	tell_status(c);
-	varlink_reply(call, NULL);
+	varlink_reply(call, left ? json_pack("{s:o}", "left", left) : NULL);
 }
 
 static void method_stage(struct varlink_call *call, const json_t *params, void *arg)

@@ -233,11 +233,21 @@ static int read_piece(struct keyfile *f, uint64_t chunk, const struct keyfile_ed
 	return memcmp(sum, wanted, sizeof(sum)) == 0 ? 0 : KEYS_E_CHANGED;
 }
 
-int keyfile_check(struct keyfile *f, const struct keyfile_edge *now)
+int keyfile_check(struct keyfile *f, const struct keyfile_edge *now, uint64_t erased)
 {
-	if (now->to >= f->size / SLOT_LEN)
+	static const uint8_t zeros[SLOT_LEN];
+	uint8_t slot[SLOT_LEN];
+	int r;
+
+	if (now->to < f->size / SLOT_LEN)
+		return read_piece(f, now->to / KEYFILE_CHUNK_SLOTS, now, 0, 0, NULL);
+	if (erased == 0)
 		return 0;
-	return read_piece(f, now->to / KEYFILE_CHUNK_SLOTS, now, 0, 0, NULL);
+	r = file_pread_all(f->fd, slot, sizeof(slot), 0);
+	if (!r && memcmp(slot, zeros, sizeof(slot)) != 0)
+		r = KEYS_E_CHANGED;
+	explicit_bzero(slot, sizeof(slot));
+	return r;
 }
 
 int keyfile_draw(struct keyfile *f, unsigned int direction, uint64_t first, size_t n,

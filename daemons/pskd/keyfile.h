@@ -39,10 +39,10 @@ struct keyfile_edge {
 };
 
 /*
- * Whether it is the file of its ledger, as one piece tells that is not erased: attaching looks at the size alone. 0,
- * also when nothing is left to tell by, KEYS_E_CHANGED or a negative errno.
+ * Whether it is the file of its ledger, as one piece tells that is not erased, or the first slot, which is among the
+ * erased ones: attaching looks at the size alone. 0, KEYS_E_CHANGED or a negative errno.
  */
-int keyfile_check(struct keyfile *f, const struct keyfile_edge *now);
+int keyfile_check(struct keyfile *f, const struct keyfile_edge *now, uint64_t erased);
 
 /*
  * Draw n half-slots from number first, all inside one piece. Reads; called in

@@ -223,22 +223,29 @@ static int explain_draw(int r, const char *path, char *detail, size_t cap)
 }
 
 /*
- * What forbids to go on without handshakes, once it is known that the ledger is this key file's: another file's is no
- * reason, and a burn must not be another's.
+ * That the ledger is this key file's, where nothing is drawn that would show it before something is concluded from the
+ * ledger: another file of the size may have had its name.
  */
-static int check_prototype(const struct keys *k, const struct keys_options *o, char *detail, size_t cap)
+static int check_file(const struct keys *k, const struct keys_options *o, char *detail, size_t cap)
 {
 	const struct ledger_record *n = k->newest;
 	struct keyfile_edge edge = { .to = n->erase_to };
-	int r = 0;
+	int r;
+
+	if (!k->file || (!k->prototype && n->tx_reserved < n->slots_total * SLOT_PACKETS))
+		return 0;
+	memcpy(edge.sum, n->edge_sum, sizeof(edge.sum));
+	r = keyfile_check(k->file, &edge, n->erased);
+	return r ? explain_draw(r, o->key_file, detail, cap) : 0;
+}
+
+/* A burn is the answer, and it must not be another file's. */
+static int check_prototype(const struct keys *k, char *detail, size_t cap)
+{
+	const struct ledger_record *n = k->newest;
 
 	if (!k->prototype || (!n->handshaken && !n->restored))
 		return 0;
-	memcpy(edge.sum, n->edge_sum, sizeof(edge.sum));
-	if (k->file)
-		r = keyfile_check(k->file, &edge);
-	if (r)
-		return explain_draw(r, o->key_file, detail, cap);
 	if (n->handshaken)
 		return text_explain(detail, cap, KEYS_E_NEEDS_HANDSHAKE,
 				    "this key material has been used with handshakes and needs them for ever");
@@ -375,7 +382,9 @@ static int take(struct keys *k, const struct keys_options *o, char *detail, size
 		r = keyfile_attach(&k->file, o->key_file, o->ledger_path, k->erase != KEYS_ERASE_NONE, k->newest,
 				   detail, cap);
 	if (!r)
-		r = check_prototype(k, o, detail, cap);
+		r = check_file(k, o, detail, cap);
+	if (!r)
+		r = check_prototype(k, detail, cap);
 	return r;
 }
 

@@ -826,11 +826,21 @@ int tunnels_check_dir(const char *dir, struct config_error *err)
 	return r;
 }
 
+static struct spec **find_declared(struct declared *d, const char *name)
+{
+	for (size_t i = 0; i < d->n; i++)
+		if (d->v[i] && strcmp(d->v[i]->name, name) == 0)
+			return &d->v[i];
+	return NULL;
+}
+
 /* What state remembers of a declared tunnel. */
 static void on_stored_declared(struct spec **stored, void *arg)
 {
 	struct declared *d = arg;
 
+	if ((*stored)->origin == SPEC_DECLARED && !find_declared(d, (*stored)->name))
+		tunnels_tell_left(*stored, "the tunnel is declared no more; it is erased when it is again, or by hand");
 	for (size_t i = 0; i < d->n; i++) {
 		struct spec *s = d->v[i];
 
@@ -885,14 +895,6 @@ static int check_declared(struct tunnels *s, const struct declared *d, const cha
 		}
 	}
 	return 0;
-}
-
-static struct spec **find_declared(struct declared *d, const char *name)
-{
-	for (size_t i = 0; i < d->n; i++)
-		if (d->v[i] && strcmp(d->v[i]->name, name) == 0)
-			return &d->v[i];
-	return NULL;
 }
 
 /* From here on nothing fails but memory. */
@@ -1027,6 +1029,7 @@ int tunnels_remove(struct tunnels *s, struct tunnel *t, struct tunnel_error *e)
 		tunnel_error_set(e, E(StorageFailed), NULL, "tunnel %s was not removed: %s", name, strerror(-r));
 		return -1;
 	}
+	tunnels_tell_left(tunnel_spec(t), "the tunnel is removed, so erase it by hand");
 	drop_tunnel(s, t);
 	log_event(LOG_NOTICE, &MSG_TUNNEL_REMOVED, LOG_FIELDS({ FIELD_TUNNEL, name }),
 		  "tunnel %s is removed; its ledger stays, so that the key file cannot be used again by mistake",

@@ -77,6 +77,11 @@ int tunnels_remove(struct tunnels *s, struct tunnel *t, struct tunnel_error *e);
  * 0, or -1 with *e.
  */
 int tunnels_set_pin(struct tunnels *s, struct tunnel *t, const char *key, struct tunnel_error *e);
+
+/* tunnels_left.c: earlier key files that are still to be erased, as a list of paths, NULL: none; and each in the journal. */
+struct json_t *tunnels_left(const struct spec *s);
+void tunnels_tell_left(const struct spec *s, const char *why);
+
 /* The same of the labels that its peer may have, none: any. *labels, which were checked, gets the earlier ones. */
 int tunnels_set_labels(struct tunnels *s, struct tunnel *t, struct config_list *labels, struct tunnel_error *e);
 /* Revoke these identities and keys as peers of this tunnel, or (undo) do so no more; who is revoked is not heard any more. 0, or -1 with *e. */

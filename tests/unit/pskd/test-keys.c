@@ -1310,8 +1310,35 @@ TEST(i1_an_erased_file_needs_handshakes_as_before)
 	end_close(&a);
 	a.o.prototype = true;
 	CHECK_EQ(end_try_open(&a), KEYS_E_NEEDS_HANDSHAKE);
-	CHECK_EQ(ledger_finish(a.ledger, true), 0);
+	CHECK_EQ(ledger_finish(a.ledger, false), 0);
 	CHECK_EQ(end_try_open(&a), KEYS_E_NEEDS_HANDSHAKE);
+	end_done(&a);
+}
+
+/* Nothing is left to be drawn, so that no hash would show it. */
+TEST(what_is_left_of_a_file_is_not_told_by_another_files_ledger)
+{
+	struct keys_info info;
+	struct end a;
+
+	end_init(&a, "a", KEYS_INITIATOR);
+	end_create_file(&a, 50);
+	CHECK_EQ(ledger_finish(a.ledger, false), 0);
+	end_open(&a);
+	keys_info(a.keys, &info);
+	CHECK_EQ(info.packets_left, 0);
+	end_close(&a);
+	flip_first_bit(a.file);
+	CHECK_EQ(end_try_open(&a), KEYS_E_CHANGED);
+	flip_first_bit(a.file);
+	end_open(&a);
+	end_close(&a);
+	/* Of a file that was erased, a copy shows itself. */
+	CHECK_EQ(ledger_finish(a.ledger, true), 0);
+	CHECK_EQ(end_try_open(&a), KEYS_E_CHANGED);
+	CHECK_EQ(truncate(a.file, 0), 0);
+	CHECK_EQ(truncate(a.file, (off_t)50 * SLOT_LEN), 0);
+	end_open(&a);
 	end_done(&a);
 }
 
