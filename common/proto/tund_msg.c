@@ -45,6 +45,20 @@ static bool is_plain_name(const char *name)
 	       name[strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789.-_")] == '\0';
 }
 
+size_t tund_connected(struct prefix out[static TUND_CONNECTED_MAX], const struct tund_request *r)
+{
+	static const uint8_t none[4];
+	bool has_peer = memcmp(r->v4_peer, none, sizeof(none)) != 0;
+	size_t n = 0;
+
+	/* An address alone has none; behind a point-to-point one is the peer. */
+	if (r->has_v4 && (r->v4_prefix < 32 || has_peer))
+		out[n++] = prefix_make(4, r->v4_prefix == 32 ? r->v4_peer : r->v4_local, r->v4_prefix);
+	if (r->has_v6 && r->v6_prefix < 128)
+		out[n++] = prefix_make(6, r->v6_local, r->v6_prefix);
+	return n;
+}
+
 ssize_t tund_request_encode(uint8_t *out, size_t cap, const struct tund_request *r)
 {
 	static const uint8_t zeros[16];

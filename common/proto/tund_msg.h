@@ -63,6 +63,13 @@ const char *tund_request_complaint(const struct tund_request *r, bool any_addres
 const char *tund_route_complaint(const struct prefix *route, bool any_route);
 
 /*
+ * The networks that the addresses are in, to which the kernel sets routes by itself. One may go though its address
+ * stays, and then is set again. How many there are; those of IPv4 first.
+ */
+#define TUND_CONNECTED_MAX 2
+size_t tund_connected(struct prefix out[static TUND_CONNECTED_MAX], const struct tund_request *r);
+
+/*
  * encode: bytes written, or -EMSGSIZE; names and details are NUL-terminated.
  * decode: 0, or -EBADMSG: an unknown type or flag, a name that is not "hf" and
  * up to 13 of a-z 0-9 . - _ ("hf%d" only to create), an MTU out of range (0 is

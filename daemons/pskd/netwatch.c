@@ -1,6 +1,6 @@
 /*
  * rtnetlink(7) tells of links and addresses. Of routes only when one goes that
- * tund has set, or when one of the main table takes the place of another, which
+ * tund has set, or the kernel with an address, or when one of the main table takes the place of another, which
  * the kernel sorts out: a router has many, and nothing is to wake us while
  * nothing changes for us. Of a route whose place is taken nothing else is told.
  */
@@ -203,10 +203,11 @@ static uint32_t filter_routes(int fd)
 	/* Loads are big-endian, the header is as the machine has it. */
 	struct sock_filter code[] = {
 		BPF_STMT(BPF_LD | BPF_H | BPF_ABS, TYPE_AT),
-		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, htons(RTM_NEWROUTE), 3, 0),
-		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, htons(RTM_DELROUTE), 0, 7),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, htons(RTM_NEWROUTE), 4, 0),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, htons(RTM_DELROUTE), 0, 8),
 		BPF_STMT(BPF_LD | BPF_B | BPF_ABS, PROTOCOL_AT),
-		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, TUND_ROUTE_PROTOCOL, 5, 4),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, TUND_ROUTE_PROTOCOL, 6, 0),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, RTPROT_KERNEL, 5, 4),
 		BPF_STMT(BPF_LD | BPF_H | BPF_ABS, FLAGS_AT),
 		BPF_JUMP(BPF_JMP | BPF_JSET | BPF_K, htons(NLM_F_REPLACE), 0, 2),
 		BPF_STMT(BPF_LD | BPF_B | BPF_ABS, TABLE_AT),

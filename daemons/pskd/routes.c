@@ -10,6 +10,7 @@
 #include <sys/socket.h>
 
 #include "base/cleanup.h"
+#include "proto/tund_msg.h"
 #include "pskd/rtnl.h"
 
 /* The kernel's own macros step from record to record by char *; it aligns them. */
@@ -17,8 +18,9 @@
 
 struct look {
 	int ifindex;
-	const struct networks *wanted;
-	bool found[NETWORKS_MAX];
+	size_t n;
+	struct prefix wanted[NETWORKS_MAX + TUND_CONNECTED_MAX];
+	bool found[NETWORKS_MAX + TUND_CONNECTED_MAX];
 	size_t others;
 };
 
@@ -52,8 +54,8 @@ static void look_at(const struct nlmsghdr *h, void *arg)
 	    (m->rtm_family != AF_INET && m->rtm_family != AF_INET6) || m->rtm_table != RT_TABLE_MAIN ||
 	    m->rtm_type != RTN_UNICAST || !take_attributes(h, &to, &ifindex) || ifindex != l->ifindex)
 		return;
-	for (size_t i = 0; i < l->wanted->n; i++)
-		if (prefix_equal(&l->wanted->v[i], &to)) {
+	for (size_t i = 0; i < l->n; i++)
+		if (prefix_equal(&l->wanted[i], &to)) {
 			l->found[i] = true;
 			return;
 		}
@@ -79,23 +81,42 @@ static int ask(int fd, int family, struct look *l)
 
 static bool is_all_found(const struct look *l)
 {
-	for (size_t i = 0; i < l->wanted->n; i++)
+	for (size_t i = 0; i < l->n; i++)
 		if (!l->found[i])
 			return false;
 	return true;
 }
 
-bool routes_are(const char *ifname, const struct networks *wanted)
+static bool wants_family(const struct look *l, uint8_t family)
+{
+	for (size_t i = 0; i < l->n; i++)
+		if (l->wanted[i].family == family)
+			return true;
+	return false;
+}
+
+static void want(struct look *l, const struct tunnel_addresses *a)
+{
+	struct tund_request q = { 0 };
+
+	address_ask(&q, a);
+	l->n = tund_connected(l->wanted, &q);
+	for (size_t i = 0; i < a->routes.n; i++)
+		l->wanted[l->n++] = a->routes.v[i];
+}
+
+bool routes_are(const char *ifname, const struct tunnel_addresses *a)
 {
 	_cleanup_close_ int fd = rtnl_open();
-	struct look l = { .ifindex = (int)if_nametoindex(ifname), .wanted = wanted };
+	struct look l = { .ifindex = (int)if_nametoindex(ifname) };
 
 	if (fd < 0 || l.ifindex == 0)
 		return false;
+	want(&l, a);
 	/* A machine without one of the two has no such routes. */
-	if (ask(fd, AF_INET, &l) != 0 && networks_have_family(wanted, 4))
+	if (ask(fd, AF_INET, &l) != 0 && wants_family(&l, 4))
 		return false;
-	if (ask(fd, AF_INET6, &l) != 0 && networks_have_family(wanted, 6))
+	if (ask(fd, AF_INET6, &l) != 0 && wants_family(&l, 6))
 		return false;
 	return l.others == 0 && is_all_found(&l);
 }

@@ -3,7 +3,10 @@
 
 #include <stdbool.h>
 
-#include "pskd/networks.h"
+#include "pskd/address.h"
 
-/* Whether the device has these, whoever set them, and none else that tund has set. */
-bool routes_are(const char *ifname, const struct networks *wanted);
+/*
+ * Whether the device has the tunnel's, and those to the networks of its addresses, whoever set them, and none else
+ * that tund has set.
+ */
+bool routes_are(const char *ifname, const struct tunnel_addresses *a);

@@ -67,7 +67,7 @@ static bool is_up(const char *name)
 
 static bool is_whole(const struct device_addresses *s, const char *name, const struct tunnel_addresses *a)
 {
-	return is_up(name) && s->right == (unsigned int)a->has_v4 + a->has_v6 && routes_are(name, &a->routes);
+	return is_up(name) && s->right == (unsigned int)a->has_v4 + a->has_v6 && routes_are(name, a);
 }
 
 enum tun_state tun_look(int fd, const char *ifname, uint16_t mtu, const struct tunnel_addresses *a,

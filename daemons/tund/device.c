@@ -186,6 +186,20 @@ static void lengthen_queue(const char *name)
 		log_debug("%s keeps its queue: %s", name, strerror(-r));
 }
 
+/* They came with the addresses; where there is no IPv6 one of them did not. */
+static void set_connected(int nl, int ifindex, const struct tund_request *q)
+{
+	struct prefix to[TUND_CONNECTED_MAX];
+	size_t n = tund_connected(to, q);
+
+	for (size_t i = 0; i < n; i++) {
+		int r = netlink_add_connected(nl, ifindex, &to[i], to[i].family == 4 ? q->v4_local : q->v6_local);
+
+		if (r && r != -EEXIST)
+			log_debug("the network of an address is not routed to: %s", strerror(-r));
+	}
+}
+
 static int configure(const struct tund_request *q, const char *name, struct tund_reply *reply)
 {
 	_cleanup_close_ int nl = netlink_open();
@@ -212,6 +226,7 @@ static int configure(const struct tund_request *q, const char *name, struct tund
 	}
 	if (q->has_v6 && add_v6(nl, ifindex, q, reply))
 		return -1;
+	set_connected(nl, ifindex, q);
 	return set_routes(nl, ifindex, q, reply);
 }
 

@@ -163,6 +163,29 @@ static int route(int nl, uint16_t type, uint16_t flags, int ifindex, const struc
 	return transact(nl, &q);
 }
 
+int netlink_add_connected(int nl, int ifindex, const struct prefix *to, const uint8_t *local)
+{
+	/* As the kernel has them. */
+	const uint32_t device = (uint32_t)ifindex, metric = 256;
+	size_t len = to->family == 4 ? 4 : 16;
+	struct request q;
+
+	begin(&q, RTM_NEWROUTE, NLM_F_CREATE | NLM_F_EXCL, sizeof(q.route));
+	q.route.rtm_family = to->family == 4 ? AF_INET : AF_INET6;
+	q.route.rtm_dst_len = to->len;
+	q.route.rtm_table = RT_TABLE_MAIN;
+	q.route.rtm_protocol = RTPROT_KERNEL;
+	q.route.rtm_scope = to->family == 4 ? RT_SCOPE_LINK : RT_SCOPE_UNIVERSE;
+	q.route.rtm_type = RTN_UNICAST;
+	put(&q, RTA_DST, to->a, len);
+	put(&q, RTA_OIF, &device, sizeof(device));
+	if (to->family == 4)
+		put(&q, RTA_PREFSRC, local, len);
+	else
+		put(&q, RTA_PRIORITY, &metric, sizeof(metric));
+	return transact(nl, &q);
+}
+
 int netlink_add_route(int nl, int ifindex, const struct prefix *to)
 {
 	return route(nl, RTM_NEWROUTE, NLM_F_CREATE | NLM_F_EXCL, ifindex, to);

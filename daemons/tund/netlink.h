@@ -33,6 +33,8 @@ int netlink_add_address(int nl, int ifindex, int family, const uint8_t *local, c
 int netlink_find_conflict(int nl, int ifindex, int family, const uint8_t *address, uint8_t prefix,
 			  char *what, size_t cap);
 
+/* The route that comes with an address, which somebody may have taken; one that is there already is -EEXIST. */
+int netlink_add_connected(int nl, int ifindex, const struct prefix *to, const uint8_t *local);
 /* A route to the device, marked as ours; one that is there already is -EEXIST. 0 or a negative errno. */
 int netlink_add_route(int nl, int ifindex, const struct prefix *to);
 /* Take away what we set to the device, but the n routes of keep. 0 or a negative errno. */

@@ -371,3 +371,24 @@ TEST(replies_that_make_no_sense_are_refused)
 	n = tund_reply_encode(buf, sizeof(buf), &y);
 	CHECK_EQ(tund_reply_decode(&out, buf, (size_t)n), -EBADMSG);
 }
+
+TEST(networks_of_addresses_are_those_the_kernel_routes_to)
+{
+	struct prefix p[TUND_CONNECTED_MAX];
+	struct tund_request q = fixture();
+	char text[PREFIX_TEXT_MAX];
+
+	CHECK_EQ(tund_connected(p, &q), 2);
+	prefix_format(text, &p[0]);
+	CHECK_STR(text, "10.64.0.0/30");
+	prefix_format(text, &p[1]);
+	CHECK_STR(text, "fd01::/64");
+	/* Point to point it is the peer; an address alone leads nowhere. */
+	q.v4_prefix = 32;
+	q.v6_prefix = 128;
+	CHECK_EQ(tund_connected(p, &q), 1);
+	prefix_format(text, &p[0]);
+	CHECK_STR(text, "10.64.0.2/32");
+	memset(q.v4_peer, 0, sizeof(q.v4_peer));
+	CHECK_EQ(tund_connected(p, &q), 0);
+}

@@ -6,6 +6,7 @@
 #include <net/if.h>
 #include <sched.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
@@ -200,6 +201,31 @@ TEST(routes_go_with_the_device_and_are_exactly_those_asked_for)
 	CHECK_STR(taken("fd07::/48"), "");
 	close(fd);
 	CHECK_STR(taken("10.7.0.0/16"), "");
+}
+
+TEST(a_route_that_came_with_an_address_comes_again)
+{
+	struct tund_request q = ask("10.1.0.1", "fd01::1");
+	static const char *const networks[] = { "10.1.0.0/30", "fd01::/64" };
+	struct tund_reply y;
+	int fd, none;
+
+	own_namespace();
+	device_handle(&q, &y, &fd);
+	CHECK_EQ(y.error, 0);
+	CHECK_EQ(system("ip route flush dev hf0; ip -6 route flush dev hf0"), 0);
+	CHECK(system("ip route show dev hf0 | grep -q . || ip -6 route show dev hf0 | grep -q .") != 0);
+	q.type = TUND_CONFIGURE;
+	memcpy(q.ifname, y.ifname, sizeof(q.ifname));
+	device_handle(&q, &y, &none);
+	CHECK_EQ(y.error, 0);
+	for (size_t i = 0; i < ARRAY_SIZE(networks); i++) {
+		char command[100];
+
+		snprintf(command, sizeof(command), "ip -%d route show dev hf0 proto kernel | grep -q '^%s '", i ? 6 : 4, networks[i]);
+		CHECK_EQ(system(command), 0);
+	}
+	close(fd);
 }
 
 TEST(a_route_does_not_take_what_another_device_has)
