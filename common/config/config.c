@@ -52,8 +52,8 @@ __attribute__((format(printf, 4, 5))) static int refuse_at(struct parse *p, size
 	vsnprintf(text, sizeof(text), fmt, ap);
 	va_end(ap);
 	text_clean(name, sizeof(name), p->name, strlen(p->name));
-	n = snprintf(p->err->text, sizeof(p->err->text), "%s:%zu:%zu: ", name, line, column);
-	if (n > 0 && (size_t)n < sizeof(p->err->text))
+	n = *name ? snprintf(p->err->text, sizeof(p->err->text), "%s:%zu:%zu: ", name, line, column) : 0;
+	if (n >= 0 && (size_t)n < sizeof(p->err->text))
 		text_clean(p->err->text + n, sizeof(p->err->text) - (size_t)n, text, strlen(text));
 	return REFUSED;
 }
@@ -281,7 +281,7 @@ static int refuse_value(struct parse *p, const yaml_event_t *e, const struct con
 	if (is_nothing(e))
 		return refuse(p, e->start_mark, "\"%s\" has no value; it takes %s", o->key, accepted);
 	return refuse(p, e->start_mark, "\"%s\" cannot be \"%s\"%s; it takes %s", o->key, s.b,
-		      is_plain(e) ? "" : " in quotes", accepted);
+		      is_plain(e) || !*p->name ? "" : " in quotes", accepted);
 }
 
 static int refuse_kind(struct parse *p, const yaml_event_t *e, const struct config_option *o,

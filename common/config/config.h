@@ -60,7 +60,7 @@ struct config_error {
  */
 int config_load(const struct config_schema *s, void *out, const char *path, bool missing_ok,
 		struct config_error *err);
-/* The same from text; name is used in messages. */
+/* The same from text; name is used in messages. "": it is no file's, and they say no place in one. */
 int config_parse(const struct config_schema *s, void *out, const char *name, const char *text,
 		 size_t len, struct config_error *err);
 /* The same from options already known: only the defaults. */

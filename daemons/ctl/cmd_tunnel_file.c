@@ -45,8 +45,8 @@ static void capacity_text(const struct ctl *c, const json_t *result)
 	count_format(packets, sizeof(packets), (uint64_t)json_get_int(result, "packets", 0));
 	text_format_size(traffic, sizeof(traffic),
 			 (uint64_t)json_get_int(result, "traffic_bytes", 0));
-	fact(stdout, &c->style, "size", "%s, %lld slots", size,
-	     (long long)json_get_int(result, "slots", 0));
+	fact(stdout, &c->style, "size", "%s, %lld slot%s", size,
+	     (long long)json_get_int(result, "slots", 0), json_get_int(result, "slots", 0) == 1 ? "" : "s");
 	fact(stdout, &c->style, "good for", "%s packets in each direction, about %s", packets,
 	     traffic);
 	if (took_ms >= TOLD_AFTER_MS) {

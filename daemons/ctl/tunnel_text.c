@@ -384,6 +384,7 @@ void tunnel_text(const struct ctl *c, const json_t *t)
 	       paint_end(s, PAINT_BOLD), paint_begin(s, state_paint(t)), str(t, "state"),
 	       paint_end(s, state_paint(t)));
 	fact_if_told(s, t, "problem", "problem");
+	fact_if_told(s, t, "what to do", "hint");
 	fact_if_told(s, t, "rollback", "rollback");
 	fact(stdout, s, "peer", "%s (we are the %s)", str(t, "peer"), str(t, "role"));
 	fact_if_told(s, t, "its version", "peer_version");

@@ -163,14 +163,15 @@ static void on_succeeded(struct tunnel *earlier, struct tunnel *t, void *arg)
 static void on_wait_over(void *arg)
 {
 	struct waiter *w = arg;
-	struct tunnel_error e = { 0 };
-	_cleanup_json_ json_t *j = tunnel_to_json(w->t);
-	const char *problem = json_get_str(j, "problem");
+	struct tunnel_error e = { 0 }, space;
+	const struct tunnel_error *problem = tunnel_problem(w->t, &space);
 
 	tunnel_error_set(&e, E(NoAnswer),
-			 "It goes on trying. Is the tunnel up on the other side, and can one side reach the other's UDP port?",
+			 problem && problem->hint[0] ?
+				 problem->hint :
+				 "It goes on trying. Is the tunnel up on the other side, and can one side reach the other's UDP port?",
 			 "%s: no answer from the peer%s%s", tunnel_spec(w->t)->name, problem ? ": " : "",
-			 problem ? problem : "");
+			 problem ? problem->message : "");
 	finish(w, NULL, &e);
 }
 

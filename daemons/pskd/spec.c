@@ -52,7 +52,7 @@ static const char *check_local(const char *value)
 		return "an address with prefix, or two: 10.9.0.1/30, fd00::1/64";
 	return addresses_are_a_tunnels(&a) ?
 		       NULL :
-		       "of a small network (from /8, IPv6 /16), not loopback, multicast, link-local or broadcast";
+		       "an address of a network no wider than /8 (IPv6: /16), and no loopback, multicast, link-local or broadcast address";
 }
 
 int spec_parse_pin(struct sign_public *out, const char *value)
@@ -191,16 +191,27 @@ static const char *take_networks(struct spec *s)
 	return NULL;
 }
 
+static const char *check_peer_address(const struct spec *s)
+{
+	struct tunnel_addresses a;
+
+	if (!s->f.peer_address)
+		return NULL;
+	if (!s->f.local_address || address_parse(&a, s->f.local_address, s->f.peer_address) != 0 || !addresses_are_a_tunnels(&a))
+		return "peer_address: an address of each family that local_address has";
+	if ((a.has_v4 && memcmp(a.v4_local, a.v4_peer, sizeof(a.v4_peer)) == 0) ||
+	    (a.has_v6 && memcmp(a.v6_local, a.v6_peer, sizeof(a.v6_peer)) == 0))
+		return "peer_address: another address than local_address: it is the other side's";
+	return NULL;
+}
+
 /* What one value alone cannot tell. */
 static int check_whole(struct spec *s, const char *where, struct config_error *err)
 {
-	struct tunnel_addresses a;
 	const char *wrong = take_networks(s);
 
-	if (s->f.peer_address && (!s->f.local_address ||
-				  address_parse(&a, s->f.local_address, s->f.peer_address) != 0 ||
-				  !addresses_are_a_tunnels(&a)))
-		wrong = "peer_address: an address of each family that local_address has";
+	if (check_peer_address(s))
+		wrong = check_peer_address(s);
 	if (s->f.peer && !s->f.endpoint)
 		wrong = "peer: prototype needs an endpoint, since nothing else tells where the peer is";
 	if (s->f.peer && s->f.pin)
@@ -276,7 +287,7 @@ int spec_parse_members(struct spec *s, const json_t *members, struct config_erro
 	}
 	if (!text)
 		return -ENOMEM;
-	r = config_parse(&spec_schema, &s->f, s->name, text, len, err);
+	r = config_parse(&spec_schema, &s->f, "", text, len, err);
 	return r ? r : check_whole(s, s->name, err);
 }
 

@@ -126,6 +126,7 @@ static void take_down(struct tunnel *t)
 	t->kept = false;
 	t->ifname[0] = '\0';
 	t->unanswered_ms = 0;
+	t->is_unfound = false;
 }
 
 struct tunnel *tunnel_free(struct tunnel *t)
@@ -262,6 +263,8 @@ static const char *unreadable_hint(const char *path, const char *detail)
 		       "ReadWritePaths= the folder of the key file, and restart pskd; see handfast-link(7).";
 	if (strstr(detail, strerror(ENOENT)) && (strncmp(path, "/tmp/", 5) == 0 || strncmp(path, "/var/tmp/", 9) == 0))
 		return "pskd has a /tmp and a /var/tmp of its own: put the key file elsewhere.";
+	if (strstr(detail, strerror(ENOENT)))
+		return "Is the disk or the stick mounted that it is on? pskd sees no home folders.";
 	return "pskd runs as handfast-psk, who must be able to read it (chown it), and sees no home folders.";
 }
 
@@ -287,13 +290,14 @@ void tunnel_keys_error(struct tunnel_error *e, const struct tunnel *t, int r, co
 		  "“handfast tunnel burn NAME” does so." },
 	};
 	const char *own = t->spec->f.key_file ? t->spec->f.key_file : t->spec->name;
-	const char *subject = key_file ? key_file : own;
+	const char *subject = key_file ? key_file : own, *why;
 
 	for (size_t i = 0; i < ARRAY_SIZE(known); i++)
 		if (known[i].r == r) {
 			tunnel_error_set(e, known[i].code,
 					 r == KEYS_E_UNREADABLE ? unreadable_hint(subject, detail) : known[i].hint,
-					 "%s: %s%s%s", subject, known[i].text, detail[0] ? ": " : "", detail);
+					 "%s%s%s%s%s", strstr(detail, subject) ? "" : subject,
+					 strstr(detail, subject) ? "" : ": ", known[i].text, detail[0] ? ": " : "", detail);
 			return;
 		}
 	if (r == -ENOENT && t->spec->origin == SPEC_PAIRED) {
@@ -301,8 +305,10 @@ void tunnel_keys_error(struct tunnel_error *e, const struct tunnel *t, int r, co
 				 "%s: its ledger, and its keys with it, are gone: %s", subject, detail);
 		return;
 	}
-	tunnel_error_set(e, E(StorageFailed), NULL, "%s: %s%s%s", subject, detail[0] ? detail : "",
-			 detail[0] ? ": " : "", strerror(r < 0 ? -r : EIO));
+	why = strerror(r < 0 ? -r : EIO);
+	if (strstr(detail, why))
+		why = "";
+	tunnel_error_set(e, E(StorageFailed), NULL, "%s: %s%s%s", subject, detail, detail[0] && *why ? ": " : "", why);
 }
 
 /* ---- ledger and keys ---- */
@@ -631,6 +637,9 @@ static void open_keys(struct tunnel *t)
 		t->keys = keys_close(t->keys);
 		t->state = TUNNEL_DOWN;
 		tunnel_tell(t, "prepared");
+		/* Somebody did not wait for that. */
+		if (t->spec->enabled)
+			tunnel_start(t);
 		return;
 	}
 	tunnel_tell(t, "keys");
@@ -773,7 +782,9 @@ static void listen_now(struct tunnel *t)
 		return;
 	if (r) {
 		udp_format(text, &at);
-		tunnel_error_set(&e, E(ListenFailed), "Choose another port with “listen”.",
+		tunnel_error_set(&e, E(ListenFailed),
+				 r == -EADDRNOTAVAIL ? "This machine does not have that address: “listen” with a port alone takes any." :
+						       "Choose another port with “listen”.",
 				 "cannot listen on UDP %s: %s", text, strerror(-r));
 		tunnel_fail(t, &e);
 		return;

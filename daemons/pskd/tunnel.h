@@ -145,3 +145,5 @@ void tunnel_retire(struct tunnel *t);
 
 /* The "Tunnel" of io.handfast.Tunnel; a new reference. */
 struct json_t *tunnel_to_json(struct tunnel *t);
+/* What to tell whoever looks, in space or the tunnel, or NULL. */
+const struct tunnel_error *tunnel_problem(const struct tunnel *t, struct tunnel_error *space);

@@ -91,6 +91,7 @@ struct tunnel {
 	struct in6_addr source; /* what packets to the peer left from at the last handshake */
 	uint64_t woke_ms; /* when we last woke from the machine's sleep; 0: never */
 	uint64_t resolved_ms; /* when names were last looked up */
+	bool is_unfound;      /* and none of them was found */
 	uint64_t unanswered_ms; /* since when we send into silence; 0: we do not */
 	uint64_t handshakes, last_handshake_ms;
 	bool peer_told; /* pairingd has it durably that the peer was seen */
@@ -121,8 +122,6 @@ void tunnel_tell(struct tunnel *t, const char *event);
 void tunnel_set_problem(struct tunnel *t, const char *code, const char *hint, const char *fmt, ...)
 	__attribute__((format(printf, 4, 5)));
 void tunnel_clear_problem(struct tunnel *t);
-/* What to tell whoever looks, in space or the tunnel, or NULL. */
-const struct tunnel_error *tunnel_problem(const struct tunnel *t, struct tunnel_error *space);
 /* Take everything down but the spec, and tell why; starts again later when enabled. */
 void tunnel_fail(struct tunnel *t, const struct tunnel_error *e);
 

@@ -157,6 +157,7 @@ static void on_resolved(const struct sockaddr_in6 *v, size_t n, void *arg)
 	if (!t)
 		return;
 	t->resolving = NULL;
+	t->is_unfound = n == 0;
 	if (n > 0)
 		use_candidates(t, v, n);
 	arm(t);
@@ -669,6 +670,11 @@ const struct tunnel_error *tunnel_problem(const struct tunnel *t, struct tunnel_
 	if (k.write_error && (!t->problem.code || t->state == TUNNEL_WAITING || t->state == TUNNEL_UP)) {
 		tunnel_error_set(space, E(StorageFailed), "Nothing is sent beyond what its ledger says; it is tried again.",
 				 "the ledger cannot be written: %s", strerror(-k.write_error));
+		return space;
+	}
+	if (!t->problem.code && t->state == TUNNEL_WAITING && t->is_unfound && t->names.n > 0) {
+		tunnel_error_set(space, E(NoAnswer), "Is the name right, and is there a network? It is looked up again and again.",
+				 "the peer's name is not found: %s", t->names.v[0]);
 		return space;
 	}
 	return t->problem.code ? &t->problem : NULL;

@@ -223,5 +223,7 @@ json_t *tunnel_to_json(struct tunnel *t)
 		json_object_set_new(j, "rollback", json_string(t->rollback));
 	if (problem)
 		json_object_set_new(j, "problem", json_sprintf("%s [%s]", problem->message, problem->code));
+	if (problem && problem->hint[0])
+		json_object_set_new(j, "hint", json_string(problem->hint));
 	return j;
 }

@@ -9,6 +9,7 @@
 #include <jansson.h>
 #include <stdio.h>
 #include <string.h>
+#include <strings.h>
 
 #include "base/bytes.h"
 #include "base/error.h"
@@ -748,6 +749,14 @@ static int is_declaration(const char *file, char name[static SPEC_NAME_MAX + 1])
 	return text_is_name(name) ? 1 : -EINVAL;
 }
 
+/* What somebody takes for a declaration, and would wait for. */
+static bool has_other_ending(const char *file)
+{
+	const char *dot = strrchr(file, '.');
+
+	return dot && dot != file && file[0] != '.' && (strcasecmp(dot, ".yml") == 0 || (strcasecmp(dot, YAML) == 0 && strcmp(dot, YAML) != 0));
+}
+
 static int read_one(struct declared *d, const char *dir, const char *file, struct config_error *err)
 {
 	_cleanup_free_ char *path = path_join(dir, file);
@@ -756,6 +765,10 @@ static int read_one(struct declared *d, const char *dir, const char *file, struc
 
 	if (!path)
 		return -ENOMEM;
+	if (has_other_ending(file)) {
+		snprintf(err->text, sizeof(err->text), "%s: it would be read if it ended with .yaml", path);
+		return -EINVAL;
+	}
 	if (r < 0) {
 		snprintf(err->text, sizeof(err->text),
 			 "%s: a tunnel's name has 1 to 32 of a-z A-Z 0-9 . _ - and begins with a letter or digit",
