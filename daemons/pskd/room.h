@@ -1,6 +1,6 @@
 /*
  * Where a receive puts its datagrams. What came is dealt with before the next receive, so that all tunnels whose
- * packets one loop carries share a room: a megabyte for all of them, and warm in the caches.
+ * packets one loop carries share a room: half a megabyte for all of them, and warm in the caches.
  */
 #pragma once
 
