@@ -17,16 +17,40 @@ static const char *const states[] = {
 	[TUNNEL_FAILED] = "failed",
 };
 
+/* What it has, or will have: whoever writes a configuration need not have it up. False: not known yet. */
+static bool find_addresses(const struct tunnel *t, struct tunnel_addresses *out)
+{
+	const struct spec *s = t->spec;
+	enum keys_role role = (enum keys_role)s->f.role;
+
+	if (t->path) {
+		*out = t->addresses;
+		return true;
+	}
+	if (s->f.local_address)
+		return address_parse(out, s->f.local_address, s->f.peer_address) == 0;
+	if (s->origin == SPEC_PAIRED)
+		address_derive(out, s->tunnel_id, role);
+	else if (s->has_first)
+		address_derive(out, s->first_fingerprint, role);
+	else if (s->fingerprint.is_known)
+		address_derive(out, s->fingerprint.b, role);
+	else
+		return false;
+	return true;
+}
+
 static json_t *addresses(const struct tunnel *t, bool peer)
 {
+	struct tunnel_addresses a;
 	char text[ADDRESS_TEXT_MAX];
 	json_t *list = json_array();
 
-	if (!t->path)
+	if (!find_addresses(t, &a))
 		return list;
-	if (address_format_v4(text, &t->addresses, peer))
+	if (address_format_v4(text, &a, peer))
 		json_array_append_new(list, json_string(text));
-	if (address_format_v6(text, &t->addresses, peer))
+	if (address_format_v6(text, &a, peer))
 		json_array_append_new(list, json_string(text));
 	return list;
 }
