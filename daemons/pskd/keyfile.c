@@ -39,6 +39,11 @@ int keyfile_table_path(char *out, size_t cap, const char *ledger_path)
 	return n < 0 || (size_t)n >= cap ? -ENAMETOOLONG : 0;
 }
 
+static bool is_shortage(int r)
+{
+	return r == -EMFILE || r == -ENFILE || r == -ENOMEM;
+}
+
 /* Open, look and lock: what adding and attaching have in common. */
 static int open_locked(const char *path, bool writable, uint64_t *size, char *detail, size_t cap)
 {
@@ -49,7 +54,7 @@ static int open_locked(const char *path, bool writable, uint64_t *size, char *de
 	if (fd < 0 && r == KEYFILE_E_BAD_FILE)
 		return -KEYS_E_BAD_FILE;
 	if (fd < 0)
-		return -KEYS_E_UNREADABLE;
+		return is_shortage(r) ? -KEYS_E_SHORTAGE : -KEYS_E_UNREADABLE;
 	if (flock(fd, LOCK_EX | LOCK_NB) == 0)
 		return steal_fd(&fd);
 	if (errno != EWOULDBLOCK) {
@@ -155,7 +160,7 @@ static int open_table(const char *ledger_path, const struct ledger_record *r, ch
 	e = fd < 0 ? -errno : file_pread_all(fd, table, len, 0);
 	if (e) {
 		snprintf(detail, cap, "cannot read %s, which belongs to the ledger: %s", path, strerror(-e));
-		return -KEYS_E_LEDGER;
+		return is_shortage(e) ? -KEYS_E_SHORTAGE : -KEYS_E_LEDGER;
 	}
 	sha256(sum, table, len);
 	if (memcmp(sum, r->table_sum, sizeof(sum)) != 0) {
@@ -186,8 +191,10 @@ int keyfile_attach(struct keyfile **out, const char *path, const char *ledger_pa
 		return KEYS_E_CHANGED;
 	}
 	f->table_fd = open_table(ledger_path, r, detail, cap);
+	if (f->table_fd == -KEYS_E_LEDGER || f->table_fd == -KEYS_E_SHORTAGE)
+		return -f->table_fd;
 	if (f->table_fd < 0)
-		return f->table_fd == -KEYS_E_LEDGER ? KEYS_E_LEDGER : f->table_fd;
+		return f->table_fd;
 	*out = steal(&f);
 	return 0;
 }

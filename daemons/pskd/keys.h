@@ -50,6 +50,7 @@ enum {
 	KEYS_E_BEHIND,	      /* asked to go back */
 	KEYS_E_NEEDS_HANDSHAKE, /* opened as prototype, but this ledger has seen a handshake */
 	KEYS_E_EXISTS,	      /* creating: there is one already */
+	KEYS_E_SHORTAGE,      /* the key file or its table was not opened for want of memory or descriptors, which says nothing of it */
 };
 
 struct keys_options {

@@ -10,6 +10,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/error.h"
 #include "base/file.h"
@@ -30,6 +31,7 @@
 #define RETRY_MAX_MS 60000
 #define SETTLE_MS 20
 #define LEDGER_TRIES 100
+#define UNREADABLE_TRIES 3
 
 static void open_keys(struct tunnel *t);
 static void create_ledger(struct tunnel *t);
@@ -281,6 +283,7 @@ void tunnel_keys_error(struct tunnel_error *e, const struct tunnel *t, int r, co
 		{ KEYS_E_IN_USE, E(KeyFileInUse), "the key file is in use already",
 		  "Each key file is good for one tunnel, and for one only." },
 		{ KEYS_E_UNREADABLE, E(KeyFileUnreadable), "the key file cannot be read", NULL },
+		{ KEYS_E_SHORTAGE, E(KeyFileUnreadable), "the key file cannot be read just now", NULL },
 		{ KEYS_E_EXHAUSTED, E(Exhausted), "the key material is used up",
 		  "Make a new key file, carry it to both sides, and stage it there." },
 		{ KEYS_E_LEDGER, E(StorageFailed), "the ledger cannot be used", "pskd(8), RECOVERY, says what can be done." },
@@ -505,6 +508,24 @@ static char *received_path(const struct tunnel *t, const char *ledger)
 	return path_join(t->ctx.runtime_dir, file);
 }
 
+static bool is_shortage(int r)
+{
+	return r == KEYS_E_SHORTAGE || r == -EMFILE || r == -ENFILE || r == -ENOMEM;
+}
+
+/*
+ * What says nothing of the file, and an error of reading one that is there, until it has come a few times in a row:
+ * by then it is no accident.
+ */
+static bool may_pass(struct tunnel *t, int r)
+{
+	bool is_there = access(t->spec->f.key_file, F_OK) == 0;
+
+	if (is_shortage(r))
+		return true;
+	return (r < 0 || (r == KEYS_E_UNREADABLE && is_there)) && ++t->unreadable < UNREADABLE_TRIES;
+}
+
 /*
  * The tunnel's own file is used up or cannot be read: the staged one begins in its place, and is the
  * tunnel's as soon as the peer agrees. Nothing of that is durable before.
@@ -513,7 +534,8 @@ static bool take_over(struct tunnel *t, int r, const char *detail)
 {
 	struct tunnel_error e = { 0 };
 
-	if (!t->spec->staged_file || t->took_over || t->prepare_only || r == KEYS_E_IN_USE || r == KEYS_E_NEEDS_BURN)
+	if (!t->spec->staged_file || t->took_over || t->prepare_only || r == KEYS_E_IN_USE || r == KEYS_E_NEEDS_BURN ||
+	    may_pass(t, r))
 		return false;
 	tunnel_keys_error(&e, t, r, NULL, detail);
 	log_event(LOG_WARNING, &MSG_TUNNEL_STAGE_FAILED,
@@ -616,6 +638,7 @@ static void open_keys(struct tunnel *t)
 		return;
 	}
 	t->ledger_lost = false;
+	t->unreadable = 0;
 	t->earlier_ledger[0] = '\0';
 	tunnel_fuel_begin(t);
 	if (info.packets_left == 0 && take_over(t, KEYS_E_EXHAUSTED, ""))
@@ -982,6 +1005,7 @@ static void stop(struct tunnel *t)
 	t->queued = false;
 	t->waits_for_list = false;
 	t->retry_ms = 0;
+	t->unreadable = 0;
 	tunnel_clear_problem(t);
 	if (was) {
 		log_event(LOG_INFO, &MSG_TUNNEL_STOPPED,

@@ -112,6 +112,7 @@ struct tunnel {
 	struct stage_job *staging; /* a file is being read; or NULL */
 	struct keys *earlier_keys; /* of the file before, while its packets may come */
 	uint8_t earlier_hint[PSKH_HINT_LEN];
+	unsigned int unreadable; /* so often in a row the tunnel's own file, which is there, was not read */
 	bool took_over;	     /* keys are the staged file's: the tunnel's own was of no use at the start */
 	bool switch_unsaved; /* the staged file is in use, and state does not say so yet */
 	struct retire retire;

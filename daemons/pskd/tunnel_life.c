@@ -689,6 +689,9 @@ void tunnel_on_keys(int error, void *arg)
 		     "the key file is not as it was when it was added");
 	else if (error)
 		note(t, LOG_ERR, &MSG_TUNNEL_LEDGER, E(StorageFailed), NULL, strerror(-error));
+	/* The peer may have the staged one by now. */
+	if (error)
+		stage_hurry(t);
 	if (t->path)
 		path_on_keys_ready(t->path);
 }

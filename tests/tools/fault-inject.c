@@ -324,6 +324,20 @@ PUBLIC int openat64(int dir, const char *path, int flags, ...)
 	return open_any(dir, path, flags, mode);
 }
 
+/* What open() of flags that are no constant is where libc checks its callers. */
+PUBLIC int open_checked(const char *path, int flags) __asm__("__open_2");
+PUBLIC int open64_checked(const char *path, int flags) __asm__("__open64_2");
+
+PUBLIC int open_checked(const char *path, int flags)
+{
+	return open_any(AT_FDCWD, path, flags, 0);
+}
+
+PUBLIC int open64_checked(const char *path, int flags)
+{
+	return open_any(AT_FDCWD, path, flags, 0);
+}
+
 static size_t part_of(size_t len, const struct rule *r)
 {
 	return len < (size_t)r->value ? len : (size_t)r->value;

@@ -2241,6 +2241,33 @@ TEST(what_is_no_key_file_is_refused)
 	end_done(&a);
 }
 
+TEST(want_of_descriptors_says_nothing_of_the_file)
+{
+	int fds[64], n = 0;
+	struct rlimit had, few;
+	struct end a;
+
+	end_init(&a, "a", KEYS_INITIATOR);
+	end_create_file(&a, 20);
+	CHECK_EQ(getrlimit(RLIMIT_NOFILE, &had), 0);
+	few = (struct rlimit){ .rlim_cur = 32, .rlim_max = had.rlim_max };
+	CHECK_EQ(setrlimit(RLIMIT_NOFILE, &few), 0);
+	while (n < 64 && (fds[n] = open("/dev/null", O_RDONLY | O_CLOEXEC)) >= 0)
+		n++;
+	a.o.ledgers_dir = NULL;
+	CHECK_EQ(end_try_open(&a), -EMFILE);
+	/* The ledger's; then the key file's; then its table's. */
+	close(fds[--n]);
+	CHECK_EQ(end_try_open(&a), KEYS_E_SHORTAGE);
+	close(fds[--n]);
+	CHECK_EQ(end_try_open(&a), KEYS_E_SHORTAGE);
+	while (n > 0)
+		close(fds[--n]);
+	CHECK_EQ(setrlimit(RLIMIT_NOFILE, &had), 0);
+	end_open(&a);
+	end_done(&a);
+}
+
 TEST(erasing_needs_a_file_that_can_be_written)
 {
 	char dir[300], path[320];
