@@ -14,6 +14,9 @@
 #include "pskd/checksum.h"
 #include "pskd/vnet.h"
 
+/* A payload that is worth its headers. */
+#define NARROWEST 64
+
 static size_t checksum_offset(const struct gso *g)
 {
 	return g->inner.transport + (g->inner.udp ? UDP_CHECKSUM : TCP_CHECKSUM);
@@ -98,6 +101,41 @@ size_t gso_count(const struct gso *g)
 	if (!g->more)
 		return 0;
 	return g->size ? (g->len - g->at + g->size - 1) / g->size : 1;
+}
+
+size_t gso_next_len(const struct gso *g)
+{
+	size_t left = g->len - g->at;
+
+	return g->size ? g->inner.header_len + (left < g->size ? left : g->size) : g->len;
+}
+
+/* A packet of TCP that came as it is, checksum and all, as a piece of one segment. */
+static bool begin_whole(struct gso *g)
+{
+	if (inner_parse(&g->inner, g->packet, g->len) != 0 || g->inner.udp || g->len == g->inner.header_len)
+		return false;
+	/* An opening or a reset is one packet or none; a pointer to urgent data would have to move. */
+	if (g->packet[g->inner.transport + TCP_FLAGS] & (TCP_SYN | TCP_RST | TCP_URG))
+		return false;
+	g->pseudo_sum = inner_pseudo_sum(&g->inner, g->packet, 0);
+	g->checksum = true;
+	g->at = g->inner.header_len;
+	g->size = g->len - g->at;
+	return true;
+}
+
+bool gso_narrow(struct gso *g, size_t max)
+{
+	struct gso narrow = *g;
+
+	if (!g->more || (g->size == 0 && !begin_whole(&narrow)) || narrow.inner.udp ||
+	    narrow.inner.header_len + NARROWEST > max)
+		return false;
+	if (narrow.size > max - narrow.inner.header_len)
+		narrow.size = max - narrow.inner.header_len;
+	*g = narrow;
+	return true;
 }
 
 /* What differs from segment to segment. */

@@ -46,5 +46,14 @@ static inline bool gso_has_more(const struct gso *g)
 /* How many are left. */
 size_t gso_count(const struct gso *g);
 
+/* How large the next one is. */
+size_t gso_next_len(const struct gso *g);
+
+/*
+ * Cut what is left so that no packet is larger than max: segments of TCP, or one that has none yet, into smaller
+ * ones, as the kernel that made them would. False: it cannot be cut, and is as it was.
+ */
+bool gso_narrow(struct gso *g, size_t max);
+
 /* Write the next packet, of at most the MTU. Returns its length. */
 size_t gso_next(struct gso *g, uint8_t *out);

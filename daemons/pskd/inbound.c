@@ -183,7 +183,7 @@ static void admit(struct path *p, uint8_t *ip, size_t len, uint8_t class)
 		return;
 	}
 	/* What it announces says how large our answers will be. */
-	mss_clamp(ip, len, mtu_limit(p));
+	mss_clamp(ip, len, mtu_whole(p));
 	deliver(p, ip, len);
 }
 

@@ -13,6 +13,7 @@
 
 #include "pskd/mss.h"
 #include "pskd/operations.h"
+#include "pskd/too_big.h"
 #include "pskd/vnet.h"
 
 /* Lay the header down and encrypt what is behind it. */
@@ -83,6 +84,18 @@ static int seal_batch(struct path *p)
 	return 0;
 }
 
+/* Of what was read something is not in the batch yet. */
+static bool has_more(const struct path *p)
+{
+	return p->out.cut.len > 0 || gso_has_more(&p->out.gso);
+}
+
+static void forget_rest(struct path *p)
+{
+	p->out.gso = (struct gso){ .more = false };
+	p->out.cut.len = 0;
+}
+
 static void clear_batch(struct path *p)
 {
 	p->out.n = p->out.sealed = p->out.sent = 0;
@@ -92,8 +105,8 @@ static void clear_batch(struct path *p)
 /* What was read and has not been sent is lost. */
 static void forget_batch(struct path *p)
 {
-	p->counters.drops.n[DROP_STALE] += p->out.n - p->out.sent + gso_count(&p->out.gso);
-	p->out.gso = (struct gso){ .more = false };
+	p->counters.drops.n[DROP_STALE] += p->out.n - p->out.sent + (p->out.cut.len > 0) + gso_count(&p->out.gso);
+	forget_rest(p);
 	clear_batch(p);
 }
 
@@ -111,9 +124,9 @@ static bool push_batch(struct path *p)
 	p->out.waits_for_keys = r != 0;
 	p->out.waits_for_socket = !send_sealed(p);
 	if (r == -KEYS_E_EXHAUSTED) {
-		p->counters.drops.n[DROP_SEND] += p->out.n - p->out.sealed;
+		p->counters.drops.n[DROP_SEND] += p->out.n - p->out.sealed + (p->out.cut.len > 0) + gso_count(&p->out.gso);
 		p->out.n = p->out.sealed;
-		p->out.gso = (struct gso){ .more = false };
+		forget_rest(p);
 		p->o.events->on_exhausted(p->o.arg);
 	}
 	if (p->out.sent < p->out.n)
@@ -134,6 +147,7 @@ static bool read_device(struct path *p)
 
 	if (len <= 0)
 		return false;
+	p->out.told = false;
 	memcpy(&h, p->out.large, room);
 	r = (size_t)len < room ? GSO_E_MALFORMED :
 				 gso_begin(&p->out.gso, &h, p->out.large + room, (size_t)len - room, p->o.mtu);
@@ -142,19 +156,74 @@ static bool read_device(struct path *p)
 	return true;
 }
 
+/* The next fragment; 0: there is none any more. */
+static size_t next_fragment(struct path *p, uint8_t *out, uint16_t max)
+{
+	size_t len = too_big_fragment(out, p->out.cut.packet, p->out.cut.len, max, &p->out.cut.done);
+
+	if (len == 0)
+		p->out.cut.len = 0;
+	return len;
+}
+
+/* Of the same large piece it is no news. */
+static void tell_once(struct path *p, const uint8_t *packet, size_t len)
+{
+	if (!p->out.told)
+		mtu_tell(p, packet, len);
+	p->out.told = true;
+}
+
+/*
+ * The next packet, of which no more than `whole` bytes are sure to come through: TCP in smaller segments, what may be
+ * cut up in fragments, the rest not at all, and its sender is told. Its length; 0: nothing of it goes.
+ */
+static size_t next_of_too_big(struct path *p, uint8_t *out, uint16_t whole)
+{
+	struct gso narrow = p->out.gso;
+	size_t len = gso_next(&p->out.gso, out), fragment;
+	/* IPv6 may be as large as it ever may, and whoever sends it on cuts it up. */
+	size_t limit = out[0] >> 4 == 4 ? whole : mtu_limit(p);
+
+	if (gso_narrow(&narrow, whole)) {
+		if (len > limit)
+			tell_once(p, out, len);
+		p->out.gso = narrow;
+		return gso_next(&p->out.gso, out);
+	}
+	if (len <= limit)
+		return len;
+	memcpy(p->out.cut.packet, out, len);
+	p->out.cut.len = len;
+	p->out.cut.done = 0;
+	fragment = next_fragment(p, out, whole);
+	if (fragment == 0) {
+		p->counters.drops.n[DROP_TOO_BIG]++;
+		tell_once(p, out, len);
+	}
+	return fragment;
+}
+
+static size_t next_packet(struct path *p, uint8_t *out, uint16_t whole)
+{
+	if (p->out.cut.len > 0)
+		return next_fragment(p, out, whole);
+	if (gso_next_len(&p->out.gso) > whole)
+		return next_of_too_big(p, out, whole);
+	return gso_next(&p->out.gso, out);
+}
+
 static void add_segments(struct path *p)
 {
-	while (p->out.n < BATCH && gso_has_more(&p->out.gso)) {
-		uint8_t *header = p->out.memory + p->out.used;
-		size_t len = gso_next(&p->out.gso, header + PSK2_HEADER_LEN);
+	uint16_t whole = mtu_whole(p);
 
-		if (len > mtu_limit(p)) {
-			/* Its sender is told once: the rest of the same large piece is no news. */
-			if (mtu_on_too_big(p, header + PSK2_HEADER_LEN, len))
-				p->out.gso = (struct gso){ .more = false };
+	while (p->out.n < BATCH && has_more(p)) {
+		uint8_t *header = p->out.memory + p->out.used;
+		size_t len = next_packet(p, header + PSK2_HEADER_LEN, whole);
+
+		if (len == 0)
 			continue;
-		}
-		mss_clamp(header + PSK2_HEADER_LEN, len, mtu_limit(p));
+		mss_clamp(header + PSK2_HEADER_LEN, len, whole);
 		p->out.packets[p->out.n].at = (uint32_t)p->out.used;
 		p->out.packets[p->out.n].len = (uint16_t)len;
 		p->out.packets[p->out.n].class = path_class(p, header + PSK2_HEADER_LEN, len);
@@ -168,7 +237,7 @@ bool outbound_push(struct path *p)
 	for (;;) {
 		if (!push_batch(p))
 			return false;
-		if (!gso_has_more(&p->out.gso))
+		if (!has_more(p))
 			return true;
 		add_segments(p);
 	}
@@ -212,13 +281,15 @@ int outbound_init(struct path *p)
 	/* Not cleared: pages that no packet ever needed are none. */
 	p->out.memory = malloc((size_t)BATCH * (p->o.mtu + PSK2_OVERHEAD));
 	p->out.large = malloc(VNET_HEADER_LEN + LARGE_MAX);
-	return p->out.memory && p->out.large ? 0 : -ENOMEM;
+	p->out.cut.packet = malloc(p->o.mtu);
+	return p->out.memory && p->out.large && p->out.cut.packet ? 0 : -ENOMEM;
 }
 
 void outbound_done(struct path *p)
 {
 	free(p->out.memory);
 	free(p->out.large);
+	free(p->out.cut.packet);
 }
 
 void outbound_update(struct path *p)

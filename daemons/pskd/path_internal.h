@@ -47,6 +47,12 @@ struct outbound {
 	unsigned int n, sealed, sent;
 	uint8_t *large; /* one read of the device, with its virtio header */
 	struct gso gso; /* what of it is not in the batch yet */
+	/* A packet that goes in fragments; len 0: none. */
+	struct {
+		uint8_t *packet;
+		size_t len, done;
+	} cut;
+	bool told; /* the sender of what was read knows that it is too big */
 	bool waits_for_keys, waits_for_socket;
 	/* The runs of one send. */
 	struct mmsghdr msgs[BATCH];
@@ -131,8 +137,10 @@ static inline uint16_t mtu_limit(const struct path *p)
 {
 	return pmtu_limit(&p->mtu.pmtu);
 }
-/* One that is larger: send it in pieces, or tell its sender; true when it was the latter. */
-bool mtu_on_too_big(struct path *p, const uint8_t *packet, size_t len);
+/* The largest that is sure to come through whole: where the path is too small for IPv6 inside, less than that. */
+uint16_t mtu_whole(const struct path *p);
+/* Tell the sender of this packet how large it may be. */
+void mtu_tell(struct path *p, const uint8_t *packet, size_t len);
 
 /* path.c */
 void path_promote_pending(struct path *p);

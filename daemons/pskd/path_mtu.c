@@ -16,6 +16,8 @@
 /* Of each kind a second: answers to the peer's probes, words to senders of what is too big. */
 #define ANSWERS_PER_S 100
 #define WORDS_PER_S 100
+/* Headers of IPv6 and UDP, and ours. */
+#define IPV6_OUTSIDE (40 + 8 + PSK2_OVERHEAD)
 /* What deliver_own() wants in front of a packet. */
 #define DEVICE_ROOM 32
 
@@ -141,31 +143,23 @@ int mtu_on_probe(struct path *p, const uint8_t *inside, size_t len)
 
 /* ---- what is too big ---- */
 
-static void tell_sender(struct path *p, const uint8_t *packet, size_t len)
+uint16_t mtu_whole(const struct path *p)
+{
+	uint16_t limit = mtu_limit(p);
+
+	/* IPv6 outside carries that much anywhere, and who sends it cuts up only what the kernel was told of. */
+	if (p->mtu.pmtu.state == PMTU_SMALLER && !IN6_IS_ADDR_V4MAPPED(&p->mtu.at.sin6_addr))
+		limit -= IPV6_OUTSIDE;
+	return limit;
+}
+
+void mtu_tell(struct path *p, const uint8_t *packet, size_t len)
 {
 	uint8_t room[DEVICE_ROOM + TOO_BIG_ANSWER_MAX];
-	size_t n = too_big_answer(room + DEVICE_ROOM, packet, len, mtu_limit(p), &p->o.addresses);
+	uint16_t mtu = packet[0] >> 4 == 4 ? mtu_whole(p) : mtu_limit(p);
+	size_t n = too_big_answer(room + DEVICE_ROOM, packet, len, mtu, &p->o.addresses);
 
-	p->counters.drops.n[DROP_TOO_BIG]++;
 	if (n > 0 && is_within(&p->mtu.words, clock_now_ms(), WORDS_PER_S) &&
 	    !deliver_own(p, room + DEVICE_ROOM, n))
 		p->counters.drops.n[DROP_SEND]++;
-}
-
-bool mtu_on_too_big(struct path *p, const uint8_t *packet, size_t len)
-{
-	uint8_t *header = p->mtu.room + BULK_ROOM;
-	size_t done = 0, n;
-
-	while ((n = too_big_fragment(header + PSK2_HEADER_LEN, packet, len, mtu_limit(p), &done)) > 0) {
-		if (!send_one(p, header, n, path_class(p, packet, len))) {
-			p->counters.drops.n[DROP_SEND]++;
-			continue;
-		}
-		p->counters.tx_packets++;
-		p->counters.tx_bytes += n;
-	}
-	if (done == 0)
-		tell_sender(p, packet, len);
-	return done == 0;
 }

@@ -9,6 +9,8 @@ import psk2
 PORT = 7200
 A, B = "10.99.0.2", "10.98.0.2"
 A6, B6 = "fd01::2", "fd02::2"
+# IP_MTU_DISCOVER and IPV6_MTU_DISCOVER: probe
+DEAF = {socket.AF_INET: (socket.IPPROTO_IP, 10, 3), socket.AF_INET6: (socket.IPPROTO_IPV6, 23, 3)}
 
 
 def declare(host, **members):
@@ -78,13 +80,15 @@ def ping(host, address, size, *more, count=1):
                     address, check=False)
 
 
-def stream(client, server, address, length=3_000_000):
-    """A TCP stream of that many bytes; how many arrived."""
+def stream(client, server, address, length=3_000_000, deaf=False):
+    """A TCP stream of that many bytes; how many arrived. deaf: it believes nobody who says what fits."""
     listener = psk2.socket_in(server, socket.AF_INET6, socket.SOCK_STREAM)
     listener.bind(("::", 9002))
     listener.listen(1)
     sock = psk2.socket_in(client, socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_STREAM)
     sock.settimeout(60)
+    if deaf:
+        sock.setsockopt(*DEAF[sock.family])
     got = 0
 
     def send():
@@ -141,8 +145,8 @@ def restart_and_find(a, b, size):
     return found(a, size) and found(b, size)
 
 
-def lay_out(net, v6=False):
-    a, b, router = net.host("a", netns=True), net.host("b", netns=True), net.host("router", netns=True)
+def lay_out(net, v6=False, names=("a", "b", "router")):
+    a, b, router = (net.host(n, netns=True) for n in names)
     if v6:
         net.link(a, f"{A6}/64", router, "fd01::1/64", "eth0", "eth0")
         net.link(b, f"{B6}/64", router, "fd02::1/64", "eth0", "eth1")

@@ -122,8 +122,8 @@ static struct virtio_net_hdr unfinish(uint8_t *ip, const struct shape *s, size_t
 	};
 }
 
-/* The part of large from payload byte at on, as a packet of its own. */
-static size_t slow_segment(uint8_t *out, const uint8_t *large, const struct shape *s, size_t at, size_t size)
+/* The part of large from payload byte at on, as a packet of its own: the one of this index. */
+static size_t slow_part(uint8_t *out, const uint8_t *large, const struct shape *s, size_t at, size_t size, size_t index)
 {
 	struct shape part = *s;
 	size_t headers = headers_of(s), transport = transport_of(s);
@@ -132,7 +132,7 @@ static size_t slow_segment(uint8_t *out, const uint8_t *large, const struct shap
 	memcpy(out, large, headers);
 	memcpy(out + headers, large + headers + at, part.payload);
 	if (!s->v6)
-		be16_store(out + 4, (uint16_t)(be16_load(out + 4) + at / size));
+		be16_store(out + 4, (uint16_t)(be16_load(out + 4) + index));
 	if (!s->udp) {
 		be32_store(out + transport + 4, be32_load(out + transport + 4) + (uint32_t)at);
 		if (at > 0)
@@ -142,6 +142,11 @@ static size_t slow_segment(uint8_t *out, const uint8_t *large, const struct shap
 	}
 	finish(out, &part);
 	return headers + part.payload;
+}
+
+static size_t slow_segment(uint8_t *out, const uint8_t *large, const struct shape *s, size_t at, size_t size)
+{
+	return slow_part(out, large, s, at, size, at / size);
 }
 
 static uint32_t below(uint32_t n)
@@ -221,6 +226,88 @@ TEST(segments_are_those_of_the_reference)
 		}
 		CHECK(!gso_has_more(&g));
 		CHECK_EQ(gso_count(&g), 0);
+	}
+}
+
+/* The path becomes smaller when some of a piece are out. */
+static void check_narrowed(const struct shape *s, bool whole)
+{
+	static uint8_t large[LARGE], original[LARGE], got[MTU], wanted[LARGE];
+	size_t size = 200 + below(1100), max = 600 + below(MTU - 600), len = make(large, s), at = 0, index = 0, n;
+	struct virtio_net_hdr h = unfinish(large, s, size);
+	struct gso g;
+
+	if (whole) {
+		len = make(large, s);
+		h = (struct virtio_net_hdr){ .flags = 0 };
+	}
+	memcpy(original, large, len);
+	finish(original, s);
+	CHECK_EQ(gso_begin(&g, &h, large, len, MTU), 0);
+	for (; !whole && at < s->payload && below(4); at += size, index++)
+		CHECK(gso_next(&g, got) > 0);
+	if (at >= s->payload) {
+		CHECK(!gso_narrow(&g, max));
+		return;
+	}
+	CHECK(gso_narrow(&g, max));
+	if (whole || headers_of(s) + size > max)
+		size = max - headers_of(s);
+	for (; at < s->payload; at += size, index++) {
+		CHECK(gso_has_more(&g));
+		n = slow_part(wanted, original, s, at, size, index);
+		CHECK(n <= max);
+		CHECK_EQ(gso_count(&g), (s->payload - at + size - 1) / size);
+		CHECK_EQ(gso_next_len(&g), n);
+		CHECK_EQ(gso_next(&g, got), n);
+		CHECK_MEM(got, wanted, n);
+	}
+	CHECK(!gso_has_more(&g));
+}
+
+TEST(what_becomes_too_large_is_cut_into_smaller_segments)
+{
+	for (int i = 0; i < 1000; i++) {
+		struct shape s = any_shape();
+
+		s.udp = false;
+		s.flags |= (uint8_t)(below(3) == 0 ? TCP_FIN : 0);
+		if (s.payload < 300)
+			s.payload += 300;
+		check_narrowed(&s, false);
+		s.payload = 1 + below((uint32_t)(MTU - headers_of(&s)));
+		check_narrowed(&s, true);
+	}
+}
+
+TEST(what_is_no_stream_is_not_cut)
+{
+	uint8_t large[LARGE], copy[LARGE], got[MTU];
+	struct shape s = { .udp = true, .payload = 5000 };
+	struct virtio_net_hdr h;
+	struct gso g;
+	size_t len = make(large, &s);
+
+	h = unfinish(large, &s, 1000);
+	CHECK_EQ(gso_begin(&g, &h, large, len, MTU), 0);
+	CHECK(!gso_narrow(&g, 600));
+	CHECK_EQ(gso_next(&g, got), 1028);
+	/* An opening, a reset, urgent data; a fragment; one that says nothing; one whose headers leave no room. */
+	for (int i = 0; i < 6; i++) {
+		static const uint8_t flags[] = { TCP_SYN, TCP_RST | TCP_ACK, TCP_ACK | TCP_URG, TCP_ACK, TCP_ACK, TCP_ACK };
+
+		s = (struct shape){ .payload = i == 4 ? 0 : 1000, .options = 40, .flags = flags[i] };
+		len = make(large, &s);
+		if (i == 3)
+			be16_store(large + 6, 0x2000);
+		memcpy(copy, large, len);
+		h = (struct virtio_net_hdr){ .flags = 0 };
+		CHECK_EQ(gso_begin(&g, &h, large, len, MTU), 0);
+		CHECK(!gso_narrow(&g, i == 5 ? 80 + 63 : 600));
+		CHECK_EQ(gso_next_len(&g), len);
+		CHECK_EQ(gso_next(&g, got), len);
+		CHECK_MEM(got, copy, len);
+		CHECK(!gso_narrow(&g, 600));
 	}
 }
 

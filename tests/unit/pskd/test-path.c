@@ -1035,6 +1035,78 @@ TEST(who_sends_what_is_too_big_is_told_and_what_may_be_cut_up_is)
 	CHECK_EQ(drops_of(&x->a).n[DROP_TOO_BIG], 1);
 }
 
+static void fill_udp(uint8_t *ip, size_t len, uint8_t mark, bool may_be_cut)
+{
+	fill_ip(ip, len, mark);
+	ip[2] = (uint8_t)(len >> 8);
+	ip[3] = (uint8_t)len;
+	ip[6] = may_be_cut ? 0 : 0x40;
+	ip[7] = 0;
+	ip[9] = IPPROTO_UDP;
+}
+
+TEST(fragments_keep_their_place_among_other_packets)
+{
+	_cleanup_(both_freep) struct both *x = NULL;
+	uint8_t ip[9000], got[3000];
+	int room = 1 << 20;
+	uint64_t now;
+
+	x = uneven_new(&now);
+	find_mtu(x, &now);
+	CHECK_EQ(setsockopt(x->a.tun, SOL_SOCKET, SO_SNDBUF, &room, sizeof(room)), 0);
+	CHECK_EQ(setsockopt(path_tun_fd(x->b.path), SOL_SOCKET, SO_SNDBUF, &room, sizeof(room)), 0);
+	/* More than a batch of them: five fragments each, with a small packet before and behind. */
+	for (int i = 0; i < 15; i++) {
+		fill_udp(ip, 100, (uint8_t)i, false);
+		CHECK_EQ(write(x->a.tun, ip, 100), 100);
+		fill_udp(ip, 9000, (uint8_t)i, true);
+		CHECK_EQ(write(x->a.tun, ip, 9000), 9000);
+	}
+	for (int i = 0; i < 5; i++)
+		run(x);
+	for (int i = 0; i < 15; i++) {
+		CHECK_EQ(read(x->b.tun, got, sizeof(got)), 100);
+		CHECK_EQ(got[50], i);
+		for (int part = 0; part < 5; part++) {
+			ssize_t n = read(x->b.tun, got, sizeof(got));
+
+			CHECK_EQ(n, part < 4 ? 1996 : 9000 - 4 * 1976);
+			CHECK_EQ(got[50], i);
+			CHECK_EQ((got[6] << 8 | got[7]) & 0x1fff, part * 1976 / 8);
+			CHECK_EQ((got[6] & 0x20) != 0, part < 4);
+		}
+	}
+	CHECK_EQ(read(x->b.tun, got, sizeof(got)), -1);
+	CHECK_EQ(path_counters(x->a.path)->tx_packets, 15 * 6);
+}
+
+/* Slots are expanded beside the loop, and fragments wait for them as all packets do. */
+TEST(fragments_cross_slots_and_none_is_lost)
+{
+	_cleanup_(both_freep) struct both *x = NULL;
+	uint8_t ip[9000], got[3000];
+	unsigned int n = 0;
+	uint64_t now;
+
+	x = uneven_new(&now);
+	find_mtu(x, &now);
+	for (int i = 0; i < 900; i++) {
+		fill_udp(ip, 9000, (uint8_t)i, true);
+		CHECK_EQ(write(x->a.tun, ip, 9000), 9000);
+		if (i % 10 == 9)
+			run(x);
+		while (read(x->b.tun, got, sizeof(got)) > 0)
+			CHECK_EQ(got[50], n++ / 5 & 0xff);
+	}
+	for (int i = 0; i < 20; i++)
+		run(x);
+	while (read(x->b.tun, got, sizeof(got)) > 0)
+		CHECK_EQ(got[50], n++ / 5 & 0xff);
+	CHECK_EQ(n, 4500);
+	CHECK_EQ(drops_of(&x->a).n[DROP_SEND], 0);
+}
+
 TEST(i4_a_flood_of_what_is_too_big_is_answered_by_little)
 {
 	_cleanup_(both_freep) struct both *x = NULL;
