@@ -10,6 +10,7 @@
 #include "ctl/commands.h"
 #include "ctl/ctl.h"
 #include "ctl/daemon.h"
+#include "ctl/terminal.h"
 #include "ctl/tunnel_text.h"
 
 static void list_text(const struct ctl *c, const json_t *result)
@@ -126,9 +127,32 @@ static void remove_text(const struct ctl *c, const json_t *result)
 	}
 }
 
+/* What is lost with a pairing's tunnel no command brings back. EXIT_DONE: go on. */
+static int ask_to_remove(struct ctl *c)
+{
+	const char *name = ctl_argument(c, 0);
+	_cleanup_json_ json_t *reply = NULL;
+	int r = daemon_call(c, PSKD, "Tunnel.Show", json_pack("{s:s}", "name", name), &reply);
+
+	if (r || strcmp(clean_member(json_object_get(reply, "tunnel"), "source"), "pairing") != 0)
+		return r;
+	r = terminal_confirm("Remove the tunnel of %s? Its keys go with it: it takes another pairing to have it again.",
+			     clean_text(name));
+	if (r == TERMINAL_E_NONE)
+		return ctl_fail(c, EXIT_USAGE, ERROR_NO_TERMINAL, "Say --yes; or “handfast tunnel down”, which keeps the keys.",
+				"there is no terminal to ask on whether to remove the keys of %s", clean_text(name));
+	if (r == TERMINAL_E_INTERRUPTED)
+		return ctl_fail(c, EXIT_INTERRUPTED, ERROR_INTERRUPTED, NULL, "interrupted");
+	if (r)
+		return ctl_fail(c, EXIT_FAILED, ERROR_DECLINED, NULL, "%s is kept", clean_text(name));
+	return EXIT_DONE;
+}
+
 int cmd_tunnel_remove(struct ctl *c)
 {
-	return call_by_name(c, "Tunnel.Remove", remove_text);
+	int r = ctl_flag(c, "yes") ? EXIT_DONE : ask_to_remove(c);
+
+	return r ? r : call_by_name(c, "Tunnel.Remove", remove_text);
 }
 
 static void burn_text(const struct ctl *c, const json_t *result)

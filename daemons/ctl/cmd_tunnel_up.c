@@ -85,6 +85,10 @@ static int explain_missing(struct ctl *c, struct failure *f)
 			failure_set(f, EXIT_NO_SUCH, "io.handfast.Tunnel.NoRoot",
 				    "Pair again: “handfast pair”. The keys of its tunnel are in no backup.",
 				    "%s came from a backup, without a tunnel", name);
+		if (root && strcmp(root, "moved") == 0)
+			failure_set(f, EXIT_NO_SUCH, "io.handfast.Tunnel.NoRoot",
+				    "Pair again: “handfast pair” makes new ones.",
+				    "%s is paired, but its tunnel was removed here, and the keys with it", name);
 	}
 	json_decref(reply);
 	return ctl_fail_with(c, f);

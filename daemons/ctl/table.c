@@ -369,8 +369,9 @@ const struct command commands[] = {
 		set_options,
 		cmd_tunnel_set,
 	},
-	{ "tunnel remove", "remove a tunnel", "The key file itself is left alone.",
-	  { TUNNEL_ARGUMENT }, NULL, cmd_tunnel_remove },
+	{ "tunnel remove", "remove a tunnel",
+	  "A key file is left alone. The keys of a pairing are removed with their tunnel, after asking.",
+	  { TUNNEL_ARGUMENT }, yes_options, cmd_tunnel_remove },
 	{
 		"tunnel burn",
 		"give up key material so that both sides agree again",

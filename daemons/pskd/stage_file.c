@@ -217,7 +217,7 @@ static int check_stage(const struct tunnel *t, struct tunnel_error *e)
 	const struct spec *s = t->spec;
 
 	if (s->origin == SPEC_PAIRED)
-		tunnel_error_set(e, E(CannotStage), "“handfast pair --refresh” gives it new keys.",
+		tunnel_error_set(e, E(CannotStage), "Pairing the two devices again gives it new keys.",
 				 "tunnel %s has its keys from a pairing, not from a file", t->spec->name);
 	else if (s->f.peer)
 		tunnel_error_set(e, E(CannotStage), NULL,
