@@ -101,6 +101,9 @@ TEST(outside_is_marked_only_for_a_peer_that_obeys)
 		/* RFC 6040 figure 3: normal mode copies, compatibility mode clears. */
 		CHECK_EQ(ecn_encapsulate(inner, 0, true), inner);
 		CHECK_EQ(ecn_encapsulate(inner, 0, false), ECN_NOT_ECT);
+		/* Whatever becomes of the rest of that byte. */
+		CHECK_EQ(ecn_encapsulate(inner, ECN_DSCP_COPY, true), inner);
+		CHECK_EQ(ecn_encapsulate(inner, ECN_DSCP_COPY, false), ECN_NOT_ECT);
 	}
 }
 
