@@ -851,8 +851,8 @@ static void device_error(struct tunnel_error *e, const struct tunnel *t, const s
 		return;
 	}
 	tunnel_error_set(e, E(DeviceFailed),
-			 result->error == ENOENT || result->error == ECONNREFUSED ?
-				 "“systemctl start tund.socket” starts it." : NULL,
+			 result->error == ENOENT || result->error == ECONNREFUSED ? "“systemctl start tund.socket” starts it." :
+			 strstr(result->detail, "--any-") ? "tund(8) says how it gets that option." : NULL,
 			 "no device for %s: %s (%s)", t->spec->name, result->detail,
 			 strerror(result->error));
 }

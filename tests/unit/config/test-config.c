@@ -161,6 +161,13 @@ TEST(a_key_twice_is_refused)
 	REFUSED("limits: {ttl: 5s, 'ttl': 6s}\n", "t.yaml:1:19: \"limits.ttl\" stands here twice");
 }
 
+TEST(what_is_of_no_file_has_no_place_in_one)
+{
+	memset(&s, 0, sizeof(s));
+	CHECK_EQ(config_parse(&schema, &s, "", "port: \"80\"\n", 11, &err), -EINVAL);
+	CHECK_STR(err.text, "\"port\" cannot be \"80\"; it takes a whole number from 1 to 65535");
+}
+
 TEST(a_wrong_type_is_answered_with_the_right_one)
 {
 	REFUSED("port: many\n", "t.yaml:1:7: \"port\" cannot be \"many\"; it takes a whole number from 1 to 65535");

@@ -64,6 +64,8 @@ TEST(wrong_values_are_refused_with_line_and_column)
 		"key_file: /k\nrole: initiator\nlocal_address: 64.0.0.1/1\n",
 		"key_file: /k\nrole: initiator\nlocal_address: 2000::1/3\n",
 		"key_file: /k\nrole: initiator\nlocal_address: 10.0.0.1/32\npeer_address: 224.0.0.1\n",
+		"key_file: /k\nrole: initiator\nlocal_address: 10.0.0.1/30\npeer_address: 10.0.0.1\n",
+		"key_file: /k\nrole: initiator\nlocal_address: 10.0.0.1/30, fd00::1/64\npeer_address: 10.0.0.2, fd00::1\n",
 		"key_file: /k\nrole: initiator\npeer: prototype\n",
 		"key_file: /k\nrole: initiator\nroutes: [10.1.0.1/16]\n",
 		"key_file: /k\nrole: initiator\nroutes: [127.0.0.0/8]\n",
