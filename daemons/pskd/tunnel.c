@@ -880,6 +880,7 @@ static int make_path(struct tunnel *t, int tun_fd)
 		return r;
 	}
 	t->udp.fd = -1;
+	t->offload_told = path_offload(t->path);
 	if (po.prototype)
 		return 0;
 	tunnel_make_identity(t);

@@ -82,6 +82,7 @@ struct tunnel {
 	struct resolve_names names;
 	enum pmtu_state mtu_told; /* in the log */
 	uint16_t mtu_told_size;
+	unsigned int offload_told; /* of enum offload: what was in use when it was last looked at */
 
 	struct drops drops_told;   /* of the path's, what the log has */
 	struct drops drops_before; /* of earlier paths, what it has not */

@@ -14,6 +14,7 @@
 #include "pskd/drop_log.h"
 #include "pskd/identity_client.h"
 #include "pskd/ledger.h"
+#include "pskd/offload.h"
 #include "pskd/stage.h"
 #include "pskd/store.h"
 #include "pskd/tunnel_internal.h"
@@ -572,6 +573,17 @@ static void tell_mtu(struct tunnel *t)
 	note(t, LOG_NOTICE, &MSG_TUNNEL_MTU, NULL, NULL, text);
 }
 
+/* What the kernel seemed to have and the way out has not; it is not asked for again. */
+static void tell_offload(struct tunnel *t)
+{
+	unsigned int lost = t->offload_told & ~path_offload(t->path);
+
+	t->offload_told = path_offload(t->path);
+	if (lost & OFFLOAD_UDP_GSO)
+		note(t, LOG_NOTICE, &MSG_TUNNEL_OFFLOAD, NULL, NULL,
+		     "the way out takes no datagrams together (udp-gso): each is sent by itself from now on, which takes more time");
+}
+
 static bool is_busy(const struct path_counters *c, uint64_t now)
 {
 	uint64_t last = c->data_sent_ms > c->data_received_ms ? c->data_sent_ms : c->data_received_ms;
@@ -646,6 +658,7 @@ void tunnel_on_timer(void *arg)
 	path_expire(t->path, now);
 	path_probe(t->path, now);
 	tell_mtu(t);
+	tell_offload(t);
 	check_names(t, now);
 	stage_on_timer(t);
 	keys_tick(t->keys, now);
