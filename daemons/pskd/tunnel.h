@@ -94,6 +94,8 @@ bool tunnel_is_queued(const struct tunnel *t);
 bool tunnel_is_starting(const struct tunnel *t);
 /* How fast its key file is used up, as known now, is kept; what is not new is not written. */
 void tunnel_save_fuel(struct tunnel *t);
+/* Another descriptor of its device, which is the caller's to close; -1: none. */
+int tunnel_copy_device(const struct tunnel *t);
 /* Exact marks are durable when it returns. */
 void tunnel_stop(struct tunnel *t);
 /* The same, and the device and the socket are left for another tunnel of its name. */

@@ -5,6 +5,7 @@
  * added stays.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <net/if.h>
 #include <stdio.h>
 #include <string.h>
@@ -99,6 +100,11 @@ static uint64_t patience(struct tunnel *t)
 		return debt - (MENDS_AT_ONCE - 1) * MEND_EVERY_MS;
 	t->mends_paid_ms += MEND_EVERY_MS;
 	return 0;
+}
+
+int tunnel_copy_device(const struct tunnel *t)
+{
+	return t->path ? fcntl(path_tun_fd(t->path), F_DUPFD_CLOEXEC, 0) : -1;
 }
 
 bool tunnel_has_device(const struct tunnel *t, unsigned int ifindex)

@@ -15,6 +15,7 @@
 #include "base/text.h"
 #include "event/loop.h"
 #include "event/wake.h"
+#include "pskd/close_many.h"
 #include "pskd/drop_log.h"
 #include "pskd/identity_client.h"
 #include "pskd/kept.h"
@@ -407,10 +408,17 @@ void tunnels_start_enabled(struct tunnels *s)
 
 void tunnels_stop_all(struct tunnels *s)
 {
+	_cleanup_free_ int *devices = calloc(s->n + 1, sizeof(*devices));
+	size_t n = 0;
+
 	loop_timer_stop(s->starter);
 	kept_leave(s->kept);
 	list_for_each (it, &s->list) {
+		/* First what is to be kept; the devices go together. */
+		if (devices)
+			devices[n++] = tunnel_copy_device(tunnel_of_node(it));
 		tunnel_save_fuel(tunnel_of_node(it));
 		tunnel_stop(tunnel_of_node(it));
 	}
+	close_many(devices, n);
 }
