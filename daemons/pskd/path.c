@@ -275,7 +275,7 @@ static bool send_empty(struct path *p, struct session *s, bool *owes)
 		p->o.events->on_exhausted(p->o.arg);
 	if (r != 0)
 		return false;
-	if (udp_send(&p->o.udp, header, PSK2_OVERHEAD, &s->address) != 0)
+	if (udp_send_by(&p->o.udp, header, PSK2_OVERHEAD, &s->address, path_way(p, &s->address), -1) != 0)
 		p->counters.drops.n[DROP_SEND]++;
 	p->counters.sent_ms = clock_now_ms();
 	return true;
@@ -314,7 +314,7 @@ void path_on_keys_ready(struct path *p)
 
 void path_send_handshake(struct path *p, const uint8_t *msg, size_t len, const struct sockaddr_in6 *to)
 {
-	if (udp_send(&p->o.udp, msg, len, to) != 0)
+	if (udp_send_by(&p->o.udp, msg, len, to, path_way(p, to), -1) != 0)
 		p->counters.drops.n[DROP_SEND]++;
 }
 

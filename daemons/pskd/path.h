@@ -54,6 +54,7 @@ struct path_options {
 	const struct sources *sources; /* NULL: the peer may speak for anybody */
 	struct udp udp; /* both descriptors are taken on success */
 	int tun_fd;
+	unsigned int ifindex; /* of the device */
 	unsigned int offload; /* of enum offload: what may be used where it can be had */
 	uint8_t dscp; /* of outer packets: 0 to 63, or ECN_DSCP_COPY */
 	const struct path_events *events;
@@ -69,6 +70,9 @@ struct path_counters {
 	uint64_t received_ms, data_received_ms; /* authenticated */
 	uint64_t unanswered_since_ms;		/* the first data after sent_ms */
 };
+
+/* By which device packets to there leave now; as way_find(). */
+uint32_t path_way(struct path *p, const struct sockaddr_in6 *to);
 
 /* 0 or a negative errno. */
 int path_new(struct path **out, const struct path_options *o);

@@ -15,6 +15,7 @@
 #include "pskd/pmtu.h"
 #include "pskd/replay.h"
 #include "pskd/room.h"
+#include "pskd/way.h"
 
 #define BATCH 64
 /* Batches in a row before the loop may look at other things. */
@@ -60,9 +61,17 @@ struct outbound {
 	unsigned int run[BATCH]; /* packets of each */
 	union {
 		struct cmsghdr align;
-		uint8_t room[64];
+		uint8_t room[CMSG_SPACE(sizeof(uint16_t)) + UDP_CLASS_SPACE + UDP_WAY_SPACE_MAX];
 	} control[BATCH];
 };
+
+/* By which device packets to there leave; see way.h. */
+struct way {
+	struct in6_addr to;
+	uint32_t by;
+	uint64_t looked_ms; /* 0: never */
+};
+#define PATH_WAYS 8
 
 /* The sequences of one key material: whose they are, and which of them came. */
 struct space {
@@ -107,6 +116,9 @@ struct path {
 		struct path_rate answers, words;
 		uint8_t *room; /* of one packet */
 	} mtu;
+
+	struct way ways[PATH_WAYS];
+	unsigned int next_way; /* to be forgotten for another */
 };
 
 /* outbound.c */

@@ -43,7 +43,8 @@ static bool send_one(struct path *p, uint8_t *header, size_t len, uint8_t class)
 	if (outbound_seal_one(p, p->current, header, len) != 0)
 		return false;
 	p->counters.sent_ms = clock_now_ms();
-	return udp_send_class(&p->o.udp, header, PSK2_OVERHEAD + len, &p->current->address, class) == 0;
+	return udp_send_by(&p->o.udp, header, PSK2_OVERHEAD + len, &p->current->address, path_way(p, &p->current->address),
+			   class) == 0;
 }
 
 int mtu_init(struct path *p)
@@ -88,7 +89,7 @@ static void take_hint(struct path *p)
 
 	if (!p->mtu.pmtu.sent_big || p->mtu.pmtu.state != PMTU_FOUND)
 		return;
-	payload = udp_route_payload(&p->o.udp, &p->current->address);
+	payload = udp_route_payload(&p->o.udp, &p->current->address, path_way(p, &p->current->address));
 	if (payload > PSK2_OVERHEAD)
 		pmtu_on_hint(&p->mtu.pmtu, payload - PSK2_OVERHEAD);
 }

@@ -66,6 +66,8 @@ static void say_size(struct outbound *o, unsigned int m, size_t size)
 /* Messages of what is sealed and not sent. Returns how many. */
 static unsigned int make_messages(struct path *p, bool segment, struct sockaddr_storage *to, socklen_t to_len)
 {
+	const struct sockaddr_in6 *peer = &p->current->address;
+	uint32_t way = path_way(p, peer);
 	struct outbound *o = &p->out;
 	unsigned int m = 0;
 
@@ -80,7 +82,9 @@ static unsigned int make_messages(struct path *p, bool segment, struct sockaddr_
 			say_size(o, m, wire_len(o, i));
 		/* Else the socket's own. */
 		if (o->packets[i].class != path_own_class(p))
-			udp_put_class(add_control(o, m, UDP_CLASS_SPACE), &p->current->address, o->packets[i].class);
+			udp_put_class(add_control(o, m, UDP_CLASS_SPACE), peer, o->packets[i].class);
+		if (way)
+			udp_put_way(add_control(o, m, udp_way_space(peer)), peer, way);
 	}
 	return m;
 }
@@ -135,6 +139,12 @@ bool send_sealed(struct path *p)
 
 	if (o->sent == o->sealed)
 		return true;
+	/* They would come back through the device, to be sealed and sent again. */
+	if (path_way(p, &p->current->address) == WAY_NONE) {
+		p->counters.drops.n[DROP_SEND] += o->sealed - o->sent;
+		o->sent = o->sealed;
+		return true;
+	}
 	to_len = udp_to_socket(&p->o.udp, &to, &p->current->address);
 	n = make_messages(p, p->offload & OFFLOAD_UDP_GSO, &to, to_len);
 	error = send_messages(p, n, &at);

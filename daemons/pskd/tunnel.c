@@ -862,7 +862,7 @@ static int make_path(struct tunnel *t, int tun_fd)
 	struct path_options po = {
 		.loop = t->ctx.loop, .keys = t->keys, .role = (enum keys_role)t->spec->f.role,
 		.prototype = t->spec->f.peer != 0, .window = (uint32_t)t->spec->f.window,
-		.mtu = (uint16_t)t->spec->f.mtu, .sources = &t->sources, .udp = t->udp, .tun_fd = tun_fd,
+		.mtu = (uint16_t)t->spec->f.mtu, .sources = &t->sources, .udp = t->udp, .tun_fd = tun_fd, .ifindex = t->ifindex,
 		.offload = t->ctx.offload, .addresses = t->addresses, .dscp = t->spec->dscp,
 		.events = &tunnel_path_events, .arg = t,
 	};

@@ -18,6 +18,7 @@
 #include "pskd/stage.h"
 #include "pskd/store.h"
 #include "pskd/tunnel_internal.h"
+#include "pskd/way.h"
 
 #define TICK_MS 1000
 /* Ticks go on for this long after the last IP packet, so that marks can settle. */
@@ -111,17 +112,10 @@ static void start_plain(struct tunnel *t, const struct sockaddr_in6 *v, size_t n
 	tunnel_tell(t, "up");
 }
 
-/* A route of ours may cover the peer itself: our packets would go round in circles. */
-static bool leads_into_itself(const struct tunnel *t, const struct sockaddr_in6 *to)
+/* A route of ours may cover the peer itself, and there be no way beside it: our packets would go round in circles. */
+static bool leads_into_itself(struct tunnel *t, const struct sockaddr_in6 *to)
 {
-	const struct tunnel_addresses *a = &t->addresses;
-	struct in6_addr from;
-
-	if (a->routes.n == 0 || udp_source(&from, to) != 0)
-		return false;
-	if (IN6_IS_ADDR_V4MAPPED(&from))
-		return a->has_v4 && memcmp(from.s6_addr + 12, a->v4_local, 4) == 0;
-	return a->has_v6 && memcmp(&from, a->v6_local, 16) == 0;
+	return path_way(t->path, to) == WAY_NONE;
 }
 
 static void check_way(struct tunnel *t, const struct sockaddr_in6 *v, size_t n)
@@ -132,7 +126,7 @@ static void check_way(struct tunnel *t, const struct sockaddr_in6 *v, size_t n)
 		if (!leads_into_itself(t, &v[i]))
 			continue;
 		udp_format(text, &v[i]);
-		tunnel_set_problem(t, E(RouteConflict), "Give the peer's address a route of its own.",
+		tunnel_set_problem(t, E(RouteConflict), "The machine needs a default route, or the peer's address a route of its own.",
 				   "the way to the peer at %s leads into the tunnel itself", text);
 		note(t, LOG_WARNING, &MSG_TUNNEL_DEVICE, t->problem.code, NULL, t->problem.message);
 	}
@@ -261,7 +255,7 @@ static bool has_moved(const struct tunnel *t)
 	const struct session *s = path_current(t->path);
 	struct in6_addr now;
 
-	return s && t->has_source && udp_source(&now, &s->address) == 0 && memcmp(&now, &t->source, sizeof(now)) != 0;
+	return s && t->has_source && udp_source(&now, &s->address, path_way(t->path, &s->address)) == 0 && memcmp(&now, &t->source, sizeof(now)) != 0;
 }
 
 void tunnel_seek(struct tunnel *t, bool always)
@@ -441,7 +435,8 @@ static void on_proven(void *arg)
 	t->handshakes++;
 	t->last_handshake_ms = clock_now_ms();
 	t->unanswered_ms = 0;
-	t->has_source = udp_source(&t->source, &path_current(t->path)->address) == 0;
+	t->has_source = udp_source(&t->source, &path_current(t->path)->address,
+				   path_way(t->path, &path_current(t->path)->address)) == 0;
 	udp_format(address, &path_current(t->path)->address);
 	if (t->state != TUNNEL_UP) {
 		t->state = TUNNEL_UP;

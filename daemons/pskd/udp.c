@@ -10,6 +10,7 @@
 
 #include "base/cleanup.h"
 #include "base/text.h"
+#include "pskd/way.h"
 
 /* As much as the kernel's limit gives: bursts wait here while the loop is elsewhere. */
 #define SOCKET_BUFFER (4 * 1024 * 1024)
@@ -112,7 +113,36 @@ void udp_put_class(struct cmsghdr *c, const struct sockaddr_in6 *to, uint8_t tra
 	memcpy(CMSG_DATA(c), &value, sizeof(value));
 }
 
-uint16_t udp_route_payload(const struct udp *u, const struct sockaddr_in6 *to)
+size_t udp_way_space(const struct sockaddr_in6 *to)
+{
+	return is_mapped(to) ? CMSG_SPACE(sizeof(struct in_pktinfo)) : CMSG_SPACE(sizeof(struct in6_pktinfo));
+}
+
+void udp_put_way(struct cmsghdr *c, const struct sockaddr_in6 *to, uint32_t way)
+{
+	const struct in_pktinfo v4 = { .ipi_ifindex = (int)way };
+	const struct in6_pktinfo v6 = { .ipi6_ifindex = way };
+	bool is_v4 = is_mapped(to);
+
+	c->cmsg_level = is_v4 ? IPPROTO_IP : IPPROTO_IPV6;
+	c->cmsg_type = is_v4 ? IP_PKTINFO : IPV6_PKTINFO;
+	c->cmsg_len = CMSG_LEN(is_v4 ? sizeof(v4) : sizeof(v6));
+	if (is_v4)
+		memcpy(CMSG_DATA(c), &v4, sizeof(v4));
+	else
+		memcpy(CMSG_DATA(c), &v6, sizeof(v6));
+}
+
+/* A socket that only asks for routes. */
+static void ask_by(int fd, uint32_t way)
+{
+	int index = (int)way;
+
+	if (way && way != WAY_NONE)
+		setsockopt(fd, SOL_SOCKET, SO_BINDTOIFINDEX, &index, sizeof(index));
+}
+
+uint16_t udp_route_payload(const struct udp *u, const struct sockaddr_in6 *to, uint32_t way)
 {
 	bool v4 = u->v4_only || is_mapped(to);
 	_cleanup_close_ int fd = socket(v4 ? AF_INET : AF_INET6, SOCK_DGRAM | SOCK_CLOEXEC, 0);
@@ -121,6 +151,7 @@ uint16_t udp_route_payload(const struct udp *u, const struct sockaddr_in6 *to)
 	socklen_t len = udp_to_socket(&own, &ss, to), size = sizeof(int);
 	int mtu, headers = (v4 ? 20 : 40) + 8;
 
+	ask_by(fd, way);
 	/* Connecting sends nothing; it looks the route up. */
 	if (fd < 0 || connect(fd, (struct sockaddr *)&ss, len) < 0 ||
 	    getsockopt(fd, v4 ? IPPROTO_IP : IPPROTO_IPV6, v4 ? IP_MTU : IPV6_MTU, &mtu, &size) < 0 || mtu <= headers)
@@ -242,21 +273,30 @@ int udp_send(const struct udp *u, const void *data, size_t len, const struct soc
 	return 0;
 }
 
-int udp_send_class(const struct udp *u, const void *data, size_t len, const struct sockaddr_in6 *to,
-		   uint8_t traffic_class)
+int udp_send_by(const struct udp *u, const void *data, size_t len, const struct sockaddr_in6 *to, uint32_t way,
+		int traffic_class)
 {
 	union {
 		struct cmsghdr align;
-		uint8_t room[UDP_CLASS_SPACE];
+		uint8_t room[UDP_CLASS_SPACE + UDP_WAY_SPACE_MAX];
 	} control = { .room = { 0 } };
 	struct sockaddr_storage ss;
 	struct iovec iov = { (void *)(uintptr_t)data, len };
 	struct msghdr m = { .msg_name = &ss, .msg_namelen = udp_to_socket(u, &ss, to), .msg_iov = &iov, .msg_iovlen = 1,
-			    .msg_control = &control, .msg_controllen = sizeof(control.room) };
+			    .msg_control = &control };
 
 	if (u->v4_only && !is_mapped(to))
 		return -EAFNOSUPPORT;
-	udp_put_class(&control.align, to, traffic_class);
+	if (way == WAY_NONE)
+		return -ENETUNREACH;
+	if (traffic_class >= 0) {
+		udp_put_class(&control.align, to, (uint8_t)traffic_class);
+		m.msg_controllen += UDP_CLASS_SPACE;
+	}
+	if (way) {
+		udp_put_way((struct cmsghdr *)(void *)(control.room + m.msg_controllen), to, way);
+		m.msg_controllen += udp_way_space(to);
+	}
 	return sendmsg(u->fd, &m, MSG_DONTWAIT | MSG_NOSIGNAL) < 0 ? -errno : 0;
 }
 
@@ -343,7 +383,7 @@ int udp_parse(struct sockaddr_in6 *out, const char *text)
 	return 0;
 }
 
-int udp_source(struct in6_addr *out, const struct sockaddr_in6 *to)
+int udp_source(struct in6_addr *out, const struct sockaddr_in6 *to, uint32_t way)
 {
 	_cleanup_close_ int fd = socket(AF_INET6, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 	struct sockaddr_in6 own;
@@ -353,6 +393,7 @@ int udp_source(struct in6_addr *out, const struct sockaddr_in6 *to)
 	if (fd < 0)
 		return -errno;
 	setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &off, sizeof(off));
+	ask_by(fd, way);
 	/* Nothing is sent: the kernel only looks for the way. */
 	if (connect(fd, (const struct sockaddr *)to, sizeof(*to)) < 0 || getsockname(fd, (struct sockaddr *)&own, &len) < 0)
 		return -errno;

@@ -44,8 +44,12 @@ uint8_t udp_get_class(struct msghdr *m);
 #define UDP_CLASS_SPACE CMSG_SPACE(sizeof(int))
 /* Another class for the one that is sent to there, into c, which has room for UDP_CLASS_SPACE. */
 void udp_put_class(struct cmsghdr *c, const struct sockaddr_in6 *to, uint8_t traffic_class);
-/* The payload of a datagram that fits the route to there, as far as the kernel knows; 0: not known. */
-uint16_t udp_route_payload(const struct udp *u, const struct sockaddr_in6 *to);
+/* How much room the next takes, and sending by this device to there, into c. */
+#define UDP_WAY_SPACE_MAX CMSG_SPACE(sizeof(struct in6_pktinfo))
+size_t udp_way_space(const struct sockaddr_in6 *to);
+void udp_put_way(struct cmsghdr *c, const struct sockaddr_in6 *to, uint32_t way);
+/* The payload of a datagram that fits the route to there by this device (0: any), as far as the kernel knows; 0: not known. */
+uint16_t udp_route_payload(const struct udp *u, const struct sockaddr_in6 *to, uint32_t way);
 
 /* Between our form and the socket's. */
 socklen_t udp_to_socket(const struct udp *u, struct sockaddr_storage *out, const struct sockaddr_in6 *a);
@@ -53,9 +57,12 @@ void udp_from_socket(struct sockaddr_in6 *out, const struct sockaddr_storage *a)
 
 /* One datagram. 0 or a negative errno. */
 int udp_send(const struct udp *u, const void *data, size_t len, const struct sockaddr_in6 *to);
-/* The same, with a traffic class of its own. */
-int udp_send_class(const struct udp *u, const void *data, size_t len, const struct sockaddr_in6 *to,
-		   uint8_t traffic_class);
+/*
+ * The same by this device: 0: as the kernel chooses; WAY_NONE of way.h: not at all, which is -ENETUNREACH. With a
+ * traffic class of its own, or -1: the socket's.
+ */
+int udp_send_by(const struct udp *u, const void *data, size_t len, const struct sockaddr_in6 *to, uint32_t way,
+		int traffic_class);
 
 bool udp_same(const struct sockaddr_in6 *a, const struct sockaddr_in6 *b);
 /* "192.0.2.1:7200", "[2001:db8::1]:7200". */
@@ -69,5 +76,5 @@ int udp_parse(struct sockaddr_in6 *out, const char *text);
  * 0 or -EINVAL.
  */
 int udp_split(char *host, size_t cap, uint16_t *port, const char *text, uint16_t default_port);
-/* The address that packets to there would leave from, as routes are now. 0 or a negative errno. */
-int udp_source(struct in6_addr *out, const struct sockaddr_in6 *to);
+/* The address that packets to there would leave from by this device (0: any), as routes are now. 0 or a negative errno. */
+int udp_source(struct in6_addr *out, const struct sockaddr_in6 *to, uint32_t way);
