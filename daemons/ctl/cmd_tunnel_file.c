@@ -91,6 +91,10 @@ static int file_failure(struct ctl *c, int r, const char *detail)
 	case KEYFILE_E_STOPPED:
 		return ctl_fail(c, interrupt_exit(), ERROR_INTERRUPTED, NULL,
 				"interrupted; nothing was left behind");
+	case KEYFILE_E_BAD_SIDECAR:
+		return ctl_fail(c, EXIT_VERIFICATION, ERROR_VERIFICATION,
+				"Nothing was compared: both files keep the names that they were made with, and the checksum is carried beside its file.",
+				"%s", detail);
 	case KEYFILE_E_NO_SIDECAR:
 		return ctl_fail(c, EXIT_NO_SUCH, ERROR_NO_SUCH_FILE,
 				"It is made beside the key file; carry both.", "%s", detail);

@@ -119,7 +119,8 @@ int tunnels_set_enabled(struct tunnels *s, struct tunnel *t, bool enabled, struc
 	if (r == 0)
 		return 0;
 	spec->enabled = !enabled;
-	tunnel_error_set(e, E(StorageFailed), NULL, "the state of tunnel %s was not written: %s", spec->name,
+	tunnel_error_set(e, E(StorageFailed), "Nothing was changed: what would not outlive a restart is not done.",
+			 "the state of tunnel %s was not written: %s", spec->name,
 			 strerror(-r));
 	return -1;
 }
