@@ -11,7 +11,8 @@
  *   FAULT_PATH=text	only files whose path holds it (not for malloc and mmap)
  *   FAULT_CONTROL=file	64-bit integers, mapped: calls count and fail only while the first is not 0; the
  *			second is added to the wall clock, in seconds, at once; the third, where there is
- *			one, is for how long the machine has slept: CLOCK_BOOTTIME is later by it
+ *			one, is for how long the machine has slept: CLOCK_BOOTTIME is later by it;
+ *			the fourth is added to that and to CLOCK_MONOTONIC
  *   FAULT_LOG=file	a line for each fault that was made
  *
  * What is written with io_uring, or by a system call that is not libc's function, is not seen.
@@ -523,6 +524,8 @@ PUBLIC int clock_gettime(clockid_t id, struct timespec *t)
 	/* What a shorter file does not have reads as zero. */
 	if (r == 0 && id == CLOCK_BOOTTIME && control)
 		t->tv_sec += (time_t)control[2];
+	if (r == 0 && control && (id == CLOCK_BOOTTIME || id == CLOCK_MONOTONIC || id == CLOCK_MONOTONIC_COARSE))
+		t->tv_sec += (time_t)control[3];
 	return r;
 }
 
