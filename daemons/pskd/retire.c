@@ -403,12 +403,18 @@ static void next_step(struct retire_job *j)
 	job_free(j);
 }
 
+/* Its packets may come yet: the newest of them has its time when those are over. */
+static bool is_heard(const struct tunnel *t)
+{
+	return t->earlier_keys && !t->switch_unsaved && t->retire.at + 1 == t->spec->n_retired;
+}
+
 void retire_begin(struct tunnel *t)
 {
 	const struct spec_retired *r = &t->spec->retired[t->retire.at];
 	struct retire_job *j;
 
-	if (t->retire.job || t->retire.at >= t->spec->n_retired)
+	if (t->retire.job || t->retire.at >= t->spec->n_retired || is_heard(t))
 		return;
 	j = calloc(1, sizeof(*j));
 	if (!j)
