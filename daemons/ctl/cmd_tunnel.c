@@ -162,7 +162,7 @@ static void burn_text(const struct ctl *c, const json_t *result)
 
 	count_format(packets, sizeof(packets), burned < 0 ? 0 : (uint64_t)burned);
 	if (burned > 0)
-		printf("Gave up the keys of %s packets; they will never be used.\n", packets);
+		printf("Gave up the keys of %s packets; they will never be used. The other side may ask for the same.\n", packets);
 	else
 		printf("Gave up keys to receive with, or of a tunnel from a backup; they will never be used.\n");
 	tunnel_text(c, json_object_get(result, "tunnel"));

@@ -245,7 +245,8 @@ static void print_rates(const struct ctl *c, const json_t *t)
 	count_format(line, sizeof(line), n < 0 ? 0 : (uint64_t)n);
 	fact(stdout, &c->style, "", "%s packets left to receive", line);
 	used_format(line, sizeof(line), fuel);
-	fact(stdout, &c->style, "used", "%s", line);
+	if (json_get_int(fuel, "week_s", 0) > 0)
+		fact(stdout, &c->style, "used", "%s", line);
 	empty_format(line, sizeof(line), t);
 	window_format(window, sizeof(window), json_get_int(fuel, "week_s", 0), WEEK_S, "week");
 	if (*line)
