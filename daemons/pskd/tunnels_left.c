@@ -28,7 +28,8 @@ void tunnels_tell_left(const struct spec *s, const char *why)
 	for (size_t i = 0; i < s->n_retired; i++)
 		if (is_left(&s->retired[i]))
 			log_event(LOG_WARNING, &MSG_TUNNEL_LEFT,
-				  LOG_FIELDS({ FIELD_TUNNEL, s->name }, { FIELD_FILE, s->retired[i].key_file }),
+				  LOG_FIELDS({ FIELD_TUNNEL, s->name }, { FIELD_PEER, s->peer_name[0] ? s->peer_name : NULL },
+					     { FIELD_FILE, s->retired[i].key_file }),
 				  "tunnel %s: %s was replaced by another key file and is not erased: %s", s->name,
 				  s->retired[i].key_file, why);
 }
