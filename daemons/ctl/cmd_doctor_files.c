@@ -326,6 +326,21 @@ static void tell_fuel(struct doctor *d, const char *tunnel, const json_t *t)
 		    (long long)json_get_int(t, "packets_left", 0), lasts);
 }
 
+/* pskd tries by itself, every hour; one that says why may need a hand. */
+static void tell_retired(struct doctor *d, const char *tunnel, const json_t *t)
+{
+	const json_t *one;
+	size_t i;
+
+	json_array_foreach(json_object_get(t, "retired"), i, one) {
+		const char *file = json_get_str(one, "key_file"), *problem = json_get_str(one, "problem");
+
+		if (file && problem)
+			doctor_tell(d, DOCTOR_WARNING, tunnel, "“handfast tunnel show” has all of them. Where pskd may not write, erase it by hand.",
+				    "its earlier key file %s is not finished: %s", file, problem);
+	}
+}
+
 void doctor_keys(struct doctor *d)
 {
 	const json_t *t;
@@ -342,6 +357,7 @@ void doctor_keys(struct doctor *d)
 			continue;
 		tell_key_file(d, name, file);
 		tell_fuel(d, name, t);
+		tell_retired(d, name, t);
 	}
 }
 

@@ -23,7 +23,7 @@ struct figures {
 	double drops[N_DROPS];
 	double replays, handshakes;
 	double silence_s, packets_left, fuel_percent;
-	double ledger_writes;
+	double ledger_writes, unfinished;
 };
 
 static void read_path(struct figures *f, const struct tunnel *t)
@@ -60,6 +60,7 @@ static void read_tunnel(struct figures *f, const struct tunnel *t)
 	f->enabled = t->spec->enabled;
 	f->up = tunnel_is_up(t);
 	f->handshakes = (double)t->handshakes;
+	f->unfinished = (double)t->spec->n_retired;
 	if (t->path)
 		read_path(f, t);
 	if (t->keys)
@@ -90,6 +91,7 @@ static void add_up(struct figures *sum, const struct figures *f)
 	if (is_worse(sum->fuel_percent, f->fuel_percent, f->fuel_percent < sum->fuel_percent))
 		sum->fuel_percent = f->fuel_percent;
 	sum->ledger_writes += f->ledger_writes;
+	sum->unfinished += f->unfinished;
 }
 
 /* ---- what is told of each ---- */
@@ -114,6 +116,8 @@ static const struct told {
 	TOLD(METRIC_GAUGE, "fuel_percent", fuel_percent, "The same in percent of the file; absent for pairings."),
 	TOLD(METRIC_COUNTER, "ledger_writes_total", ledger_writes,
 	     "Records written to the tunnel's ledger, each with one fdatasync."),
+	TOLD(METRIC_GAUGE, "unfinished_key_files", unfinished,
+	     "Earlier key files that are not finished yet, and not erased where they should be."),
 #undef TOLD
 };
 
