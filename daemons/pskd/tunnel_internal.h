@@ -1,4 +1,4 @@
-/* What tunnel.c (start, stop), tunnel_life.c (sessions, timers) and tunnel_show.c share. */
+/* What tunnel.c (start, stop), tunnel_life.c (time), tunnel_events.c, tunnel_show.c and the like share. */
 #pragma once
 
 #include "event/loop.h"
@@ -11,6 +11,7 @@
 #include "pskd/tunnel.h"
 
 struct json_t;
+struct log_id;
 
 #define E(name) "io.handfast.Tunnel." #name
 
@@ -133,18 +134,40 @@ void tunnel_on_mend_later(void *arg);
 void tunnel_forget_device(struct tunnel *t);
 
 /* tunnel_life.c */
+/* After this long without a word a handshake asks. */
+#define TUNNEL_QUIET_MS 60000
+/* Keys, path and names are there: begin. 0 or a negative errno. */
+int tunnel_begin(struct tunnel *t);
+void tunnel_on_timer(void *arg);
+/* Set the timer to what is due next. */
+void tunnel_arm(struct tunnel *t);
+void tunnel_on_keys(int error, void *arg);
+/* Log text, with the tunnel's name; from, where it came from, and code may be NULL. */
+void tunnel_note(struct tunnel *t, int level, const struct log_id *id, const char *code, const struct sockaddr_in6 *from,
+		 const char *text);
+static inline bool tunnel_is_initiator(const struct tunnel *t)
+{
+	return t->spec->f.role == KEYS_INITIATOR;
+}
+
+/* tunnel_events.c */
 /* Tell pairingd that the peer of a pairing was seen, unless it knows. */
 void tunnel_tell_seen(struct tunnel *t);
 extern const struct path_events tunnel_path_events;
 extern const struct hello_ops tunnel_hello_ops;
-/* Keys, path and names are there: begin. 0 or a negative errno. */
-int tunnel_begin(struct tunnel *t);
-void tunnel_on_timer(void *arg);
 /* Its rounds of HELLOs begin anew, with names looked up again. */
 void tunnel_hurry(struct tunnel *t);
 /* The peer is asked now, with names looked up again: always, or when packets to it leave from elsewhere than before. */
 void tunnel_seek(struct tunnel *t, bool always);
-void tunnel_on_keys(int error, void *arg);
+
+/* tunnel_names.c */
+/* All that the peer may be at, from its spec. */
+void tunnel_collect_names(struct tunnel *t);
+/* Whether some of it is no number, which stays what it is. */
+bool tunnel_has_names(const struct tunnel *t);
+/* Look them up, elsewhere; what is found is used. */
+void tunnel_resolve_again(struct tunnel *t);
+void tunnel_use_candidates(struct tunnel *t, const struct sockaddr_in6 *v, size_t n);
 
 /* tunnel_fuel.c */
 /* Keys were opened. */
