@@ -166,6 +166,26 @@ static uint64_t take_one(struct end *e)
 	return first;
 }
 
+/* A prototype's packet is dropped while the disk has not taken its mark, and comes again, as long as it takes. */
+static bool rx_wait(struct end *e, uint64_t sequence)
+{
+	for (int i = 0; i < 2000; i++) {
+		if (keys_rx_advance(e->keys, sequence))
+			return true;
+		loop_step(e->loop, 10);
+	}
+	return false;
+}
+
+static const struct slot_key *rx_slot_wait(struct end *e, uint64_t slot)
+{
+	const struct slot_key *s = NULL;
+
+	for (int i = 0; i < 2000 && !(s = keys_rx_slot(e->keys, slot)); i++)
+		loop_step(e->loop, 10);
+	return s;
+}
+
 /* Take until it is refused and an error was told; the last one taken. */
 static uint64_t take_until_error(struct end *e, uint64_t used)
 {
@@ -231,15 +251,11 @@ TEST(both_ends_of_a_pairing_draw_the_same_slots)
 		CHECK(n > 0);
 		CHECK_EQ(first, want);
 		CHECK(first / SLOT_PACKETS == (first + (unsigned int)n - 1) / SLOT_PACKETS);
-		in = keys_rx_slot(b.keys, first / SLOT_PACKETS);
-		if (!in) {
-			loop_step(b.loop, 10);
-			in = keys_rx_slot(b.keys, first / SLOT_PACKETS);
-		}
+		in = rx_slot_wait(&b, first / SLOT_PACKETS);
 		CHECK(in);
 		CHECK_MEM(in, out, sizeof(*in));
 		want = first + (unsigned int)n;
-		CHECK(keys_rx_advance(b.keys, want - 1));
+		CHECK(rx_wait(&b, want - 1));
 		loop_step(b.loop, 0);
 	}
 	end_done(&a);
@@ -255,7 +271,7 @@ TEST(a_closed_tunnel_goes_on_at_the_exact_sequence)
 	end_open(&a);
 	for (uint64_t i = 0; i < 2500; i++)
 		CHECK_EQ(take_one(&a), i);
-	CHECK(keys_rx_advance(a.keys, 1234));
+	CHECK(rx_wait(&a, 1234));
 	end_close(&a);
 	end_open(&a);
 	CHECK_EQ(a.recovered, 0);
@@ -287,11 +303,11 @@ TEST(both_ends_of_a_key_file_draw_what_lies_in_it)
 		CHECK_EQ(first, want);
 		CHECK_EQ(pread(fd, slot, SLOT_LEN, (off_t)(first / SLOT_PACKETS * SLOT_LEN)), SLOT_LEN);
 		CHECK_MEM(out, slot, SLOT_LEN / 2);
-		in = keys_rx_slot(b.keys, first / SLOT_PACKETS);
+		in = rx_slot_wait(&b, first / SLOT_PACKETS);
 		CHECK(in);
 		CHECK_MEM(in, slot, SLOT_LEN / 2);
 		want = first + (unsigned int)n;
-		CHECK(keys_rx_advance(b.keys, want - 1));
+		CHECK(rx_wait(&b, want - 1));
 		loop_step(b.loop, 0);
 	}
 	close(fd);
@@ -336,14 +352,14 @@ TEST(slots_are_expanded_only_sixteen_ahead)
 	CHECK(keys_rx_slot(a.keys, 0));
 	CHECK(keys_rx_slot(a.keys, 16));
 	CHECK(!keys_rx_slot(a.keys, 17));
-	CHECK(keys_rx_advance(a.keys, 5500));
+	CHECK(rx_wait(&a, 5500));
 	for (int i = 0; i < 20 && !keys_rx_slot(a.keys, 21); i++)
 		loop_step(a.loop, 20);
 	CHECK(keys_rx_slot(a.keys, 21));
 	CHECK(!keys_rx_slot(a.keys, 22));
 	CHECK(keys_rx_slot(a.keys, 0));
 	/* 5500 + 9000: the window of 8192 begins in slot 6. */
-	CHECK(keys_rx_advance(a.keys, 14500));
+	CHECK(rx_wait(&a, 14500));
 	CHECK(!keys_rx_slot(a.keys, 5));
 	CHECK(keys_rx_slot(a.keys, 6));
 	CHECK(!keys_rx_slot(a.keys, 60));
@@ -854,7 +870,7 @@ TEST(after_a_long_jump_both_ends_still_agree)
 	CHECK(in);
 	CHECK_MEM(in, out, sizeof(*in));
 	/* And from the disk: what was jumped to is what the next life begins with. */
-	CHECK(keys_rx_advance(b.keys, first));
+	CHECK(rx_wait(&b, first));
 	end_close(&a);
 	end_close(&b);
 	end_open(&a);
@@ -1167,7 +1183,7 @@ TEST(receiving_goes_on_while_the_ledger_cannot_be_written)
 		for (int j = 0; j < 100 && !keys_rx_slot(a.keys, i); j++)
 			loop_step(a.loop, 10);
 		CHECK(keys_rx_slot(a.keys, i));
-		CHECK(keys_rx_advance(a.keys, i * SLOT_PACKETS));
+		CHECK(rx_wait(&a, i * SLOT_PACKETS));
 	}
 	disk_full(false);
 	end_done(&a);
@@ -1395,7 +1411,7 @@ static void end_receive_700(struct end *a, char path[64])
 	end_create_file(a, 40);
 	end_open(a);
 	for (uint64_t i = 0; i < 700; i++)
-		CHECK(keys_rx_advance(a->keys, i));
+		CHECK(rx_wait(a, i));
 }
 
 /* The next life has no such file. It receives from what is returned on, up to *got. */
@@ -1428,7 +1444,7 @@ TEST(i1_prototype_gives_up_nothing_of_its_peer_when_only_the_process_ends)
 	CHECK_EQ(keys_rx_floor(b.keys), 700);
 	CHECK(!keys_rx_advance(b.keys, 699));
 	CHECK(keys_rx_slot(b.keys, 0) != NULL);
-	CHECK(keys_rx_advance(b.keys, 700));
+	CHECK(rx_wait(&b, 700));
 
 	/* What it says of other material, or nothing at all, is not believed. */
 	end_crash_file(&b, &c, "c");
@@ -1461,7 +1477,7 @@ TEST(i1_what_outlives_a_power_cut_is_not_believed)
 	a.o.received_path = path;
 	end_create_file(&a, 40);
 	end_open(&a);
-	CHECK(keys_rx_advance(a.keys, 0));
+	CHECK(rx_wait(&a, 0));
 	if (!test_is_tmpfs(a.dir))
 		CHECK(access(path, F_OK) < 0);
 	end_done(&a);
@@ -1486,7 +1502,7 @@ TEST(received_is_believed_only_between_what_is_known_and_the_mark)
 		end_create_file(&a, 40);
 		end_open(&a);
 		for (uint64_t s = 0; s < 300; s++)
-			CHECK(keys_rx_advance(a.keys, s));
+			CHECK(rx_wait(&a, s));
 		snprintf(name, sizeof(name), "b%zu", i);
 		end_crash_file(&a, &b, name);
 		fd = open(path, O_RDWR);
@@ -1603,13 +1619,13 @@ TEST(i1_a_ledger_that_is_older_than_what_was_received_goes_forward)
 	ledger_save(&a, &s);
 	end_open(&a);
 	for (uint64_t i = 0; i < 2500; i++)
-		CHECK(keys_rx_advance(a.keys, i));
+		CHECK(rx_wait(&a, i));
 	end_crash_file(&a, &b, "b");
 	ledger_restore(&b, &s);
 	end_open(&b);
 	CHECK_EQ(keys_rx_floor(b.keys), 2500);
 	CHECK(!keys_rx_advance(b.keys, 2499));
-	CHECK(keys_rx_advance(b.keys, 2500));
+	CHECK(rx_wait(&b, 2500));
 	end_done(&b);
 	end_done(&a);
 	unlink(path);
@@ -1639,7 +1655,7 @@ TEST(i4_a_full_run_ends_no_tunnel)
 	a.o.received_path = path;
 	end_create_file(&a, 40);
 	end_open(&a);
-	CHECK(keys_rx_advance(a.keys, 0));
+	CHECK(rx_wait(&a, 0));
 	CHECK(access(path, F_OK) < 0);
 	end_done(&a);
 	umount2(dir, MNT_DETACH);
@@ -1658,7 +1674,7 @@ static void jump_on_a_slow_disk(struct end *a)
 	a->o.erase = KEYS_ERASE_ZERO;
 	end_open(a);
 	for (uint64_t i = 0; i < 500; i++)
-		CHECK(keys_rx_advance(a->keys, i));
+		CHECK(rx_wait(a, i));
 	settle(a);
 	sync_slow_us = 120000;
 	CHECK(!keys_rx_advance(a->keys, 500 + 15900));
@@ -1691,7 +1707,7 @@ TEST(i9_erasing_follows_what_was_received_and_not_the_mark)
 	end_close(&a);
 	CHECK_EQ(end_try_open(&a), 0);
 	CHECK_EQ(keys_rx_floor(a.keys), 500);
-	CHECK(keys_rx_advance(a.keys, 500));
+	CHECK(rx_wait(&a, 500));
 	end_done(&a);
 }
 
@@ -1719,7 +1735,7 @@ TEST(i4_a_packet_far_ahead_on_a_slow_disk_ends_no_later_life)
 	CHECK_EQ(status, 0);
 	CHECK_EQ(end_try_open(&a), 0);
 	CHECK_EQ(keys_rx_floor(a.keys), 500);
-	CHECK(keys_rx_advance(a.keys, 500));
+	CHECK(rx_wait(&a, 500));
 	end_done(&a);
 	unlink(path);
 }
@@ -1748,8 +1764,8 @@ TEST(prototype_marks_become_exact_after_five_seconds_of_silence)
 	end_create_root(&a);
 	a.o.prototype = true;
 	end_open(&a);
-	CHECK(keys_rx_advance(a.keys, 0));
-	CHECK(keys_rx_advance(a.keys, 41));
+	CHECK(rx_wait(&a, 0));
+	CHECK(rx_wait(&a, 41));
 	for (uint64_t t = 0; t <= 4000; t += 1000)
 		keys_tick(a.keys, t);
 	settle(&a);
@@ -1762,7 +1778,7 @@ TEST(prototype_marks_become_exact_after_five_seconds_of_silence)
 	CHECK_EQ(keys_rx_high(b.keys), 41);
 	end_done(&b);
 	/* And the conversation goes on. */
-	CHECK(keys_rx_advance(a.keys, 42));
+	CHECK(rx_wait(&a, 42));
 	end_done(&a);
 }
 
@@ -1780,7 +1796,7 @@ TEST(i10_idle_ledger_writes_nothing)
 	end_open(&a);
 	for (int i = 0; i < 3000; i++)
 		take_one(&a);
-	CHECK(keys_rx_advance(a.keys, high));
+	CHECK(rx_wait(&a, high));
 	for (; t < 20000; t += 1000) {
 		keys_tick(a.keys, t);
 		settle(&a);
@@ -1802,7 +1818,7 @@ TEST(i10_idle_ledger_writes_nothing)
 	for (; t < 2 * 60 * 60 * 1000; t += 1000) {
 		if (t % 25000 == 0) {
 			take_one(&a);
-			CHECK(keys_rx_advance(a.keys, ++high));
+			CHECK(rx_wait(&a, ++high));
 		}
 		keys_tick(a.keys, t);
 		loop_step(a.loop, 0);
@@ -1825,7 +1841,7 @@ TEST(i10_erasing_comes_to_an_end)
 	end_open(&a);
 	for (uint64_t i = 0; i < 20000; i++) {
 		take_one(&a);
-		CHECK(keys_rx_advance(a.keys, i));
+		CHECK(rx_wait(&a, i));
 	}
 	be_silent(&a);
 	keys_info(a.keys, &before);
@@ -1903,7 +1919,7 @@ static void spend(struct end *e, uint64_t until)
 
 	while (keys_tx_next(e->keys) < until) {
 		CHECK(take_wait(e, 100, &first, &slot) > 0);
-		CHECK(keys_rx_advance(e->keys, first));
+		CHECK(rx_wait(e, first));
 		for (int i = 0; i < 1000 && !keys_rx_slot(e->keys, first / SLOT_PACKETS + 1); i++)
 			loop_step(e->loop, 10);
 	}
@@ -1980,7 +1996,7 @@ TEST(i1_zeros_are_announced_in_both_records_before_they_are_written)
 	end_open(&a);
 	while (keys_tx_next(a.keys) < 60000) {
 		CHECK(take_wait(&a, 100, &first, &slot) > 0);
-		CHECK(keys_rx_advance(a.keys, first));
+		CHECK(rx_wait(&a, first));
 		loop_step(a.loop, 1);
 		check_announced(&a);
 		if (first % 7000 < 100)
@@ -2058,13 +2074,13 @@ TEST(spent_chains_are_gone_from_the_disk_after_a_silence_and_a_stop)
 	end_open(&a);
 	for (; i < 8000; i++) {
 		take_one(&a);
-		CHECK(keys_rx_advance(a.keys, i));
+		CHECK(rx_wait(&a, i));
 	}
 	be_silent(&a);
 	check_chains(&a, 8, false);
 	for (; i < 12500; i++) {
 		take_one(&a);
-		CHECK(keys_rx_advance(a.keys, i));
+		CHECK(rx_wait(&a, i));
 	}
 	end_close(&a);
 	check_chains(&a, 12, false);
@@ -2086,7 +2102,7 @@ TEST(i5_chains_of_a_slot_just_left_are_gone_after_a_stop)
 		end_open(&a);
 		for (uint64_t i = 0; i < ends[n]; i++) {
 			take_one(&a);
-			CHECK(keys_rx_advance(a.keys, i));
+			CHECK(rx_wait(&a, i));
 		}
 		end_close(&a);
 		check_chains(&a, 12, false);
@@ -2186,7 +2202,7 @@ TEST(a_change_further_on_is_noticed_before_it_is_used)
 		for (int j = 0; j < 100 && !keys_rx_slot(a.keys, i); j++)
 			loop_step(a.loop, 10);
 		CHECK(keys_rx_slot(a.keys, i));
-		CHECK(keys_rx_advance(a.keys, i * SLOT_PACKETS));
+		CHECK(rx_wait(&a, i * SLOT_PACKETS));
 	}
 	keys_info(a.keys, &info);
 	CHECK_EQ(info.source_error, -EBADMSG);
