@@ -6,6 +6,12 @@
 /* Milliseconds since boot, suspend included; the faked value when a test set one. */
 uint64_t clock_now_ms(void);
 
+/* From then to now; 0 when then is later, as what another thread has written meanwhile may be. */
+static inline uint64_t clock_since_ms(uint64_t then_ms, uint64_t now_ms)
+{
+	return now_ms > then_ms ? now_ms - then_ms : 0;
+}
+
 /* Microseconds on the same clock (never faked): for measuring. */
 uint64_t clock_now_us(void);
 

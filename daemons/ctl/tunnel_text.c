@@ -421,4 +421,5 @@ void tunnel_text(const struct ctl *c, const json_t *t)
 	else
 		fact(stdout, s, "sealed by", "%s", str(t, "aead"));
 	print_offload(s, t);
+	fact_if_told(s, t, "thread", "thread");
 }

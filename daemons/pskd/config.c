@@ -5,6 +5,7 @@
 #include "crypto/bulk.h"
 #include "pskd/label.h"
 #include "pskd/offload.h"
+#include "pskd/packets.h"
 
 static const char *check_offload(const char *value)
 {
@@ -13,6 +14,11 @@ static const char *check_offload(const char *value)
 	return offload_parse(&bits, value) ? NULL :
 					     "all, none, or names of vnet-header, tso, uso, udp-gso, udp-gro with commas "
 					     "between them; -NAME leaves one out";
+}
+
+static const char *check_workers(const char *value)
+{
+	return packets_parse(value) >= 0 ? NULL : "auto, or a number from 0 to 16";
 }
 
 static const struct config_option options[] = {
@@ -36,6 +42,8 @@ static const struct config_option options[] = {
 	  .check = label_check_or_key, .help = "identities, and public keys, that no tunnel's peer may have" },
 	{ .key = "offload", .type = CONFIG_STRING, .offset = offsetof(struct pskd_config, offload), .def = "all",
 	  .check = check_offload, .help = "what of the kernel's to use for speed" },
+	{ .key = "workers", .type = CONFIG_STRING, .offset = offsetof(struct pskd_config, workers), .def = "auto",
+	  .check = check_workers, .help = "threads that carry packets" },
 };
 
 const struct config_schema pskd_schema = {

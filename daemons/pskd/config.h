@@ -10,6 +10,7 @@ struct pskd_config {
 	bool start_paired; /* a new pairing's tunnel comes up by itself */
 	struct config_list label_sources, revoked;
 	char *offload; /* for offload_parse() */
+	char *workers; /* for packets_parse() */
 };
 
 extern const struct config_schema pskd_schema;

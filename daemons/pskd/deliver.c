@@ -12,8 +12,8 @@
 static void account(struct path *p, bool good, unsigned int n, size_t bytes)
 {
 	if (good) {
-		p->counters.rx_packets += n;
-		p->counters.rx_bytes += bytes;
+		figure_add(&p->counters.rx_packets, n);
+		figure_add(&p->counters.rx_bytes, bytes);
 		return;
 	}
 	while (n-- > 0)

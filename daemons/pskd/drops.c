@@ -36,6 +36,7 @@ static const char *const names[N_DROPS] = {
 	[DROP_HS_RATE] = "handshake-rate",
 	[DROP_HS_DUPLICATE] = "handshake-duplicate",
 	[DROP_HS_UNEXPECTED] = "handshake-unexpected",
+	[DROP_HS_OVERLOAD] = "handshake-overload",
 };
 
 const char *drop_name(enum drop d)

@@ -42,6 +42,7 @@ enum drop {
 	DROP_HS_RATE,
 	DROP_HS_DUPLICATE, /* a second answer to one HELLO: usual, when it went to several addresses */
 	DROP_HS_UNEXPECTED,
+	DROP_HS_OVERLOAD, /* more than the control thread could look at */
 	N_DROPS,
 };
 
@@ -56,11 +57,27 @@ static inline bool drop_is_outgoing(enum drop d)
 	return d >= DROP_SEND && d <= DROP_OFFLOAD;
 }
 
+/* A figure that one thread at a time writes, and others may look at. */
+static inline void figure_set(uint64_t *f, uint64_t v)
+{
+	__atomic_store_n(f, v, __ATOMIC_RELAXED);
+}
+
+static inline void figure_add(uint64_t *f, uint64_t n)
+{
+	figure_set(f, *f + n);
+}
+
+static inline uint64_t figure_get(const uint64_t *f)
+{
+	return __atomic_load_n(f, __ATOMIC_RELAXED);
+}
+
 /* One that came to us. */
 static inline void drops_count(struct drops *d, enum drop cause)
 {
-	d->n[cause]++;
-	d->arrived++;
+	figure_add(&d->n[cause], 1);
+	figure_add(&d->arrived, 1);
 }
 
 /* "slot-tag", "replay" …: stable. */

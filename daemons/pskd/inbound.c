@@ -52,6 +52,22 @@ static struct session *find_session(const struct path *p, const struct psk2_head
 	return NULL;
 }
 
+static void tell_own_packet(struct path *p, const struct sockaddr_in6 *from)
+{
+	if (!p->news)
+		p->o.events->on_own_packet(from, p->o.arg);
+	else
+		(void)news_send(p->news, NULL, 0, from);
+}
+
+static void tell_handshake(struct path *p, const struct packet *k, size_t len)
+{
+	if (!p->news)
+		path_hear_handshake(p, k->header, len, k->from);
+	else if (!news_send(p->news, k->header, len, k->from))
+		drop(p, DROP_HS_OVERLOAD);
+}
+
 /* Ours come back: the tag proves that they were made with our half of the keys. */
 static int check_direction(struct path *p, const struct packet *k)
 {
@@ -65,7 +81,7 @@ static int check_direction(struct path *p, const struct packet *k)
 	tag = session_own_tag(p->current, k->h.sequence / PSK2_SLOT_PACKETS);
 	if (!tag || !bytes_equal(tag, k->h.slot_tag, PSK2_SLOT_TAG_LEN))
 		return drop(p, DROP_DIRECTION);
-	p->o.events->on_own_packet(k->from, p->o.arg);
+	tell_own_packet(p, k->from);
 	return drop(p, DROP_OWN);
 }
 
@@ -147,8 +163,10 @@ static bool advance(struct path *p, struct space *c, uint64_t sequence)
 		return true;
 	if (p->o.prototype)
 		return keys_rx_advance(c->keys, sequence);
-	if (next == 0 || sequence / PSK2_SLOT_PACKETS != slot_of_last(next))
+	if (next == 0 || sequence / PSK2_SLOT_PACKETS != slot_of_last(next)) {
 		keys_rx_advance(c->keys, sequence);
+		path_tell_keys(p, c->keys);
+	}
 	return true;
 }
 
@@ -200,14 +218,14 @@ static int receive(struct path *p, struct packet *k, size_t len)
 		return drop(p, DROP_MARK);
 	new_slot = k->h.sequence / PSK2_SLOT_PACKETS > slot_of_last(replay_next(s->space->replay));
 	replay_accept(s->space->replay, k->h.sequence);
-	s->packets++;
+	session_count(s, 1);
 	s->heard_from = *k->from;
 	if (s == p->previous || (s == p->other && p->retired))
 		p->heard_previous = true;
-	if (s == p->pending)
-		path_promote_pending(p);
-	else if (s == p->other && !p->retired)
-		path_switch(p);
+	if (!s->proven && s != p->current) {
+		s->proven = true;
+		path_tell(p, FACT_PROVEN);
+	}
 	/* The handshake's answer may have ended the tunnel's sessions: only what is still there is prepared. */
 	if (new_slot) {
 		if (p->current)
@@ -248,16 +266,16 @@ static void repeat_proof(struct path *p)
 
 	if (p->heard_previous && p->current && p->o.role == KEYS_INITIATOR && now - p->repeated_ms >= 1000) {
 		p->repeated_ms = now;
-		path_send_keepalive(p, false);
+		path_keep_alive(p);
 	}
 	/* It has not finished with the old key file yet, and neither may we. */
 	if (p->heard_previous && p->retired)
-		p->retired_until_ms = now + PREVIOUS_KEPT_MS;
+		figure_set(&p->retired_until_ms, now + PREVIOUS_KEPT_MS);
 	p->heard_previous = false;
 }
 
 /* Handshakes: what came since is told once a batch. */
-static void tell_keys(struct space *c)
+static void tell_keys(struct path *p, struct space *c)
 {
 	uint64_t next = c ? replay_next(c->replay) : 0;
 
@@ -265,6 +283,7 @@ static void tell_keys(struct space *c)
 		return;
 	c->told = next;
 	keys_rx_advance(c->keys, next - 1);
+	path_tell_keys(p, c->keys);
 }
 
 /* What a batch came to. */
@@ -278,7 +297,7 @@ static void handle_datagram(struct path *p, struct packet *k, size_t len, struct
 	if (len > PSK2_OVERHEAD + p->in.capacity) {
 		drop(p, DROP_LENGTH);
 	} else if (pskh_is_handshake(k->header, len)) {
-		p->o.events->on_handshake(k->header, len, k->from, p->o.arg);
+		tell_handshake(p, k, len);
 	} else if (receive(p, k, len) == 0) {
 		t->any = true;
 		t->data = t->data || k->is_data;
@@ -325,14 +344,14 @@ static void handle_batch(struct path *p, unsigned int n)
 	if (t.opened + forged)
 		opstat_count(&pskd_operations[OP_PACKET_OPEN], t.opened + forged, forged, t.bytes);
 	if (!p->o.prototype) {
-		tell_keys(p->space);
-		tell_keys(p->spare);
+		tell_keys(p, p->space);
+		tell_keys(p, p->spare);
 	}
 	if (t.data && p->counters.unanswered_since_ms <= p->counters.sent_ms)
-		p->counters.unanswered_since_ms = clock_now_ms();
+		figure_set(&p->counters.unanswered_since_ms, clock_now_ms());
 	repeat_proof(p);
 	if (p->counters.drops.arrived != drops_before)
-		p->o.events->on_drops(p->o.arg);
+		path_tell(p, FACT_DROPS);
 	if (t.any)
 		path_mark(p, &p->counters.received_ms, &p->counters.data_received_ms,
 			  clock_now_ms(), t.data);
@@ -347,7 +366,7 @@ void inbound_on_udp(int fd, unsigned int events, void *arg)
 		outbound_push(p);
 		outbound_update(p);
 	}
-	for (int round = 0; round < ROUNDS; round++) {
+	for (int round = 0; round < ROUNDS && hold_lets(p->o.hold, round); round++) {
 		int n = room_receive(p->in.room, p->o.udp.fd, p->in.each, p->in.n_msgs);
 
 		if (n <= 0)

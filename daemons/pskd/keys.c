@@ -14,6 +14,10 @@
  * The work that reads, derives or erases is done by the loop's workers in jobs, one at a time for
  * each tunnel; the ledger's thread writes records. Everything else is in the loop's thread, and
  * kick() is its heart: it looks at what is and what should be, and starts what is missing.
+ *
+ * A packet thread may take sequences and tell what was received, where there is one. Those two change
+ * nothing else, and start nothing: ask() leaves that to the loop's thread, which holds the packet thread
+ * whenever it changes what those two look at, or looks at what they change. So there is one of both at a time.
  */
 #include "pskd/keys_internal.h"
 
@@ -25,6 +29,7 @@
 #include "base/error.h"
 #include "crypto/kdf.h"
 #include "event/loop.h"
+#include "pskd/drops.h"
 
 enum {
 	BLOCK_BURST_MS = 50,   /* used up sooner than this: eight times as much */
@@ -46,6 +51,30 @@ enum {
 #define RATCHET_BURN (KEYS_RATCHET_BURN_SLOTS * SLOT_PACKETS)
 
 static void kick(struct keys *k);
+
+/* kick(), soon, where this may be the packet thread. */
+static void ask(struct keys *k)
+{
+	if (k->thread)
+		k->asked = true;
+	else
+		kick(k);
+}
+
+bool keys_ask(const struct keys *k)
+{
+	return k->asked;
+}
+
+void keys_go_on(struct keys *k)
+{
+	HOLD(k->thread);
+
+	if (!k->asked)
+		return;
+	k->asked = false;
+	kick(k);
+}
 
 static uint64_t slots_for(uint64_t end_seq)
 {
@@ -87,7 +116,9 @@ static uint64_t rx_usable(const struct keys *k)
 
 uint64_t keys_rx_exact(const struct keys *k)
 {
-	return max_u64(k->rx_floor, k->rx_high == LEDGER_NONE ? 0 : k->rx_high + 1);
+	uint64_t high = figure_get(&k->rx_high);
+
+	return max_u64(k->rx_floor, high == LEDGER_NONE ? 0 : high + 1);
 }
 
 /* The first sequence that the replay window can still accept. */
@@ -188,6 +219,7 @@ static void tell(struct keys *k, int error)
 void keys_on_retry(void *arg)
 {
 	struct keys *k = arg;
+	HOLD(k->thread);
 
 	k->hold_writes = k->tx.held = k->rx.held = false;
 	kick(k);
@@ -351,6 +383,7 @@ static void resize_block(struct keys *k)
 void keys_on_written(int error, const struct ledger_record *r, void *arg)
 {
 	struct keys *k = arg;
+	HOLD(k->thread);
 
 	if (error) {
 		give_up(k);
@@ -378,7 +411,30 @@ void keys_on_written(int error, const struct ledger_record *r, void *arg)
 	kick(k);
 }
 
-int keys_write_now(struct keys *k)
+static void begin_write(struct keys *k, bool marks_only)
+{
+	HOLD(k->thread);
+	bool wanted = k->tx_wanted;
+
+	if (marks_only)
+		k->tx_wanted = false;
+	compose(k);
+	k->tx_wanted = wanted;
+	attempt(k);
+}
+
+static void end_write(struct keys *k, bool good)
+{
+	HOLD(k->thread);
+
+	if (good)
+		adopt(k, k->work);
+	else
+		give_up(k);
+}
+
+/* So many records. marks_only: no more is reserved for what traffic wants. */
+static int write_now(struct keys *k, unsigned int times, bool marks_only)
 {
 	bool held = k->hold;
 	int r;
@@ -387,15 +443,24 @@ int keys_write_now(struct keys *k)
 	k->hold = true;
 	while (ledger_is_busy(k->ledger))
 		ledger_wait(k->ledger, 1000);
-	compose(k);
-	attempt(k);
-	r = ledger_write(k->ledger, k->work);
-	if (!r)
-		adopt(k, k->work);
-	else
-		give_up(k);
+	begin_write(k, marks_only);
+	for (;;) {
+		/* The disk is not waited for under a hold: packets go on with what all records allow, this one included. */
+		r = ledger_write(k->ledger, k->work);
+		HOLD(k->thread);
+
+		end_write(k, r == 0);
+		if (r || --times == 0)
+			break;
+		begin_write(k, marks_only);
+	}
 	k->hold = held;
 	return r;
+}
+
+int keys_write_now(struct keys *k)
+{
+	return write_now(k, 1, false);
 }
 
 /* ---- erasing ---- */
@@ -541,6 +606,7 @@ static void on_job(void *arg, bool cancelled)
 {
 	struct job *j = arg;
 	struct keys *k = j->keys;
+	HOLD(k ? k->thread : NULL);
 
 	if (k) {
 		k->job = NULL;
@@ -555,25 +621,38 @@ static void on_job(void *arg, bool cancelled)
 	job_free(j);
 }
 
+/* *out NULL: nothing is missing. */
+static int begin_draw(struct job **out, struct keys *k, struct lane *l, size_t (*missing)(const struct keys *k))
+{
+	HOLD(k->thread);
+	size_t n = k->job ? 0 : missing(k);
+
+	*out = n > 0 ? job_draw(k, l, n) : NULL;
+	return n > 0 && !*out ? -ENOMEM : 0;
+}
+
+static void end_draw(struct keys *k, const struct job *j)
+{
+	HOLD(k->thread);
+
+	job_deliver(j);
+}
+
 int keys_draw_now(struct keys *k, struct lane *l, size_t (*missing)(const struct keys *k))
 {
-	size_t n;
+	struct job *j;
+	int r;
 
-	while (!k->job && (n = missing(k)) > 0) {
-		struct job *j = job_draw(k, l, n);
-		int r;
-
-		if (!j)
-			return -ENOMEM;
+	while ((r = begin_draw(&j, k, l, missing)) == 0 && j) {
 		job_work(j);
 		r = j->error;
 		if (!r)
-			job_deliver(j);
+			end_draw(k, j);
 		job_free(j);
 		if (r)
-			return r;
+			break;
 	}
-	return 0;
+	return r;
 }
 
 void keys_hand_over(struct keys *k, void (*on_ready)(int error, void *arg), void *arg)
@@ -586,7 +665,7 @@ void keys_hand_over(struct keys *k, void (*on_ready)(int error, void *arg), void
 
 uint64_t keys_tx_next(const struct keys *k)
 {
-	return k->tx_next;
+	return figure_get(&k->tx_next);
 }
 
 /* Traffic: what silence would have lowered stays up. */
@@ -598,7 +677,7 @@ static void want_tx(struct keys *k)
 	k->tx_wanted = true;
 	/* What was wanted before may have been had since, by a record that was written by hand. */
 	if (!underway)
-		kick(k);
+		ask(k);
 }
 
 int keys_tx_take(struct keys *k, unsigned int n, uint64_t *first, const struct slot_key **slot)
@@ -622,25 +701,26 @@ int keys_tx_take(struct keys *k, unsigned int n, uint64_t *first, const struct s
 	assert(lane_has(&k->tx, ledger_slot(k->tx_next)));
 	*first = k->tx_next;
 	*slot = lane_slot(&k->tx, ledger_slot(k->tx_next));
-	k->tx_next += n;
-	k->taken += n;
+	figure_add(&k->tx_next, n);
+	figure_add(&k->taken, n);
 
 	if (left - n < k->block / 2 && k->tx_next < k->end)
 		want_tx(k);
 	else if (n == in_slot && !k->job)
-		kick(k);
+		ask(k);
 	return (int)n;
 }
 
 int keys_tx_forward(struct keys *k, uint64_t next, bool burn)
 {
+	HOLD(k->thread);
 	uint64_t jump = next > k->tx_next ? next - k->tx_next : 0;
 
 	if (next >= k->end || k->tx_next >= k->end)
 		return KEYS_E_EXHAUSTED;
 	if (jump > (burn ? burn_limit(k) : jump_limit(k)))
 		return KEYS_E_NEEDS_BURN;
-	k->tx_next += jump;
+	figure_add(&k->tx_next, jump);
 	lane_release(&k->tx, ledger_slot(k->tx_next));
 	/* Traffic is about to follow: have some ready. */
 	if (tx_left(k) == 0) {
@@ -648,22 +728,25 @@ int keys_tx_forward(struct keys *k, uint64_t next, bool burn)
 		k->tx_wanted = false;
 		want_tx(k);
 	}
+	keys_go_on(k);
 	return jump > 0 && tx_left(k) == 0 ? KEYS_E_NOT_READY : 0;
+}
+
+static void go_on_after_write(struct keys *k)
+{
+	HOLD(k->thread);
+
+	tell_waiting(k);
+	kick(k);
 }
 
 int keys_make_durable(struct keys *k)
 {
-	bool wanted = k->tx_wanted;
 	int r;
 
 	/* The marks alone: what traffic wants beyond them comes with its slots. */
-	k->tx_wanted = false;
-	r = keys_write_now(k);
-	if (!r)
-		r = keys_write_now(k);
-	k->tx_wanted = wanted;
-	tell_waiting(k);
-	kick(k);
+	r = write_now(k, 2, true);
+	go_on_after_write(k);
 	return r;
 }
 
@@ -731,7 +814,7 @@ bool keys_rx_advance(struct keys *k, uint64_t highest)
 		return false;
 
 	new_slot = k->rx_high == LEDGER_NONE || ledger_slot(highest) != ledger_slot(k->rx_high);
-	k->rx_high = highest;
+	figure_set(&k->rx_high, highest);
 	if (k->received)
 		received_set(k->received, highest + 1);
 	if (!new_slot)
@@ -740,12 +823,14 @@ bool keys_rx_advance(struct keys *k, uint64_t highest)
 	if (!k->prototype && keys_rx_exact(k) - k->newest->rx_mark > k->block_max / 2)
 		k->due = true;
 	if (k->due || !k->job)
-		kick(k);
+		ask(k);
 	return true;
 }
 
-int keys_rx_forward(struct keys *k, uint64_t next, bool burn)
+/* KEYS_E_NEEDS_BURN, negative errno, or 0: *draw when the slots there are wanted at once. */
+static int rx_expect(struct keys *k, uint64_t next, bool burn, bool *draw)
 {
+	HOLD(k->thread);
 	uint64_t exact = keys_rx_exact(k), steps;
 
 	if (next > k->end)
@@ -767,28 +852,62 @@ int keys_rx_forward(struct keys *k, uint64_t next, bool burn)
 	}
 	/* The peer's first packets are on their way: if it takes but a moment, do it now. */
 	steps = k->rx.base > k->rx.to ? k->rx.base - k->rx.to : 0;
-	if (k->file || steps <= INLINE_STEPS_MAX)
-		(void)keys_draw_now(k, &k->rx, keys_rx_missing);
-	kick(k);
+	*draw = k->file || steps <= INLINE_STEPS_MAX;
+	k->asked = true;
 	return 0;
+}
+
+int keys_rx_forward(struct keys *k, uint64_t next, bool burn)
+{
+	bool draw = false;
+	int r = rx_expect(k, next, burn, &draw);
+
+	if (r)
+		return r;
+	if (draw)
+		(void)keys_draw_now(k, &k->rx, keys_rx_missing);
+	keys_go_on(k);
+	return 0;
+}
+
+/* Nothing came or went since the last tick, and nothing is due. */
+static bool is_at_rest(const struct keys *k, uint64_t now_ms)
+{
+	return figure_get(&k->tx_next) == k->seen_tx && figure_get(&k->rx_high) == k->seen_rx &&
+	       (k->settled || now_ms - k->quiet_since_ms < QUIET_MS);
+}
+
+/* Traffic flows. */
+static void tick_busy(struct keys *k, uint64_t now_ms)
+{
+	bool lazy = !k->prototype && now_ms - k->rx_durable_ms >= RX_LAZY_MS &&
+		    ledger_slot(keys_rx_exact(k)) > ledger_slot(k->newest->rx_mark);
+
+	k->seen_tx = figure_get(&k->tx_next);
+	k->seen_rx = figure_get(&k->rx_high);
+	k->quiet_since_ms = now_ms;
+	/* The packet thread need not be held where nothing of its own changes: what was not settled is not tidied up. */
+	if (!lazy && !k->settled)
+		return;
+	HOLD(k->thread);
+
+	k->settled = k->tidy = false;
+	if (!lazy)
+		return;
+	k->due = true;
+	kick(k);
 }
 
 void keys_tick(struct keys *k, uint64_t now_ms)
 {
-	if (k->tx_next != k->seen_tx || k->rx_high != k->seen_rx) {
-		k->seen_tx = k->tx_next;
-		k->seen_rx = k->rx_high;
-		k->quiet_since_ms = now_ms;
-		k->settled = k->tidy = false;
-		if (!k->prototype && now_ms - k->rx_durable_ms >= RX_LAZY_MS &&
-		    ledger_slot(keys_rx_exact(k)) > ledger_slot(k->newest->rx_mark)) {
-			k->due = true;
-			kick(k);
-		}
+	if (is_at_rest(k, now_ms))
+		return;
+	if (figure_get(&k->tx_next) != k->seen_tx || figure_get(&k->rx_high) != k->seen_rx) {
+		tick_busy(k, now_ms);
 		return;
 	}
-	if (k->settled || now_ms - k->quiet_since_ms < QUIET_MS)
-		return;
+	HOLD(k->thread);
+
 	k->settled = true;
 	k->tidy = true;
 	k->block = min_u64(BLOCK_MIN, k->block_max);
@@ -833,10 +952,8 @@ int keys_mark_handshaken(struct keys *k)
 		return 0;
 	/* In both records, so that the loss of one does not forget it. */
 	k->handshaken = true;
-	r = keys_write_now(k);
-	if (!r)
-		r = keys_write_now(k);
-	kick(k);
+	r = write_now(k, 2, false);
+	go_on_after_write(k);
 	return r;
 }
 
@@ -847,17 +964,19 @@ uint64_t keys_end(const struct keys *k)
 
 void keys_info(const struct keys *k, struct keys_info *out)
 {
+	uint64_t tx_next = figure_get(&k->tx_next);
+
 	*out = (struct keys_info){
 		.is_file = k->file != NULL,
 		.handshaken = k->handshaken,
 		.slots_total = k->newest->slots_total,
-		.tx_next = k->tx_next,
+		.tx_next = tx_next,
 		.tx_reserved = k->newest->tx_reserved,
-		.rx_high = k->rx_high,
+		.rx_high = figure_get(&k->rx_high),
 		.rx_floor = k->rx_floor,
 		.slots_erased = k->erased,
-		.packets_left = k->file ? k->end - k->tx_next : UINT64_MAX,
-		.taken = k->taken,
+		.packets_left = k->file ? k->end - tx_next : UINT64_MAX,
+		.taken = figure_get(&k->taken),
 		.ledger_writes = ledger_writes(k->ledger),
 		.write_error = k->write_error,
 		.source_error = k->tx.error ? k->tx.error : k->rx.error,

@@ -3,7 +3,8 @@
  * that knows which sequences may still be used, and so the one that holds I1.
  * Sources: a key file (rows of 120-byte slots) or a pairing's root (one ratchet
  * per direction). Sequence s lies in slot s / 1000; each direction has its own
- * half of a slot. All functions are called from the control loop's thread;
+ * half of a slot. All functions are called from the control loop's thread,
+ * those that say so from a packet thread or under its hold instead;
  * the ledger's own thread does the writing and fsync.
  */
 #pragma once
@@ -20,6 +21,7 @@
 #define SLOT_NONCE_LEN 12
 #define SLOT_KEY_LEN 32
 
+struct hold;
 struct keys;
 struct loop;
 struct twins;
@@ -70,6 +72,8 @@ struct keys_options {
 	const char *key_file;
 	enum keys_erase erase;
 	struct loop *loop;
+	/* Of the packet thread that takes sequences, which then asks: keys_ask(); NULL: none. */
+	struct hold *hold;
 	/*
 	 * After KEYS_E_NOT_READY or a failed write: something changed, try again. error 0, a
 	 * negative errno of the ledger's disk, or -EBADMSG: the key file is not as it was when it
@@ -111,7 +115,7 @@ uint64_t keys_tx_next(const struct keys *k);
  * Take up to n consecutive sequences inside one slot that no other packet ever
  * had or will have: *first and the count as return value (>= 1), or
  * -KEYS_E_NOT_READY, -KEYS_E_EXHAUSTED. *slot is the expanded half-slot of *first,
- * valid until the next call into this module.
+ * valid until the next call into this module. From the packet thread, or under its hold.
  */
 int keys_tx_take(struct keys *k, unsigned int n, uint64_t *first, const struct slot_key **slot);
 /*
@@ -126,8 +130,12 @@ int keys_tx_forward(struct keys *k, uint64_t next, bool burn);
  */
 int keys_make_durable(struct keys *k);
 
+/* Something is to be done that the packet thread may not do: the control thread calls keys_go_on(). */
+bool keys_ask(const struct keys *k);
+void keys_go_on(struct keys *k);
+
 /* ---- receiving ---- */
-/* The half-slot when it is expanded, else NULL. Never reads, derives or writes. */
+/* The half-slot when it is expanded, else NULL. Never reads, derives or writes. Thread: as keys_tx_take(). */
 const struct slot_key *keys_rx_slot(const struct keys *k, uint64_t slot);
 /* Sequences below were received, or given up, in an earlier life: refuse them. */
 uint64_t keys_rx_floor(const struct keys *k);
@@ -137,7 +145,7 @@ uint64_t keys_rx_high(const struct keys *k);
  * An authenticated packet raised the highest sequence: expand 16 slots ahead,
  * let go of what the window no longer needs, move the durable marks (prototype:
  * ahead of what may be acted on; returns false when the packet must be dropped
- * because its mark is not durable yet).
+ * because its mark is not durable yet). Thread: as keys_tx_take(); a prototype's never from a packet thread.
  */
 bool keys_rx_advance(struct keys *k, uint64_t highest);
 /* The peer proved by handshake that it will send from next on: expand there. 0, KEYS_E_NEEDS_BURN, negative errno. */

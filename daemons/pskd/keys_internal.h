@@ -1,6 +1,7 @@
 /* What the parts of keys.h's implementation share: keys.c, keys_job.c and keys_open.c. */
 #pragma once
 
+#include "pskd/hold.h"
 #include "pskd/keyfile.h"
 #include "pskd/keys.h"
 #include "pskd/lane.h"
@@ -43,6 +44,8 @@ struct job {
 
 struct keys {
 	struct loop *loop;
+	struct hold *thread; /* that takes sequences; NULL: this one */
+	bool asked; /* by it: kick() has something to do */
 	void (*on_ready)(int error, void *arg);
 	void *arg;
 	bool prototype;

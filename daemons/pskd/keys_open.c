@@ -450,6 +450,8 @@ int keys_open(struct keys **out, const struct keys_options *o, uint64_t *recover
 	k->seen_rx = k->rx_high;
 	k->settled = true;
 	k->hold = false;
+	/* Until now, and when they are closed, no thread but ours knows of them. */
+	k->thread = o->hold;
 	*out = steal(&k);
 	return 0;
 }
@@ -473,6 +475,7 @@ struct keys *keys_close(struct keys *k)
 {
 	if (!k)
 		return NULL;
+	k->thread = NULL;
 	abandon_job(k);
 	/* hold: opening failed half-way, and what it found stays as it is. */
 	if (k->ledger && !k->hold) {

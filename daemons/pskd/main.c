@@ -19,6 +19,7 @@
 #include "pskd/metrics.h"
 #include "pskd/portable.h"
 #include "pskd/offload.h"
+#include "pskd/packets.h"
 #include "pskd/store.h"
 #include "pskd/tunnels.h"
 
@@ -91,6 +92,8 @@ static const char *needs_restart(const struct pskd_config *now, const struct psk
 		return "tund_socket";
 	if (strcmp(now->offload, next->offload) != 0)
 		return "offload";
+	if (strcmp(now->workers, next->workers) != 0)
+		return "workers";
 	return strcmp(now->identity_socket, next->identity_socket) != 0 ? "identity_socket" : NULL;
 }
 
@@ -240,6 +243,7 @@ static int run(struct service *svc)
 				      .identity_socket = s.cfg.identity_socket,
 				      .max_tunnels = s.cfg.max_tunnels,
 				      .start_paired = s.cfg.start_paired, .offload = offload,
+				      .workers = (unsigned int)packets_parse(s.cfg.workers),
 				      .fds = service_fds(svc) };
 	r = tunnels_new(&s.tunnels, &o);
 	if (r)

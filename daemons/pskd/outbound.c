@@ -47,11 +47,12 @@ int outbound_seal_one(struct path *p, struct session *s, uint8_t *header, size_t
 	int r;
 
 	r = keys_tx_take(s->space->keys, 1, &first, &material);
+	path_tell_keys(p, s->space->keys);
 	if (r < 0)
 		return r;
 	seal(p, s, header, len, first, material);
 	opstat_count(&pskd_operations[OP_PACKET_SEAL], 1, 0, len);
-	s->packets++;
+	session_count(s, 1);
 	return 0;
 }
 
@@ -66,20 +67,21 @@ static int seal_batch(struct path *p)
 		int taken;
 
 		taken = keys_tx_take(p->o.keys, p->out.n - p->out.sealed, &first, &material);
+		path_tell_keys(p, p->o.keys);
 		if (taken < 0)
 			return taken;
 		for (int i = 0; i < taken; i++) {
 			size_t len = p->out.packets[p->out.sealed].len;
 
 			seal(p, s, p->out.memory + p->out.packets[p->out.sealed].at, len, first + (uint64_t)i, material);
-			p->counters.tx_packets++;
-			p->counters.tx_bytes += len;
+			figure_add(&p->counters.tx_packets, 1);
+			figure_add(&p->counters.tx_bytes, len);
 			bytes += len;
 			pmtu_on_sent(&p->mtu.pmtu, len);
 			p->out.sealed++;
 		}
 		opstat_count(&pskd_operations[OP_PACKET_SEAL], (uint64_t)taken, 0, bytes);
-		s->packets += (uint64_t)taken;
+		session_count(s, (uint64_t)taken);
 	}
 	return 0;
 }
@@ -105,7 +107,8 @@ static void clear_batch(struct path *p)
 /* What was read and has not been sent is lost. */
 static void forget_batch(struct path *p)
 {
-	p->counters.drops.n[DROP_STALE] += p->out.n - p->out.sent + (p->out.cut.len > 0) + gso_count(&p->out.gso);
+	figure_add(&p->counters.drops.n[DROP_STALE],
+		   p->out.n - p->out.sent + (p->out.cut.len > 0) + gso_count(&p->out.gso));
 	forget_rest(p);
 	clear_batch(p);
 }
@@ -124,10 +127,11 @@ static bool push_batch(struct path *p)
 	p->out.waits_for_keys = r != 0;
 	p->out.waits_for_socket = !send_sealed(p);
 	if (r == -KEYS_E_EXHAUSTED) {
-		p->counters.drops.n[DROP_SEND] += p->out.n - p->out.sealed + (p->out.cut.len > 0) + gso_count(&p->out.gso);
+		figure_add(&p->counters.drops.n[DROP_SEND],
+			   p->out.n - p->out.sealed + (p->out.cut.len > 0) + gso_count(&p->out.gso));
 		p->out.n = p->out.sealed;
 		forget_rest(p);
-		p->o.events->on_exhausted(p->o.arg);
+		path_tell(p, FACT_EXHAUSTED);
 	}
 	if (p->out.sent < p->out.n)
 		return false;
@@ -152,7 +156,7 @@ static bool read_device(struct path *p)
 	r = (size_t)len < room ? GSO_E_MALFORMED :
 				 gso_begin(&p->out.gso, &h, p->out.large + room, (size_t)len - room, p->o.mtu);
 	if (r)
-		p->counters.drops.n[r == GSO_E_TOO_BIG ? DROP_TOO_BIG : DROP_OFFLOAD]++;
+		figure_add(&p->counters.drops.n[r == GSO_E_TOO_BIG ? DROP_TOO_BIG : DROP_OFFLOAD], 1);
 	return true;
 }
 
@@ -198,7 +202,7 @@ static size_t next_of_too_big(struct path *p, uint8_t *out, uint16_t whole)
 	p->out.cut.done = 0;
 	fragment = next_fragment(p, out, whole);
 	if (fragment == 0) {
-		p->counters.drops.n[DROP_TOO_BIG]++;
+		figure_add(&p->counters.drops.n[DROP_TOO_BIG], 1);
 		tell_once(p, out, len);
 	}
 	return fragment;
@@ -250,7 +254,7 @@ void outbound_on_tun(int fd, unsigned int events, void *arg)
 
 	(void)fd;
 	(void)events;
-	for (int round = 0; more && round < ROUNDS; round++) {
+	for (int round = 0; more && round < ROUNDS && hold_lets(p->o.hold, round); round++) {
 		for (int i = 0; i < BATCH && p->out.n < BATCH && more; i++) {
 			more = read_device(p);
 			/* What came in one piece is to leave in one. */
@@ -272,7 +276,7 @@ void outbound_drain(struct path *p)
 	for (int i = 0; i < 1000; i++) {
 		if (read(p->o.tun_fd, p->out.large, VNET_HEADER_LEN + LARGE_MAX) <= 0)
 			return;
-		p->counters.drops.n[DROP_STALE]++;
+		figure_add(&p->counters.drops.n[DROP_STALE], 1);
 	}
 }
 

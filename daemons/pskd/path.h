@@ -2,7 +2,8 @@
  * The packet path of one tunnel: what stands between its TUN device and its
  * UDP socket, and the only code that touches packets. Batches of 64, no
  * allocation and no lock a packet. The control part (tunnel.c, hello.c) gives
- * it sessions and hears of what it cannot decide.
+ * it sessions and hears of what it cannot decide. Its loop may be a packet
+ * thread's: all functions and events here are the control thread's even then.
  */
 #pragma once
 
@@ -19,6 +20,7 @@
 #include "pskd/sources.h"
 #include "pskd/udp.h"
 
+struct hold;
 struct loop;
 struct path;
 struct pmtu;
@@ -33,7 +35,7 @@ struct path_events {
 	void (*on_proven)(void *arg);
 	/* The first authenticated packet of the staged session: its key file is the current one now. */
 	void (*on_switched)(void *arg);
-	/* Authenticated packets came, or packets were sent, after a silence: timers may be due. */
+	/* Authenticated data came, or data was sent, after a silence, or a probe was answered: timers may be due. */
 	void (*on_traffic)(void *arg);
 	/* Nothing left to send with. */
 	void (*on_exhausted)(void *arg);
@@ -44,7 +46,9 @@ struct path_events {
 };
 
 struct path_options {
-	struct loop *loop;
+	struct loop *loop; /* that carries packets */
+	struct hold *hold; /* of loop's thread; NULL: it is the control thread */
+	struct loop *control; /* where events are told; with hold */
 	struct keys *keys;
 	enum keys_role role;
 	bool prototype;
@@ -94,6 +98,8 @@ void path_drop_sessions(struct path *p);
 void path_expire(struct path *p, uint64_t now_ms);
 /* When path_expire() has something to do, or UINT64_MAX. */
 uint64_t path_expiry(const struct path *p);
+/* The last packet of the current session came from there, or did a moment ago. */
+bool path_is_heard_from(struct path *p, const struct sockaddr_in6 *from);
 
 /*
  * Sessions of another key material, k, may come: that of a staged key file. k must live until
@@ -120,25 +126,34 @@ void path_rx_forward(struct path *p, uint64_t next);
  * then it follows when they are.
  */
 bool path_send_keepalive(struct path *p, bool pending);
+/* One follows. */
+bool path_owes_keepalive(const struct path *p);
 /* keys_options.on_ready: go on with what waited. */
 void path_on_keys_ready(struct path *p);
 /* A handshake message. */
 void path_send_handshake(struct path *p, const uint8_t *msg, size_t len, const struct sockaddr_in6 *to);
 
 /* Ask how large packets may be, as time and traffic demand. */
-void path_probe(struct path *p, uint64_t now_ms);
+void path_probe(struct path *p);
 /* When path_probe() has something to do, or UINT64_MAX. */
 uint64_t path_probe_due(const struct path *p);
-const struct pmtu *path_pmtu(const struct path *p);
+/* As it is now; what is returned changes with the next call. */
+const struct pmtu *path_pmtu(struct path *p);
 /* Outer packets carry the ECN field of what is inside, since the peer is known to obey it. */
-bool path_copies_ecn(const struct path *p);
+bool path_copies_ecn(struct path *p);
 
-struct path_counters *path_counters(struct path *p);
+/*
+ * As they are now, and so with times that may be later than what a caller took for now before: clock_since_ms().
+ * What is returned changes with the next call.
+ */
+const struct path_counters *path_counters(struct path *p);
+/* For what the control thread drops: counted with the others. */
+struct drops *path_drops(struct path *p);
 const struct udp *path_udp(const struct path *p);
 int path_tun_fd(const struct path *p);
 /* What is in use, of enum offload. */
 unsigned int path_offload(const struct path *p);
 /* One more than the highest sequence authenticated. */
-uint64_t path_rx_next(const struct path *p);
+uint64_t path_rx_next(struct path *p);
 /* Sessions keep this many slots for receiving. */
 size_t path_rx_slots(uint32_t window);

@@ -10,6 +10,8 @@
 #include "pskd/ecn.h"
 #include "pskd/gro.h"
 #include "pskd/gso.h"
+#include "pskd/hold.h"
+#include "pskd/news.h"
 #include "pskd/offload.h"
 #include "pskd/path.h"
 #include "pskd/pmtu.h"
@@ -72,6 +74,10 @@ struct way {
 	uint64_t looked_ms; /* 0: never */
 };
 #define PATH_WAYS 8
+struct ways {
+	struct way v[PATH_WAYS];
+	unsigned int next; /* to be forgotten for another */
+};
 
 /* The sequences of one key material: whose they are, and which of them came. */
 struct space {
@@ -85,6 +91,15 @@ struct space {
 struct path_rate {
 	uint64_t since_ms;
 	unsigned int n;
+};
+
+/* What the packet thread tells the control thread. */
+enum {
+	FACT_PROVEN = 1, /* a session's first packet came */
+	FACT_TRAFFIC = 2,
+	FACT_EXHAUSTED = 4,
+	FACT_DROPS = 8,
+	FACT_KEYS = 16, /* keys have something to do: keys_go_on() */
 };
 
 struct path {
@@ -106,19 +121,32 @@ struct path {
 	bool retired;
 	uint64_t retired_until_ms;
 	struct path_counters counters;
+	/* The control thread's: what it dropped, and what it was shown. */
+	struct drops control_drops;
+	struct path_counters shown;
+	struct {
+		const struct session *of; /* to compare with, no more */
+		uint64_t at_ms;
+		struct sockaddr_in6 from;
+	} heard;
+	struct news *news; /* NULL: one thread does all, and is told at once */
 	unsigned int offload; /* of enum offload, in use */
 	struct inbound in;
 	struct outbound out;
 	struct {
 		struct pmtu pmtu;
+		uint64_t changes; /* a figure: of pmtu, but for what was sent */
+		struct pmtu shown; /* the control thread's, with so many of them */
+		uint64_t shown_changes;
+		/* Figures: when pmtu wants to be looked at, and whether the kernel should be asked at each look. */
+		uint64_t due_ms, wants_hint;
 		enum udp_df df; /* what the socket was told */
 		struct sockaddr_in6 at; /* whom that is about */
 		struct path_rate answers, words;
 		uint8_t *room; /* of one packet */
 	} mtu;
 
-	struct way ways[PATH_WAYS];
-	unsigned int next_way; /* to be forgotten for another */
+	struct ways ways, control_ways; /* each thread looks for itself */
 };
 
 /* outbound.c */
@@ -142,6 +170,8 @@ int mtu_init(struct path *p);
 void mtu_done(struct path *p);
 /* There is a new current session. */
 void mtu_on_session(struct path *p);
+/* What path_probe_due() says from now on, and whether path_probe() has something to ask. */
+void mtu_show_due(struct path *p);
 /* A packet inside that says it is a probe. 0, or -1 when it is none. */
 int mtu_on_probe(struct path *p, const uint8_t *inside, size_t len);
 /* The largest packet that goes to the peer. */
@@ -155,9 +185,18 @@ uint16_t mtu_whole(const struct path *p);
 void mtu_tell(struct path *p, const uint8_t *packet, size_t len);
 
 /* path.c */
-void path_promote_pending(struct path *p);
-/* The staged key file's session has proven itself: that file is the current one now. */
-void path_switch(struct path *p);
+/* The control thread's: look at a message that came. */
+void path_hear_handshake(struct path *p, const uint8_t *msg, size_t len, const struct sockaddr_in6 *from);
+/* All of these from the thread that carries packets, or under its hold. */
+/* Tell facts, as soon as may be. */
+void path_tell(struct path *p, unsigned int facts);
+/* Keys took part: whatever they cannot do in this thread is told. */
+void path_tell_keys(struct path *p, const struct keys *k);
+/* An empty packet in the current session. */
+void path_keep_alive(struct path *p);
+
+/* path_way.c: path_way(), from the thread that carries packets, or under its hold. */
+uint32_t path_way_out(struct path *p, const struct sockaddr_in6 *to);
 
 /* inbound.c */
 int inbound_init(struct path *p);
@@ -189,14 +228,15 @@ static inline uint8_t path_own_class(const struct path *p)
 	return ecn_encapsulate(0, p->o.dscp, false);
 }
 
-/* Told at most once a batch. */
+/* Told at most once a batch; a keepalive puts off what is due, and is not told at all. */
 static inline void path_mark(struct path *p, uint64_t *any_ms, uint64_t *data_ms, uint64_t now, bool data)
 {
-	bool was_quiet = now - *any_ms > 1000 || (data && now - *data_ms > 1000);
+	bool was_quiet = data && now - *data_ms > 1000;
 
-	*any_ms = now;
+	figure_set(any_ms, now);
 	if (data)
-		*data_ms = now;
+		figure_set(data_ms, now);
+	mtu_show_due(p);
 	if (was_quiet)
-		p->o.events->on_traffic(p->o.arg);
+		path_tell(p, FACT_TRAFFIC);
 }

@@ -42,15 +42,42 @@ static bool send_one(struct path *p, uint8_t *header, size_t len, uint8_t class)
 {
 	if (outbound_seal_one(p, p->current, header, len) != 0)
 		return false;
-	p->counters.sent_ms = clock_now_ms();
-	return udp_send_by(&p->o.udp, header, PSK2_OVERHEAD + len, &p->current->address, path_way(p, &p->current->address),
-			   class) == 0;
+	figure_set(&p->counters.sent_ms, clock_now_ms());
+	return udp_send_by(&p->o.udp, header, PSK2_OVERHEAD + len, &p->current->address,
+			   path_way_out(p, &p->current->address), class) == 0;
+}
+
+static bool wants_hint(const struct path *p)
+{
+	return p->mtu.pmtu.sent_big && p->mtu.pmtu.state == PMTU_FOUND;
+}
+
+void mtu_show_due(struct path *p)
+{
+	figure_set(&p->mtu.due_ms, pmtu_due(&p->mtu.pmtu));
+	figure_set(&p->mtu.wants_hint, wants_hint(p));
+}
+
+/* It may be another one now. */
+static void show(struct path *p)
+{
+	figure_add(&p->mtu.changes, 1);
+	mtu_show_due(p);
+}
+
+/* For the control thread, under a hold. */
+static void copy(struct path *p)
+{
+	p->mtu.shown = p->mtu.pmtu;
+	p->mtu.shown_changes = p->mtu.changes;
 }
 
 int mtu_init(struct path *p)
 {
 	pmtu_init(&p->mtu.pmtu, p->o.mtu);
 	p->mtu.df = UDP_DF_KERNEL;
+	p->mtu.due_ms = UINT64_MAX;
+	p->mtu.shown = p->mtu.pmtu;
 	p->mtu.room = calloc(1, BULK_ROOM + PSK2_HEADER_LEN + (size_t)p->o.mtu + BULK_ROOM);
 	return p->mtu.room ? 0 : -ENOMEM;
 }
@@ -67,6 +94,7 @@ void mtu_on_session(struct path *p)
 	p->mtu.at = p->current->address;
 	pmtu_start(&p->mtu.pmtu, clock_now_ms(), moved);
 	set_df(p, pmtu_df(&p->mtu.pmtu));
+	show(p);
 }
 
 /* ---- probes ---- */
@@ -87,20 +115,31 @@ static void take_hint(struct path *p)
 {
 	uint16_t payload;
 
-	if (!p->mtu.pmtu.sent_big || p->mtu.pmtu.state != PMTU_FOUND)
+	if (!wants_hint(p))
 		return;
-	payload = udp_route_payload(&p->o.udp, &p->current->address, path_way(p, &p->current->address));
+	payload = udp_route_payload(&p->o.udp, &p->current->address, path_way_out(p, &p->current->address));
 	if (payload > PSK2_OVERHEAD)
 		pmtu_on_hint(&p->mtu.pmtu, payload - PSK2_OVERHEAD);
 }
 
-void path_probe(struct path *p, uint64_t now)
+/* Nothing is due, and nothing was sent that the network could have told the kernel of. */
+static bool is_at_rest(const struct path *p)
+{
+	return p->news && !figure_get(&p->mtu.wants_hint) && clock_now_ms() < figure_get(&p->mtu.due_ms);
+}
+
+void path_probe(struct path *p)
 {
 	uint16_t sizes[PMTU_PROBES];
+	uint64_t now;
 	size_t n;
 
-	if (!p->current || p->o.prototype)
+	if (!p->current || p->o.prototype || is_at_rest(p))
 		return;
+	HOLD(p->o.hold);
+
+	/* Under the hold: what the packet thread has written before is not later. */
+	now = clock_now_ms();
 	take_hint(p);
 	n = pmtu_tick(&p->mtu.pmtu, now, sizes);
 	/* A probe that came in pieces would tell nothing. */
@@ -109,22 +148,31 @@ void path_probe(struct path *p, uint64_t now)
 	for (size_t i = 0; i < n; i++)
 		send_probe(p, sizes[i]);
 	set_df(p, pmtu_df(&p->mtu.pmtu));
+	show(p);
+	copy(p);
 }
 
 uint64_t path_probe_due(const struct path *p)
 {
-	return p->current && !p->o.prototype ? pmtu_due(&p->mtu.pmtu) : UINT64_MAX;
+	if (!p->current || p->o.prototype)
+		return UINT64_MAX;
+	return p->news ? figure_get(&p->mtu.due_ms) : pmtu_due(&p->mtu.pmtu);
 }
 
-const struct pmtu *path_pmtu(const struct path *p)
+const struct pmtu *path_pmtu(struct path *p)
 {
-	return &p->mtu.pmtu;
+	if (p->mtu.shown_changes == figure_get(&p->mtu.changes))
+		return &p->mtu.shown;
+	HOLD(p->o.hold);
+
+	copy(p);
+	return &p->mtu.shown;
 }
 
 int mtu_on_probe(struct path *p, const uint8_t *inside, size_t len)
 {
 	uint8_t room[BULK_ROOM + PSK2_HEADER_LEN + PSK2_PROBE_LEN + BULK_ROOM] = { 0 };
-	uint64_t now = clock_now_ms();
+	uint64_t now = clock_now_ms(), due = p->mtu.due_ms;
 	struct psk2_probe probe;
 
 	if (p->o.prototype || psk2_probe_decode(&probe, inside, len) != 0)
@@ -132,6 +180,9 @@ int mtu_on_probe(struct path *p, const uint8_t *inside, size_t len)
 	if (probe.type == PSK2_PROBE_ANSWER) {
 		pmtu_on_answer(&p->mtu.pmtu, probe.number, probe.size, now);
 		set_df(p, pmtu_df(&p->mtu.pmtu));
+		show(p);
+		if (p->mtu.due_ms < due)
+			path_tell(p, FACT_TRAFFIC);
 		return 0;
 	}
 	if (!p->current || !is_within(&p->mtu.answers, now, ANSWERS_PER_S))
@@ -162,5 +213,5 @@ void mtu_tell(struct path *p, const uint8_t *packet, size_t len)
 
 	if (n > 0 && is_within(&p->mtu.words, clock_now_ms(), WORDS_PER_S) &&
 	    !deliver_own(p, room + DEVICE_ROOM, n))
-		p->counters.drops.n[DROP_SEND]++;
+		figure_add(&p->counters.drops.n[DROP_SEND], 1);
 }

@@ -19,7 +19,7 @@ static bool is_covered(const struct path *p, const struct sockaddr_in6 *to)
 	return false;
 }
 
-uint32_t path_way(struct path *p, const struct sockaddr_in6 *to)
+static uint32_t look(const struct path *p, struct ways *known, const struct sockaddr_in6 *to)
 {
 	struct way *w = NULL;
 	uint64_t now;
@@ -28,12 +28,22 @@ uint32_t path_way(struct path *p, const struct sockaddr_in6 *to)
 		return 0;
 	now = clock_now_ms();
 	for (size_t i = 0; i < PATH_WAYS && !w; i++)
-		if (p->ways[i].looked_ms && memcmp(&p->ways[i].to, &to->sin6_addr, sizeof(to->sin6_addr)) == 0)
-			w = &p->ways[i];
+		if (known->v[i].looked_ms && memcmp(&known->v[i].to, &to->sin6_addr, sizeof(to->sin6_addr)) == 0)
+			w = &known->v[i];
 	if (w && now - w->looked_ms < WAY_KEPT_MS)
 		return w->by;
 	if (!w)
-		w = &p->ways[p->next_way++ % PATH_WAYS];
+		w = &known->v[known->next++ % PATH_WAYS];
 	*w = (struct way){ .to = to->sin6_addr, .by = way_find(to, p->o.ifindex), .looked_ms = now };
 	return w->by;
+}
+
+uint32_t path_way(struct path *p, const struct sockaddr_in6 *to)
+{
+	return look(p, &p->control_ways, to);
+}
+
+uint32_t path_way_out(struct path *p, const struct sockaddr_in6 *to)
+{
+	return look(p, &p->ways, to);
 }

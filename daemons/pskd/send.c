@@ -67,7 +67,7 @@ static void say_size(struct outbound *o, unsigned int m, size_t size)
 static unsigned int make_messages(struct path *p, bool segment, struct sockaddr_storage *to, socklen_t to_len)
 {
 	const struct sockaddr_in6 *peer = &p->current->address;
-	uint32_t way = path_way(p, peer);
+	uint32_t way = path_way_out(p, peer);
 	struct outbound *o = &p->out;
 	unsigned int m = 0;
 
@@ -121,7 +121,7 @@ static bool send_singly(struct path *p, struct sockaddr_storage *to, socklen_t t
 		if (!error)
 			break;
 		/* ENETUNREACH, ECONNREFUSED …: as if the network had lost this one. */
-		p->counters.drops.n[DROP_SEND]++;
+		figure_add(&p->counters.drops.n[DROP_SEND], 1);
 		o->sent++;
 		at++;
 	}
@@ -140,8 +140,8 @@ bool send_sealed(struct path *p)
 	if (o->sent == o->sealed)
 		return true;
 	/* They would come back through the device, to be sealed and sent again. */
-	if (path_way(p, &p->current->address) == WAY_NONE) {
-		p->counters.drops.n[DROP_SEND] += o->sealed - o->sent;
+	if (path_way_out(p, &p->current->address) == WAY_NONE) {
+		figure_add(&p->counters.drops.n[DROP_SEND], o->sealed - o->sent);
 		o->sent = o->sealed;
 		return true;
 	}
@@ -153,7 +153,7 @@ bool send_sealed(struct path *p)
 	if (error) {
 		/* The way out cannot do checksums, and will not learn it. */
 		if (error == EIO)
-			p->offload &= ~(unsigned int)OFFLOAD_UDP_GSO;
+			__atomic_store_n(&p->offload, p->offload & ~(unsigned int)OFFLOAD_UDP_GSO, __ATOMIC_RELAXED);
 		/*
 		 * Or the path is too narrow. What the kernel segments would leave without DF were it
 		 * let do so, and be cut up on its way unnoticed: so it may only cut single ones itself.

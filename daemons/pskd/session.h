@@ -12,6 +12,7 @@
 #include <stdint.h>
 
 #include "base/cleanup.h"
+#include "pskd/drops.h"
 #include "pskd/keys.h"
 #include "proto/psk_handshake.h"
 #include "proto/psk2.h"
@@ -34,10 +35,22 @@ struct session {
 	struct sockaddr_in6 heard_from; /* source of the last authenticated packet; zero before the first */
 	uint32_t peer_software; /* as in the handshake: major << 24 | minor << 16 | patch; prototype: 0 */
 	uint64_t created_ms;
-	uint64_t packets; /* both directions */
+	bool proven; /* its first authenticated packet came */
+	uint64_t packets; /* both directions: session_packets() */
 	struct space *space; /* the path's: the sequences that it counts in */
 	struct session_keys *keys;
 };
+
+/* One thread counts, another may look. */
+static inline void session_count(struct session *s, uint64_t n)
+{
+	figure_add(&s->packets, n);
+}
+
+static inline uint64_t session_packets(const struct session *s)
+{
+	return figure_get(&s->packets);
+}
 
 /* rx_slots: how many slots behind and ahead of the highest are kept at once. id NULL: prototype. 0 or -ENOMEM. */
 int session_new(struct session **out, const struct session_id *id, enum keys_role own_role,

@@ -158,6 +158,7 @@ static int open_keys(struct tunnel *t, char *detail, size_t cap)
 	if (!path)
 		return -ENOMEM;
 	tunnel_keys_options(t, &o, path, t->spec->staged_file);
+	o.hold = packet_thread_hold(t->thread);
 	o.on_ready = on_keys;
 	o.arg = t;
 	r = keys_open(&t->stage.keys, &o, NULL, detail, cap);
@@ -174,7 +175,7 @@ static int open_stage(struct tunnel *t, char *detail, size_t cap)
 		.window = (uint32_t)t->spec->f.window, .pinned = t->spec->pinned,
 		.peer_public = t->spec->peer_public, .allowed = &t->spec->labels,
 		.revoked = &t->ctx.policy->revoked, .revoked_here = &t->spec->revoked_ids, .ops = &stage_ops, .arg = t,
-		.drops = &path_counters(t->path)->drops, .last_session = &t->last_session, .patient = true,
+		.drops = path_drops(t->path), .last_session = &t->last_session, .patient = true,
 	};
 	int r = open_keys(t, detail, cap);
 
@@ -209,6 +210,9 @@ void stage_begin(struct tunnel *t)
 void stage_end(struct tunnel *t)
 {
 	stage_close(t);
+	/* Packets of it may still come until the path has let it go. */
+	if (t->path && t->earlier_keys)
+		path_unstage(t->path);
 	t->earlier_keys = keys_close(t->earlier_keys);
 	t->took_over = false;
 	/* The next start finds both files as they were, and the switch is made again. */
@@ -245,7 +249,7 @@ bool stage_on_message(struct tunnel *t, const uint8_t *msg, size_t len, const st
 	}
 	/* The peer has begun anew and asks with both files: the other one is answered. */
 	if (t->earlier_keys && memcmp(m.hint, t->earlier_hint, sizeof(m.hint)) == 0) {
-		drops_count(&path_counters(t->path)->drops, DROP_HS_OTHER_KEY);
+		drops_count(path_drops(t->path), DROP_HS_OTHER_KEY);
 		return true;
 	}
 	return false;

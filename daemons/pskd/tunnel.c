@@ -123,6 +123,8 @@ static void take_down(struct tunnel *t)
 	t->path = path_free(t->path);
 	udp_close(&t->udp);
 	t->keys = keys_close(t->keys);
+	packets_leave(t->thread);
+	t->thread = NULL;
 	if (t->kept)
 		kept_drop(t->ctx.kept, t->spec->name);
 	t->kept = false;
@@ -583,6 +585,20 @@ static bool turn_role(struct tunnel *t, const char *name)
 	return true;
 }
 
+/*
+ * A prototype peer's packets may have to wait for the disk, each of them: the control loop carries those, so that no
+ * other tunnel's packets wait with them.
+ */
+static bool join_thread(struct tunnel *t)
+{
+	bool wanted = !t->thread && !t->prepare_only && !t->spec->f.peer;
+	int r = wanted ? packets_join(&t->thread, t->ctx.packets) : 0;
+
+	if (r)
+		fail_errno(t, E(DeviceFailed), r, "packet thread");
+	return r == 0;
+}
+
 static void open_keys(struct tunnel *t)
 {
 	_cleanup_free_ char *path = NULL, *received = NULL;
@@ -600,10 +616,13 @@ static void open_keys(struct tunnel *t)
 		snprintf(name, sizeof(name), "%s", t->spec->ledger);
 	else
 		ledger_name(t, name);
+	if (!join_thread(t))
+		return;
 	path = tunnel_store_ledger_path(t->ctx.store, name);
 	tunnel_keys_options(t, &o, path, t->took_over ? t->spec->staged_file : t->spec->f.key_file);
 	received = t->ctx.runtime_dir ? received_path(t, name) : NULL;
 	o.received_path = received;
+	o.hold = packet_thread_hold(t->thread);
 	o.on_ready = tunnel_on_keys;
 	o.arg = t;
 	r = path ? keys_open(&t->keys, &o, &recovered, detail, sizeof(detail)) : -ENOMEM;
@@ -862,6 +881,7 @@ static int make_path(struct tunnel *t, int tun_fd)
 	struct path_options po = {
 		.loop = t->ctx.loop, .keys = t->keys, .role = (enum keys_role)t->spec->f.role,
 		.prototype = t->spec->f.peer != 0, .window = (uint32_t)t->spec->f.window,
+		.hold = packet_thread_hold(t->thread), .control = t->ctx.loop,
 		.mtu = (uint16_t)t->spec->f.mtu, .sources = &t->sources, .udp = t->udp, .tun_fd = tun_fd, .ifindex = t->ifindex,
 		.offload = t->ctx.offload, .addresses = t->addresses, .dscp = t->spec->dscp,
 		.events = &tunnel_path_events, .arg = t,
@@ -874,6 +894,8 @@ static int make_path(struct tunnel *t, int tun_fd)
 	};
 	int r;
 
+	if (t->thread)
+		po.loop = packet_thread_loop(t->thread);
 	r = path_new(&t->path, &po);
 	if (r) {
 		close(tun_fd);
@@ -885,7 +907,7 @@ static int make_path(struct tunnel *t, int tun_fd)
 		return 0;
 	tunnel_make_identity(t);
 	memcpy(ho.own_identity, t->own_identity, sizeof(ho.own_identity));
-	ho.drops = &path_counters(t->path)->drops;
+	ho.drops = path_drops(t->path);
 	return hello_new(&t->hello, &ho);
 }
 

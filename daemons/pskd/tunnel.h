@@ -18,6 +18,7 @@ struct identity_client;
 struct json_t;
 struct kept;
 struct loop;
+struct packets;
 struct tunnel;
 struct tunnel_store;
 struct wake;
@@ -51,6 +52,7 @@ struct tunnel_context {
 	const char *runtime_dir; /* may be NULL */
 	struct kept *kept;
 	unsigned int offload; /* of enum offload: what may be used */
+	struct packets *packets; /* threads to be carried by; may be NULL */
 	/*
 	 * A step: "keys", "listening", "device", "hello", "up", "prepared", "down", "staged", "switched",
 	 * "retired"; or e says why it failed ("stage-failed": not the tunnel did). The tunnel may not be freed from inside.

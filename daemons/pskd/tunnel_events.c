@@ -29,6 +29,7 @@ static int sign(const uint8_t hash[static PSKH_HASH_LEN], hello_signed_fn done, 
 static void on_session(struct session **s, uint64_t peer_tx_next, void *arg)
 {
 	struct tunnel *t = arg;
+	HOLD(packet_thread_hold(t->thread));
 
 	path_rx_forward(t->path, peer_tx_next);
 	path_set_pending(t->path, s);
@@ -54,8 +55,9 @@ static bool may_call(const struct sockaddr_in6 *from, void *arg)
 	struct tunnel *t = arg;
 	const struct session *s = path_current(t->path);
 
-	return !s || udp_same(from, &s->address) || udp_same(from, &s->heard_from) || hello_is_running(t->hello) ||
-	       clock_now_ms() - path_counters(t->path)->received_ms >= TUNNEL_QUIET_MS;
+	return !s || udp_same(from, &s->address) || hello_is_running(t->hello) ||
+	       clock_since_ms(path_counters(t->path)->received_ms, clock_now_ms()) >= TUNNEL_QUIET_MS ||
+	       path_is_heard_from(t->path, from);
 }
 
 static void on_round(unsigned int round, void *arg)
@@ -213,7 +215,7 @@ static void on_handshake(const uint8_t *msg, size_t len, const struct sockaddr_i
 	if (t->hello)
 		hello_on_message(t->hello, msg, len, from);
 	else
-		drops_count(&path_counters(t->path)->drops, DROP_HS_UNEXPECTED);
+		drops_count(path_drops(t->path), DROP_HS_UNEXPECTED);
 }
 
 /* Where the peer was last is where it is looked for first after a restart; and who it was. */

@@ -4,7 +4,9 @@
 #include "event/loop.h"
 #include "pskd/address.h"
 #include "pskd/hello.h"
+#include "pskd/hold.h"
 #include "pskd/keys.h"
+#include "pskd/packets.h"
 #include "pskd/path.h"
 #include "pskd/pmtu.h"
 #include "pskd/resolve.h"
@@ -66,6 +68,7 @@ struct tunnel {
 	struct loop_timer *retry;
 	uint64_t retry_ms;
 
+	struct packet_thread *thread; /* that carries its packets; NULL: the control loop does */
 	struct keys *keys;
 	struct udp udp; /* until the path takes it */
 	struct path *path;

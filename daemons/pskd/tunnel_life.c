@@ -55,7 +55,7 @@ static void check_age(struct tunnel *t, const struct session *s, uint64_t now)
 	uint64_t late_ms = tunnel_is_initiator(t) ? 0 : REMIND_MS;
 	uint64_t late_packets = tunnel_is_initiator(t) ? 0 : REMIND_PACKETS;
 
-	if (s->packets >= SESSION_RENEW_PACKETS + late_packets ||
+	if (session_packets(s) >= SESSION_RENEW_PACKETS + late_packets ||
 	    now - s->created_ms >= SESSION_RENEW_MS + late_ms)
 		start_handshake(t);
 }
@@ -76,10 +76,10 @@ static void check_silence(struct tunnel *t, const struct path_counters *c, uint6
 	}
 	if (t->unanswered_ms && now - t->unanswered_ms >= SILENCE_MS)
 		start_handshake(t);
-	if (t->spec->f.keepalive_ms == 0 || now - heard_ms(t, c) < TUNNEL_QUIET_MS)
+	if (t->spec->f.keepalive_ms == 0 || clock_since_ms(heard_ms(t, c), now) < TUNNEL_QUIET_MS)
 		return;
 	start_handshake(t);
-	if (now - heard_ms(t, c) < DEAD_MS)
+	if (clock_since_ms(heard_ms(t, c), now) < DEAD_MS)
 		return;
 	tunnel_note(t, LOG_NOTICE, &MSG_TUNNEL_SILENT, E(NoAnswer), NULL, "the peer does not answer any more");
 	path_drop_sessions(t->path);
@@ -88,19 +88,31 @@ static void check_silence(struct tunnel *t, const struct path_counters *c, uint6
 		t->state = TUNNEL_WAITING;
 }
 
-static void check_keepalive(struct tunnel *t, const struct path_counters *c, uint64_t now)
+static bool keepalive_is_due(const struct tunnel *t, uint64_t now)
 {
-	bool due = t->spec->f.keepalive_ms && now - c->sent_ms >= t->spec->f.keepalive_ms;
-	bool answer = c->unanswered_since_ms > c->sent_ms && now - c->unanswered_since_ms >= ANSWER_MS;
+	const struct path_counters *c = path_counters(t->path);
+	bool due = t->spec->f.keepalive_ms && clock_since_ms(c->sent_ms, now) >= t->spec->f.keepalive_ms;
+	bool answer = c->unanswered_since_ms > c->sent_ms && clock_since_ms(c->unanswered_since_ms, now) >= ANSWER_MS;
 
-	if (due || answer)
-		path_send_keepalive(t->path, false);
+	return path_current(t->path) && t->hello && (due || answer) && !path_owes_keepalive(t->path);
+}
+
+/* Both hold the packet thread, which needs to be woken but once. */
+static void tick(struct tunnel *t, uint64_t now)
+{
+	if (!keepalive_is_due(t, now)) {
+		keys_tick(t->keys, now);
+		return;
+	}
+	HOLD(packet_thread_hold(t->thread));
+
+	path_send_keepalive(t->path, false);
+	keys_tick(t->keys, now);
 }
 
 /* Only what is not as the device has it, and the end of that. */
-static void tell_mtu(struct tunnel *t)
+static void tell_mtu(struct tunnel *t, const struct pmtu *p)
 {
-	const struct pmtu *p = path_pmtu(t->path);
 	bool was_less = t->mtu_told_size > 0 && t->mtu_told_size < p->max;
 	char text[160];
 
@@ -135,7 +147,7 @@ static bool is_busy(const struct path_counters *c, uint64_t now)
 {
 	uint64_t last = c->data_sent_ms > c->data_received_ms ? c->data_sent_ms : c->data_received_ms;
 
-	return last && now - last < BUSY_MS;
+	return last && clock_since_ms(last, now) < BUSY_MS;
 }
 
 /* When the timer has something to do; UINT64_MAX: never. */
@@ -153,7 +165,8 @@ static uint64_t next_due(const struct tunnel *t, uint64_t now)
 	if (at < due && !hello_is_running(t->hello))
 		due = at;
 	if (t->spec->f.keepalive_ms) {
-		at = c->sent_ms + t->spec->f.keepalive_ms;
+		/* One that waits for a sequence goes as soon as there is one, and then we are here again. */
+		at = path_owes_keepalive(t->path) ? UINT64_MAX : c->sent_ms + t->spec->f.keepalive_ms;
 		due = at < due ? at : due;
 		at = heard_ms(t, c) + (hello_is_running(t->hello) ? DEAD_MS : TUNNEL_QUIET_MS);
 		due = at < due ? at : due;
@@ -187,12 +200,21 @@ static void check_names(struct tunnel *t, uint64_t now)
 		tunnel_resolve_again(t);
 }
 
+static void look_at_session(struct tunnel *t, uint64_t now)
+{
+	const struct path_counters *c = path_counters(t->path);
+	const struct session *s = path_current(t->path);
+
+	if (!s || !t->hello)
+		return;
+	check_age(t, s, now);
+	check_silence(t, c, now);
+}
+
 void tunnel_on_timer(void *arg)
 {
 	struct tunnel *t = arg;
 	uint64_t now = clock_now_ms();
-	const struct path_counters *c;
-	const struct session *s;
 
 	if (!t->path)
 		return;
@@ -201,21 +223,17 @@ void tunnel_on_timer(void *arg)
 		loop_timer_start(t->timer, 10);
 		return;
 	}
-	c = path_counters(t->path);
+	/* Each holds the packet thread only for what is due. */
 	path_expire(t->path, now);
-	path_probe(t->path, now);
-	tell_mtu(t);
+	path_probe(t->path);
+	tell_mtu(t, path_pmtu(t->path));
 	tell_offload(t);
+	tick(t, now);
+	look_at_session(t, now);
 	check_names(t, now);
+	/* These may write files. */
 	stage_on_timer(t);
-	keys_tick(t->keys, now);
 	tunnel_fuel_tick(t, now);
-	s = path_current(t->path);
-	if (s && t->hello) {
-		check_age(t, s, now);
-		check_keepalive(t, c, now);
-		check_silence(t, c, now);
-	}
 	tunnel_arm(t);
 }
 
@@ -252,8 +270,10 @@ void tunnel_on_keys(int error, void *arg)
 	/* The peer may have the staged one by now. */
 	if (error)
 		stage_hurry(t);
-	if (t->path)
-		path_on_keys_ready(t->path);
+	if (!t->path)
+		return;
+	path_on_keys_ready(t->path);
+	tunnel_arm(t);
 }
 
 int tunnel_begin(struct tunnel *t)

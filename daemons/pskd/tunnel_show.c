@@ -242,6 +242,8 @@ json_t *tunnel_to_json(struct tunnel *t)
 		json_object_set_new(j, "key_file", json_string(t->spec->f.key_file));
 	tunnel_fuel_to_json(t, j);
 	json_object_set_new(j, "offload", offloads(t));
+	if (t->thread)
+		json_object_set_new(j, "thread", json_string(packet_thread_name(t->thread)));
 	stage_to_json(t, j);
 	if (t->rollback[0])
 		json_object_set_new(j, "rollback", json_string(t->rollback));

@@ -20,6 +20,7 @@
 #include "pskd/identity_client.h"
 #include "pskd/kept.h"
 #include "pskd/netwatch.h"
+#include "pskd/packets.h"
 #include "pskd/tunnels_internal.h"
 
 /* So many are on their way at once; looked at so often while more wait. */
@@ -306,15 +307,17 @@ int tunnels_new(struct tunnels **out, const struct tunnels_options *o)
 	s->runtime_dir = o->runtime_dir ? strdup(o->runtime_dir) : NULL;
 	if (!s->tund_socket || (o->runtime_dir && !s->runtime_dir))
 		return -ENOMEM;
-	r = kept_new(&s->kept, o->fds);
+	r = packets_new(&s->packets, o->workers);
+	if (!r)
+		r = kept_new(&s->kept, o->fds);
 	if (!r)
 		r = tunnel_store_init(&s->store, o->state_dir);
 	if (r)
 		return r;
 	s->ctx = (struct tunnel_context){ .policy = &s->policy, .loop = o->loop, .store = &s->store,
 					  .tund_socket = s->tund_socket, .runtime_dir = s->runtime_dir,
-					  .kept = s->kept, .offload = o->offload, .on_event = on_tunnel_event,
-					  .ledger_is_used = ledger_is_used, .arg = s };
+					  .kept = s->kept, .offload = o->offload, .packets = s->packets,
+					  .on_event = on_tunnel_event, .ledger_is_used = ledger_is_used, .arg = s };
 	r = loop_timer_new(&s->starter, o->loop, start_queued, s);
 	if (r)
 		return r;
@@ -353,6 +356,7 @@ struct tunnels *tunnels_free(struct tunnels *s)
 	kept_leave(s->kept);
 	list_for_each (it, &s->list)
 		tunnel_free(tunnel_of_node(it));
+	packets_free(s->packets);
 	kept_free(s->kept);
 	netwatch_free(s->netwatch);
 	wake_free(s->wake);

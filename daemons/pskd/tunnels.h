@@ -22,6 +22,7 @@ struct tunnels_options {
 	uint64_t max_tunnels;
 	bool start_paired;
 	unsigned int offload; /* of enum offload: what may be used */
+	unsigned int workers; /* packet threads; 0: the loop carries packets itself */
 	struct service_fds *fds; /* what an earlier life left in them is taken; may be NULL */
 };
 

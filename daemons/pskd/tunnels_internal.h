@@ -15,6 +15,7 @@ struct tunnels {
 	bool start_paired;
 	struct tunnel_store store;
 	char *tund_socket, *runtime_dir;
+	struct packets *packets;
 	struct tunnel_context ctx;
 	struct tunnel_policy policy;
 	struct identity_client *identity;

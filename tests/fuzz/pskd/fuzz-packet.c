@@ -147,7 +147,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	assert(send(wire, msg, size, 0) == (ssize_t)size);
 	loop_step(loop, 0);
 	if (!(data[0] & 1))
-		assert(c->rx_packets + path_rx_next(path) == before);
+		assert(path_counters(path)->rx_packets + path_rx_next(path) == before);
 	while (read(device, got, sizeof(got)) > 0)
 		assert(got[0] >> 4 == 4 || got[0] >> 4 == 6);
 	return 0;

@@ -38,3 +38,10 @@ TEST(a_given_time_stands_still_until_it_is_taken_back)
 	clock_fake_ms(UINT64_MAX);
 	CHECK(clock_now_ms() >= boot_ms() - 60000);
 }
+
+TEST(what_is_later_than_now_is_no_time_ago)
+{
+	CHECK_EQ(clock_since_ms(1000, 1500), 500);
+	CHECK_EQ(clock_since_ms(1500, 1500), 0);
+	CHECK_EQ(clock_since_ms(1501, 1500), 0);
+}

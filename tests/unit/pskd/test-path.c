@@ -24,6 +24,7 @@
 #include "event/loop.h"
 #include "pskd/ecn.h"
 #include "pskd/offload.h"
+#include "pskd/packets.h"
 #include "pskd/pmtu.h"
 #include "unit/lib/test.h"
 
@@ -33,18 +34,24 @@ struct end {
 	struct loop *loop;
 	struct keys *keys, *next; /* next: of a staged key file */
 	struct path *path;
+	struct packet_thread *thread;
 	enum keys_role role;
 	struct sockaddr_in6 address;
 	int tun; /* the kernel's side */
 	unsigned int handshakes, proven, switched, exhausted, own, drop_calls;
+	bool refuses; /* handshakes: counts them as dropped */
 };
 
 static void on_handshake(const uint8_t *msg, size_t len, const struct sockaddr_in6 *from, void *arg)
 {
+	struct end *e = arg;
+
 	(void)msg;
 	(void)len;
 	(void)from;
-	((struct end *)arg)->handshakes++;
+	e->handshakes++;
+	if (e->refuses)
+		drops_count(path_drops(e->path), DROP_HS_UNEXPECTED);
 }
 
 static void on_proven(void *arg)
@@ -101,7 +108,7 @@ static void open_keys(struct end *e, const char *name, const uint8_t *material, 
 	CHECK_EQ(file_write_atomic(file, material, slots * SLOT_LEN, 0600), 0);
 	o = (struct keys_options){ .ledger_path = ledger, .ledgers_dir = dir, .role = e->role,
 				   .prototype = prototype, .window = 8192, .key_file = file, .loop = e->loop,
-				   .on_ready = on_keys, .arg = e };
+				   .hold = packet_thread_hold(e->thread), .on_ready = on_keys, .arg = e };
 	CHECK_EQ(keys_create_file(&o, NULL, NULL, detail, sizeof(detail)), 0);
 	CHECK_EQ(keys_open(&e->keys, &o, NULL, detail, sizeof(detail)), 0);
 }
@@ -109,6 +116,7 @@ static void open_keys(struct end *e, const char *name, const uint8_t *material, 
 /* What both ends may use and are to do; each test is a process of its own. */
 static unsigned int offload;
 static uint8_t dscp_of_both;
+static struct packets *threads; /* that carry what passes; NULL: the ends' own loops do */
 
 static void end_init_mtu(struct end *e, const char *name, enum keys_role role, const uint8_t *material,
 			 size_t slots, bool prototype, uint16_t mtu)
@@ -120,6 +128,7 @@ static void end_init_mtu(struct end *e, const char *name, enum keys_role role, c
 
 	e->role = role;
 	CHECK_EQ(loop_new(&e->loop), 0);
+	CHECK_EQ(packets_join(&e->thread, threads), 0);
 	open_keys(e, name, material, slots, prototype);
 	CHECK_EQ(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, fds), 0);
 	if (udp_open(&o.udp, &at) != 0)
@@ -128,7 +137,9 @@ static void end_init_mtu(struct end *e, const char *name, enum keys_role role, c
 	e->address = at;
 	e->address.sin6_port = htons(udp_port(&o.udp));
 	o.tun_fd = fds[1];
-	o.loop = e->loop;
+	o.loop = e->thread ? packet_thread_loop(e->thread) : e->loop;
+	o.hold = packet_thread_hold(e->thread);
+	o.control = e->loop;
 	o.keys = e->keys;
 	CHECK_EQ(path_new(&e->path, &o), 0);
 }
@@ -145,6 +156,7 @@ static void end_done(struct end *e)
 	keys_close(e->keys);
 	keys_close(e->next);
 	close(e->tun);
+	packets_leave(e->thread);
 	loop_free(e->loop);
 }
 
@@ -950,6 +962,199 @@ TEST(a_file_with_nothing_left_gives_way_to_the_staged_one)
 	pass(x, &x->a, &x->b, 7);
 }
 
+TEST(a_handshake_that_is_refused_is_a_drop_that_is_told)
+{
+	static const uint8_t hello[256] = "PSKH";
+	_cleanup_(both_freep) struct both *x = both_new(1);
+
+	inject(x, hello, sizeof(hello));
+	CHECK_EQ(x->b.handshakes, 1);
+	CHECK_EQ(x->b.drop_calls, 0);
+	x->b.refuses = true;
+	inject(x, hello, sizeof(hello));
+	CHECK_EQ(x->b.handshakes, 2);
+	CHECK_EQ(x->b.drop_calls, 1);
+	CHECK_EQ(drops_of(&x->b).n[DROP_HS_UNEXPECTED], 1);
+	CHECK_EQ(drops_of(&x->b).arrived, 1);
+}
+
+/* ---- with packet threads ---- */
+
+/* No more on their way than the far device holds; each has a mark of its own, so that order shows. */
+static void pump(struct both *x, struct end *from, struct end *to, unsigned int *sent, unsigned int *got)
+{
+	uint8_t ip[80], in[100];
+
+	for (int i = 0; i < 50 && *sent - *got < 100; i++) {
+		fill_ip(ip, sizeof(ip), (uint8_t)*sent);
+		if (write(from->tun, ip, sizeof(ip)) != (ssize_t)sizeof(ip))
+			break;
+		++*sent;
+	}
+	loop_step(x->a.loop, 0);
+	loop_step(x->b.loop, 0);
+	while (read(to->tun, in, sizeof(in)) > 0) {
+		CHECK_EQ(in[1], (uint8_t)*got);
+		++*got;
+	}
+}
+
+/* Until all has arrived; a deadline that only what hangs will see. */
+static void pump_rest(struct both *x, struct end *to, const unsigned int *sent, unsigned int *got)
+{
+	uint8_t in[100];
+
+	for (int i = 0; i < 3000 && *got < *sent; i++) {
+		loop_step(x->a.loop, 1);
+		loop_step(x->b.loop, 1);
+		while (read(to->tun, in, sizeof(in)) > 0) {
+			CHECK_EQ(in[1], (uint8_t)*got);
+			++*got;
+		}
+	}
+	CHECK_EQ(*got, *sent);
+}
+
+static void wait_for(struct both *x, const unsigned int *what, unsigned int least)
+{
+	for (int i = 0; i < 3000 && *what < least; i++) {
+		loop_step(x->a.loop, 1);
+		loop_step(x->b.loop, 1);
+	}
+	CHECK(*what >= least);
+}
+
+/* All that looks at a path from outside while packets pass. */
+static void look(struct end *e)
+{
+	struct keys_info info;
+
+	keys_info(e->keys, &info);
+	CHECK(info.tx_next <= keys_end(e->keys));
+	CHECK(path_counters(e->path)->tx_packets <= keys_end(e->keys));
+	CHECK(!path_is_heard_from(e->path, &e->address));
+	CHECK(path_rx_next(e->path) <= keys_end(e->keys));
+	(void)path_copies_ecn(e->path);
+	(void)path_pmtu(e->path);
+	path_probe(e->path);
+	path_expire(e->path, clock_now_ms());
+	keys_tick(e->keys, clock_now_ms());
+	path_send_keepalive(e->path, false);
+}
+
+TEST(i1_threads_pass_all_in_order_and_use_each_sequence_once_while_sessions_change)
+{
+	_cleanup_(packets_freep) struct packets *two = NULL;
+	unsigned int sent = 0, got = 0, n = 0;
+
+	CHECK_EQ(packets_new(&two, 2), 0);
+	threads = two;
+	{
+		_cleanup_(both_freep) struct both *x = both_new(SLOTS);
+
+		for (uint32_t round = 1; round <= 40; round++) {
+			give_session(&x->a, &x->b, NUMBER + round, true);
+			give_session(&x->b, &x->a, NUMBER + round, true);
+			path_send_keepalive(x->b.path, true);
+			for (int i = 0; i < 10; i++)
+				pump(x, &x->a, &x->b, &sent, &got);
+			look(&x->a);
+			look(&x->b);
+			pump_rest(x, &x->b, &sent, &got);
+			wait_for(x, &x->a.proven, ++n);
+			path_send_keepalive(x->a.path, false);
+			wait_for(x, &x->b.proven, n);
+		}
+		CHECK_EQ(drops_of(&x->a).n[DROP_REPLAY] + drops_of(&x->b).n[DROP_REPLAY], 0);
+		CHECK_EQ(drops_of(&x->a).n[DROP_AEAD] + drops_of(&x->b).n[DROP_AEAD], 0);
+		/* They end while packets are on their way. */
+		pump(x, &x->a, &x->b, &sent, &got);
+	}
+}
+
+TEST(i4_threads_pass_on_what_can_be_looked_at_of_a_flood_and_count_the_rest)
+{
+	_cleanup_(packets_freep) struct packets *two = NULL;
+	static const uint8_t hello[256] = "PSKH";
+	enum { FLOOD = 500, WAITING = 64 };
+
+	CHECK_EQ(packets_new(&two, 2), 0);
+	threads = two;
+	{
+		_cleanup_(both_freep) struct both *x = both_new(1);
+
+		x->b.refuses = true;
+		/* b's control loop looks at nothing meanwhile. */
+		for (int i = 0; i < FLOOD; i++)
+			CHECK_EQ(sendto(x->raw, hello, sizeof(hello), 0, (struct sockaddr *)&x->b.address,
+					sizeof(x->b.address)), (ssize_t)sizeof(hello));
+		while (drops_of(&x->b).n[DROP_HS_OVERLOAD] < FLOOD - WAITING)
+			loop_step(x->a.loop, 1);
+		CHECK_EQ(x->b.handshakes, 0);
+		wait_for(x, &x->b.handshakes, WAITING);
+		run(x);
+		CHECK_EQ(x->b.handshakes, WAITING);
+		CHECK(x->b.drop_calls > 0);
+		CHECK_EQ(drops_of(&x->b).n[DROP_HS_UNEXPECTED], WAITING);
+		CHECK_EQ(drops_of(&x->b).arrived, FLOOD);
+	}
+}
+
+TEST(threads_lose_nothing_in_a_switch)
+{
+	_cleanup_(packets_freep) struct packets *two = NULL;
+	unsigned int sent = 0, got = 0;
+
+	CHECK_EQ(packets_new(&two, 2), 0);
+	threads = two;
+	{
+		_cleanup_(both_freep) struct both *x = staged_new();
+
+		for (int i = 0; i < 20; i++)
+			pump(x, &x->a, &x->b, &sent, &got);
+		path_send_proof(x->b.path);
+		for (int i = 0; i < 20; i++)
+			pump(x, &x->a, &x->b, &sent, &got);
+		wait_for(x, &x->a.switched, 1);
+		path_send_keepalive(x->a.path, false);
+		wait_for(x, &x->b.switched, 1);
+		pump_rest(x, &x->b, &sent, &got);
+		CHECK_EQ(drops_of(&x->a).arrived + drops_of(&x->b).arrived, 0);
+	}
+}
+
+TEST(the_end_of_a_file_that_is_heard_after_the_switch_is_not_the_new_ones)
+{
+	_cleanup_(packets_freep) struct packets *two = NULL;
+
+	CHECK_EQ(packets_new(&two, 2), 0);
+	threads = two;
+	{
+		_cleanup_(both_freep) struct both *x = staged_new();
+		struct keys_info info = { .tx_reserved = 0 };
+		uint8_t ip[60];
+
+		CHECK_EQ(keys_tx_forward(x->a.keys, SLOTS * SLOT_PACKETS - 1, true), KEYS_E_NOT_READY);
+		/* Its last sequence may be used as soon as the disk has taken it. */
+		while (info.tx_reserved < SLOTS * SLOT_PACKETS) {
+			run(x);
+			keys_info(x->a.keys, &info);
+		}
+		fill_ip(ip, sizeof(ip), 1);
+		for (int i = 0; i < 3; i++)
+			CHECK_EQ(write(x->a.tun, ip, sizeof(ip)), (ssize_t)sizeof(ip));
+		/* a's control loop hears of neither before both have happened. */
+		while (drops_of(&x->a).n[DROP_SEND] == 0)
+			loop_step(x->b.loop, 1);
+		path_send_proof(x->b.path);
+		while (keys_rx_high(x->a.next) == UINT64_MAX)
+			loop_step(x->b.loop, 1);
+		wait_for(x, &x->a.switched, 1);
+		run(x);
+		CHECK_EQ(x->a.exhausted, 0);
+	}
+}
+
 /* ---- how large packets may be ---- */
 
 /* Let both ends' questions be asked and answered until nothing is due any more; the clock is the test's. */
@@ -959,8 +1164,8 @@ static void find_mtu(struct both *x, uint64_t *now)
 	     i++) {
 		*now += 250;
 		clock_fake_ms(*now);
-		path_probe(x->a.path, *now);
-		path_probe(x->b.path, *now);
+		path_probe(x->a.path);
+		path_probe(x->b.path);
 		run(x);
 	}
 }
@@ -986,7 +1191,7 @@ static struct both *uneven_new(uint64_t *now)
 TEST(probes_find_what_comes_through)
 {
 	_cleanup_(both_freep) struct both *x = NULL;
-	struct path_counters *c;
+	const struct path_counters *c;
 	uint64_t now;
 
 	x = uneven_new(&now);
@@ -1176,7 +1381,7 @@ TEST(a_prototype_peer_sees_no_probes_and_its_own_are_no_packets)
 	s->address = a.address;
 	path_set_current(a.path, &s);
 	CHECK_EQ(path_probe_due(a.path), UINT64_MAX);
-	path_probe(a.path, clock_now_ms());
+	path_probe(a.path);
 	CHECK_EQ(keys_tx_next(a.keys), 0);
 	end_done(&a);
 }
