@@ -244,14 +244,14 @@ def attack_message(pair, kind, name, rng, score, times=1):
     if kind == "call" or pair.kind == "pairing":
         pair.restart(SENDER[kind])
         before = 0
-    end, asked = time.monotonic() + 60, 0
+    end, asked, asks = time.monotonic() + 60, 0, 0
     while True:
         done = policy.met and handshakes(pair) > before and len(set(sessions(pair))) == 1
         if done or time.monotonic() > end:
             break
         # The peer asks until it is heard; who was started again does so itself.
         if before and time.monotonic() - asked > 1.1:
-            asked = time.monotonic()
+            asked, asks = time.monotonic(), asks + 1
             pair.wire.inject(0, pair.call(), family=pair.family)
         time.sleep(0.05)
     pair.wire.policy = None
@@ -267,8 +267,10 @@ def attack_message(pair, kind, name, rng, score, times=1):
         passed = [(tunnel_net.kind_of(f.data), f.data) for _, f in pair.wire.handshakes[seen:] if f.data[40:72] not in earlier]
         binds = {d[40:72] for k, d in passed if k == "bind"}
         hellos, welcomes = (sum(k == x for k, _ in passed) for x in ("hello", "welcome"))
-        if len(binds) != 1 or welcomes > hellos:
-            score.add("wrong successes", why=f"{label}: {len(binds)} attempts, {hellos} HELLOs, {welcomes} WELCOMEs")
+        # Each time the peer asks is one attempt, and once is enough but where the machine stands still.
+        if not 1 <= len(binds) <= max(asks, 1) or welcomes > hellos:
+            score.add("wrong successes", why=f"{label}: {len(binds)} attempts for {asks} calls, {hellos} HELLOs, "
+                      f"{welcomes} WELCOMEs")
     guard.check(score, label)
 
 
