@@ -14,8 +14,8 @@
 #include "ctl/commands.h"
 #include "ctl/ctl.h"
 #include "ctl/daemon.h"
-#include "ctl/link_kernel.h"
-#include "ctl/link_profile.h"
+#include "ctl/link/link_kernel.h"
+#include "ctl/link/link_profile.h"
 
 /* ---- the table, as scripts need it ---- */
 

@@ -15,7 +15,7 @@
 #include "ctl/ctl.h"
 #include "ctl/daemon.h"
 #include "ctl/systemd.h"
-#include "ctl/tunnel_text.h"
+#include "ctl/tunnel/tunnel_text.h"
 
 enum { ANSWER_MS = 3000 };
 

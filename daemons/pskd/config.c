@@ -3,9 +3,9 @@
 
 #include "base/cleanup.h"
 #include "crypto/bulk.h"
-#include "pskd/label.h"
-#include "pskd/offload.h"
-#include "pskd/packets.h"
+#include "pskd/handshake/label.h"
+#include "pskd/packet/offload.h"
+#include "pskd/packet/packets.h"
 
 static const char *check_offload(const char *value)
 {

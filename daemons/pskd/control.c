@@ -14,7 +14,7 @@
 #include "base/list.h"
 #include "event/loop.h"
 #include "event/varlink.h"
-#include "pskd/tunnels.h"
+#include "pskd/tunnel/tunnels.h"
 #include "service/service.h"
 
 #include "varlink/io.handfast.Tunnel.h"

@@ -3,7 +3,7 @@
 
 #include "base/list.h"
 #include "pskd/control.h"
-#include "pskd/tunnels.h"
+#include "pskd/tunnel/tunnels.h"
 
 struct json_t;
 struct loop;

@@ -15,13 +15,13 @@
 
 #include "pskd/config.h"
 #include "pskd/control.h"
-#include "pskd/ledger.h"
+#include "pskd/keys/ledger.h"
 #include "pskd/metrics.h"
-#include "pskd/portable.h"
-#include "pskd/offload.h"
-#include "pskd/packets.h"
-#include "pskd/store.h"
-#include "pskd/tunnels.h"
+#include "pskd/packet/offload.h"
+#include "pskd/packet/packets.h"
+#include "pskd/portable/portable.h"
+#include "pskd/tunnel/store.h"
+#include "pskd/tunnel/tunnels.h"
 
 static const struct service_option own_options[] = {
 	{ "import", NULL, "take state from a backup on standard input, and end" },

@@ -11,8 +11,8 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "pskd/operations.h"
-#include "pskd/tunnel_internal.h"
-#include "pskd/tunnels.h"
+#include "pskd/tunnel/tunnel_internal.h"
+#include "pskd/tunnel/tunnels.h"
 #include "service/metrics.h"
 
 /* NAN: there is none. */

@@ -1,2 +1,2 @@
 PROGRAMS += pskd
-pskd_SRC := $(wildcard daemons/pskd/*.c)
+pskd_SRC := $(wildcard daemons/pskd/*.c daemons/pskd/*/*.c)

@@ -2,7 +2,7 @@
 #include <string.h>
 
 #include "ct/ct.h"
-#include "ctl/pair_secret.h"
+#include "ctl/pair/pair_secret.h"
 
 static bool take(const char *typed)
 {

@@ -16,12 +16,12 @@
 #include "crypto/seal.h"
 #include "ct/ct.h"
 #include "event/loop.h"
-#include "pskd/hello.h"
-#include "pskd/keyfile.h"
-#include "pskd/ledger.h"
-#include "pskd/path.h"
-#include "pskd/ratchet.h"
-#include "pskd/session.h"
+#include "pskd/handshake/hello.h"
+#include "pskd/handshake/session.h"
+#include "pskd/keys/keyfile.h"
+#include "pskd/keys/ledger.h"
+#include "pskd/keys/ratchet.h"
+#include "pskd/packet/path.h"
 
 enum { SLOTS = 600, MTU = 1420, WINDOW = 8192 };
 

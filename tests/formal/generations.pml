@@ -1,5 +1,5 @@
 /*
- * handfast-tunnel(7), GENERATIONS OF KEY FILES, as daemons/pskd/stage.c, retire.c and path.c run it:
+ * handfast-tunnel(7), GENERATIONS OF KEY FILES, as daemons/pskd/tunnel/stage.c, retire.c and path.c run it:
  * file 1 is in use, file 2 is staged on each side by a person, who may take it back once and stage it
  * again. Either pskd dies at any moment between steps that are durable, and begins again with
  * what it had written. The network loses, delays and reorders BINDs and data.

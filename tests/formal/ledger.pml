@@ -1,7 +1,7 @@
 /*
  * The ledger of handfast-ledger(5), and the handshake of handfast-tunnel(7) over it.
  *
- * By default one sender without handshakes (peer: prototype): daemons/pskd/keys.c, keys_open.c and
+ * By default one sender without handshakes (peer: prototype): daemons/pskd/keys/keys.c, keys_open.c and
  * ledger.c. Its disk has two records; a crash comes at any point, and tears the record that is
  * being written; a write fails and leaves the old record, the new one or neither; in between two
  * writes one record may be lost. No sequence is used twice. Copies of disks are left out, as the

@@ -5,9 +5,9 @@
 
 #include "base/json.h"
 #include "ctl/ctl.h"
-#include "ctl/pair_sas.h"
-#include "ctl/peer_text.h"
-#include "ctl/tunnel_text.h"
+#include "ctl/pair/pair_sas.h"
+#include "ctl/pair/peer_text.h"
+#include "ctl/tunnel/tunnel_text.h"
 
 int LLVMFuzzerInitialize(int *argc, char ***argv);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);

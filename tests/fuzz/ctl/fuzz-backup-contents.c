@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "base/json.h"
-#include "ctl/backup_file.h"
+#include "ctl/backup/backup_file.h"
 #include "ctl/ctl.h"
 #include "proto/bundle.h"
 

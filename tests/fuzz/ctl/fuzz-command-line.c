@@ -5,8 +5,8 @@
 
 #include "base/cleanup.h"
 #include "ctl/command.h"
-#include "ctl/link_kernel.h"
-#include "ctl/pair_sas.h"
+#include "ctl/link/link_kernel.h"
+#include "ctl/pair/pair_sas.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

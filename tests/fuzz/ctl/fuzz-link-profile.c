@@ -7,7 +7,7 @@
 #include <string.h>
 
 #include "base/cleanup.h"
-#include "ctl/link_profile.h"
+#include "ctl/link/link_profile.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

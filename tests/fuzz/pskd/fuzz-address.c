@@ -5,8 +5,8 @@
 #include <string.h>
 
 #include "base/cleanup.h"
-#include "pskd/address.h"
-#include "pskd/udp.h"
+#include "pskd/network/address.h"
+#include "pskd/packet/udp.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

@@ -2,7 +2,7 @@
  * What a tunnel's state says of how fast its key material was used, of any content: it costs at most the history, no
  * rate is of more than a week, and what is written of it is read again as it was.
  */
-#include "pskd/fuel.h"
+#include "pskd/tunnel/fuel.h"
 
 #include <assert.h>
 #include <jansson.h>

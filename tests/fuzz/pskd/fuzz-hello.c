@@ -16,9 +16,9 @@
 #include "fuzz/lib/quick_group.h"
 #include "fuzz/lib/sequence.h"
 #include "fuzz/lib/timers.h"
-#include "pskd/hello_internal.h"
-#include "pskd/ledger.h"
-#include "pskd/path.h"
+#include "pskd/handshake/hello_internal.h"
+#include "pskd/keys/ledger.h"
+#include "pskd/packet/path.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

@@ -12,7 +12,7 @@
 #include <unistd.h>
 
 #include "base/log.h"
-#include "pskd/kept.h"
+#include "pskd/tunnel/kept.h"
 #include "service/fds.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);

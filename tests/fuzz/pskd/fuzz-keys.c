@@ -18,7 +18,7 @@
 #include "fuzz/lib/quick_sum.h"
 #include "fuzz/lib/sequence.h"
 #include "fuzz/lib/timers.h"
-#include "pskd/ratchet.h"
+#include "pskd/keys/ratchet.h"
 
 /* The format is the real one; the file, its lock and its thread are ours. */
 #define ledger_create real_create
@@ -36,7 +36,7 @@
 #define sha256 quick_sum
 #pragma clang diagnostic push
 #pragma clang diagnostic ignored "-Wunused-function"
-#include "../../../daemons/pskd/ledger.c"
+#include "../../../daemons/pskd/keys/ledger.c"
 #pragma clang diagnostic pop
 #undef sha256
 #undef ledger_create

@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "pskd/mss.h"
+#include "pskd/packet/mss.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

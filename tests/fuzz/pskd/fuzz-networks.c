@@ -2,14 +2,14 @@
  * Lines of any text as the routes: and allowed: of a tunnel, and as labels: what is accepted is a network that may be
  * one, says the same when it is written out, and lists of them hold no more than they can.
  */
-#include "pskd/networks.h"
+#include "pskd/network/networks.h"
 
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/cleanup.h"
-#include "pskd/label.h"
+#include "pskd/handshake/label.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

@@ -8,9 +8,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "pskd/gro.h"
-#include "pskd/gso.h"
-#include "pskd/vnet.h"
+#include "pskd/packet/gro.h"
+#include "pskd/packet/gso.h"
+#include "pskd/packet/vnet.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

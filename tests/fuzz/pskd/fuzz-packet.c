@@ -18,7 +18,7 @@
 #include "crypto/aead.h"
 #include "crypto/secret.h"
 #include "event/loop.h"
-#include "pskd/path.h"
+#include "pskd/packet/path.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

@@ -3,7 +3,7 @@
  * hints, new sessions. What must hold: sizes and limits stay where they may be, nothing is due at once again and
  * again, nothing is asked while nothing is sent, and in the end a path that keeps still is found as it is.
  */
-#include "pskd/pmtu.h"
+#include "pskd/packet/pmtu.h"
 
 #include <assert.h>
 

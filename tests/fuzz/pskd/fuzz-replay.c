@@ -3,7 +3,7 @@
 #include <string.h>
 
 #include "base/bytes.h"
-#include "pskd/replay.h"
+#include "pskd/packet/replay.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

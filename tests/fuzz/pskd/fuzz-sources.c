@@ -2,7 +2,7 @@
  * What a peer says inside the tunnel, of any content: read no further than it is, and never in the name of this
  * machine or its links, even where the peer may speak for the whole world.
  */
-#include "pskd/sources.h"
+#include "pskd/packet/sources.h"
 
 #include <assert.h>
 #include <stdlib.h>

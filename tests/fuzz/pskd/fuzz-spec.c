@@ -2,7 +2,7 @@
  * A tunnel as it is declared in YAML, given by a command, or kept in state: each is values within their
  * ranges or an error, and what is kept comes back the same.
  */
-#include "pskd/spec.h"
+#include "pskd/tunnel/spec.h"
 
 #include <jansson.h>
 #include <stdio.h>

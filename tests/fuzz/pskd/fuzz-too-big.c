@@ -2,7 +2,7 @@
  * Any bytes as a packet that is too big, for a path of any size: what is said of it is a whole message that quotes it,
  * and never about what nobody may be told of; its fragments fit, and are it when they are put together.
  */
-#include "pskd/too_big.h"
+#include "pskd/packet/too_big.h"
 
 #include <assert.h>
 #include <netinet/in.h>

@@ -9,8 +9,8 @@
 #include "crypto/kdf.h"
 #include "crypto/secret.h"
 #include "proto/bundle.h"
-#include "pskd/ledger.h"
-#include "pskd/portable.h"
+#include "pskd/keys/ledger.h"
+#include "pskd/portable/portable.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

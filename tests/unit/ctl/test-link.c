@@ -6,8 +6,8 @@
 #include <sys/socket.h>
 
 #include "base/cleanup.h"
-#include "ctl/link_kernel.h"
-#include "ctl/link_profile.h"
+#include "ctl/link/link_kernel.h"
+#include "ctl/link/link_profile.h"
 
 #include "unit/lib/test.h"
 

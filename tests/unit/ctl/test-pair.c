@@ -8,8 +8,8 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
-#include "ctl/pair_sas.h"
-#include "ctl/pair_secret.h"
+#include "ctl/pair/pair_sas.h"
+#include "ctl/pair/pair_secret.h"
 
 #include "unit/lib/test.h"
 

@@ -1,7 +1,7 @@
 /* Two ends of a handshake in one process, and the network between them in the test's hand. */
 #pragma once
 
-#include "pskd/hello.h"
+#include "pskd/handshake/hello.h"
 
 #include <errno.h>
 #include <netinet/in.h>

@@ -1,11 +1,11 @@
 /* Addresses in the tunnel and of the peer: what is read, what is derived, what is refused. */
-#include "pskd/address.h"
+#include "pskd/network/address.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
 #include <string.h>
 
-#include "pskd/udp.h"
+#include "pskd/packet/udp.h"
 #include "unit/lib/test.h"
 
 static const uint8_t id[16] = { 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16 };

@@ -1,5 +1,5 @@
 /* Many descriptors are closed, each once, whether or not there is anybody to help. */
-#include "pskd/close_many.h"
+#include "pskd/tunnel/close_many.h"
 
 #include <errno.h>
 #include <fcntl.h>

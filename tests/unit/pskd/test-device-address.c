@@ -1,5 +1,5 @@
 /* The addresses of one device among many, in a network namespace of the test's own; without root there is nothing to test. */
-#include "pskd/device_address.h"
+#include "pskd/network/device_address.h"
 
 #include <arpa/inet.h>
 #include <errno.h>

@@ -1,5 +1,5 @@
 /* Every cell of RFC 6040's tables, for both versions of IP. */
-#include "pskd/ecn.h"
+#include "pskd/packet/ecn.h"
 
 #include <string.h>
 

@@ -16,11 +16,11 @@
 #include "base/file.h"
 #include "crypto/secret.h"
 #include "event/loop.h"
-#include "pskd/keys.h"
-#include "pskd/ledger.h"
-#include "pskd/session.h"
-#include "pskd/spec.h"
-#include "pskd/store.h"
+#include "pskd/handshake/session.h"
+#include "pskd/keys/keys.h"
+#include "pskd/keys/ledger.h"
+#include "pskd/tunnel/spec.h"
+#include "pskd/tunnel/store.h"
 
 enum { SLOTS = 40 };
 

@@ -1,5 +1,5 @@
 /* The gauge of a key file: what it says of the last hour and week, and what a bad history cannot do. */
-#include "pskd/fuel.h"
+#include "pskd/tunnel/fuel.h"
 
 #include <jansson.h>
 #include <string.h>

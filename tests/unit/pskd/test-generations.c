@@ -1,5 +1,5 @@
 /* Specs with more than one key file: what state remembers, and what a file that declares a tunnel has to say beside it. */
-#include "pskd/spec.h"
+#include "pskd/tunnel/spec.h"
 
 #include <errno.h>
 #include <jansson.h>

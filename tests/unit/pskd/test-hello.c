@@ -4,7 +4,7 @@
 #include <arpa/inet.h>
 
 #include "base/bytes.h"
-#include "pskd/path.h"
+#include "pskd/packet/path.h"
 
 static struct datagram carry(struct side *from, struct side *to)
 {

@@ -1,5 +1,5 @@
 /* What is kept for tunnels, and whether a socket is the one a tunnel asks for. A socket plays the manager. */
-#include "pskd/kept.h"
+#include "pskd/tunnel/kept.h"
 
 #include <arpa/inet.h>
 #include <fcntl.h>
@@ -12,7 +12,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
-#include "pskd/udp.h"
+#include "pskd/packet/udp.h"
 #include "service/fds.h"
 #include "unit/lib/test.h"
 

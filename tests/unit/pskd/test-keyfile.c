@@ -1,5 +1,5 @@
 /* A key file as a source: believed piece by piece, erased behind an edge whose hash is known first. */
-#include "pskd/keyfile.h"
+#include "pskd/keys/keyfile.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -9,8 +9,8 @@
 
 #include "base/file.h"
 #include "crypto/secret.h"
-#include "pskd/erase.h"
-#include "pskd/ledger.h"
+#include "pskd/keys/erase.h"
+#include "pskd/keys/ledger.h"
 #include "unit/lib/test.h"
 
 enum { SLOTS = KEYFILE_CHUNK_SLOTS + 100 };

@@ -1,5 +1,5 @@
 /* What keys.h promises, and above all I1: no sequence is handed out twice, whatever happens in between. */
-#include "pskd/keys.h"
+#include "pskd/keys/keys.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -24,8 +24,8 @@
 #include "crypto/kdf.h"
 #include "crypto/secret.h"
 #include "event/loop.h"
-#include "pskd/ledger.h"
-#include "pskd/ratchet.h"
+#include "pskd/keys/ledger.h"
+#include "pskd/keys/ratchet.h"
 #include "unit/lib/test.h"
 
 enum { WINDOW = 8192 };

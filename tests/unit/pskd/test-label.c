@@ -1,5 +1,5 @@
 /* Labels: what they are made of, and the lists that name them. */
-#include "pskd/label.h"
+#include "pskd/handshake/label.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,5 +1,5 @@
 /* The ledger's format, its file and its thread. */
-#include "pskd/ledger.h"
+#include "pskd/keys/ledger.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -16,7 +16,7 @@
 #include "crypto/kdf.h"
 #include "crypto/secret.h"
 #include "event/loop.h"
-#include "pskd/keys.h"
+#include "pskd/keys/keys.h"
 #include "unit/lib/test.h"
 
 enum { SUM_AT = LEDGER_BLOCK_LEN - SHA256_LEN, VERSION_AT = 16 };

@@ -1,5 +1,5 @@
 /* SYNs of every shape, with checksums worked out from scratch on both sides of the change. */
-#include "pskd/mss.h"
+#include "pskd/packet/mss.h"
 
 #include <netinet/in.h>
 #include <stdlib.h>

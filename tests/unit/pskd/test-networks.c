@@ -1,5 +1,5 @@
 /* Lists of networks, as a tunnel's file has them. */
-#include "pskd/networks.h"
+#include "pskd/network/networks.h"
 
 #include <errno.h>
 #include <stdio.h>

@@ -3,17 +3,17 @@
  * reference that works byte by byte; and whatever a stranger may have put into
  * a virtio header.
  */
-#include "pskd/gro.h"
-#include "pskd/gso.h"
-#include "pskd/offload.h"
+#include "pskd/packet/gro.h"
+#include "pskd/packet/gso.h"
+#include "pskd/packet/offload.h"
 
 #include <netinet/in.h>
 #include <string.h>
 
 #include "base/bytes.h"
 #include "crypto/secret.h"
-#include "pskd/checksum.h"
-#include "pskd/vnet.h"
+#include "pskd/packet/checksum.h"
+#include "pskd/packet/vnet.h"
 #include "unit/lib/test.h"
 
 enum { MTU = 1400, LARGE = 65535 };

@@ -1,4 +1,4 @@
-#include "pskd/packets.h"
+#include "pskd/packet/packets.h"
 
 #include <netinet/in.h>
 #include <pthread.h>
@@ -6,8 +6,8 @@
 #include <unistd.h>
 
 #include "event/loop.h"
-#include "pskd/hold.h"
-#include "pskd/news.h"
+#include "pskd/packet/hold.h"
+#include "pskd/packet/news.h"
 #include "unit/lib/test.h"
 
 /* ---- choosing ---- */

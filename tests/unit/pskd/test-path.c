@@ -3,7 +3,7 @@
  * pair in place of each TUN device. Every cause of dropping a packet is
  * provoked, by a packet that is right but for that.
  */
-#include "pskd/path.h"
+#include "pskd/packet/path.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -22,10 +22,10 @@
 #include "crypto/aead.h"
 #include "crypto/secret.h"
 #include "event/loop.h"
-#include "pskd/ecn.h"
-#include "pskd/offload.h"
-#include "pskd/packets.h"
-#include "pskd/pmtu.h"
+#include "pskd/packet/ecn.h"
+#include "pskd/packet/offload.h"
+#include "pskd/packet/packets.h"
+#include "pskd/packet/pmtu.h"
 #include "unit/lib/test.h"
 
 enum { SLOTS = 100, MTU = 1420, NUMBER = 300 };

@@ -2,7 +2,7 @@
  * Path MTU discovery against a path in the test's hand: one that carries what
  * is not too large, loses some of it, changes, and takes its time.
  */
-#include "pskd/pmtu.h"
+#include "pskd/packet/pmtu.h"
 
 #include <stdlib.h>
 #include <string.h>

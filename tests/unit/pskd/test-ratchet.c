@@ -1,5 +1,5 @@
 /* The ratchet against its description, written out a second time from HMAC alone. */
-#include "pskd/ratchet.h"
+#include "pskd/keys/ratchet.h"
 
 #include <string.h>
 

@@ -1,5 +1,5 @@
 /* The replay window against a plain model of it. */
-#include "pskd/replay.h"
+#include "pskd/packet/replay.h"
 
 #include <stdlib.h>
 #include <string.h>

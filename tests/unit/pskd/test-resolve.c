@@ -1,12 +1,12 @@
 /* Names of peers: numbers at once, names in a worker, nothing for what is neither. */
-#include "pskd/resolve.h"
+#include "pskd/network/resolve.h"
 
 #include <arpa/inet.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "event/loop.h"
-#include "pskd/udp.h"
+#include "pskd/packet/udp.h"
 #include "unit/lib/test.h"
 
 struct answer {

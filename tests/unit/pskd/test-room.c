@@ -1,5 +1,5 @@
 /* Datagrams through a room that several sockets share; a loop is only a name here. */
-#include "pskd/room.h"
+#include "pskd/packet/room.h"
 
 #include <arpa/inet.h>
 #include <errno.h>

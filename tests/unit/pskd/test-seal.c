@@ -9,8 +9,8 @@
 #include "crypto/kdf.h"
 #include "crypto/seal.h"
 #include "crypto/secret.h"
-#include "pskd/keys.h"
-#include "pskd/ledger.h"
+#include "pskd/keys/keys.h"
+#include "pskd/keys/ledger.h"
 #include "unit/lib/test.h"
 
 enum { SUM_AT = LEDGER_BLOCK_LEN - SHA256_LEN };

@@ -1,5 +1,5 @@
 /* The keys of a session, against numbers that another program computed from handfast-tunnel(7). */
-#include "pskd/session.h"
+#include "pskd/handshake/session.h"
 
 #include <string.h>
 

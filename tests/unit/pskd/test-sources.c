@@ -1,5 +1,5 @@
 /* Whom a peer may speak for, and what nobody may say through a tunnel. */
-#include "pskd/sources.h"
+#include "pskd/packet/sources.h"
 
 #include <arpa/inet.h>
 #include <stdio.h>

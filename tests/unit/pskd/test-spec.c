@@ -1,5 +1,5 @@
 /* Specs: the table, what one value cannot tell, and state that comes back as it went. */
-#include "pskd/spec.h"
+#include "pskd/tunnel/spec.h"
 
 #include <errno.h>
 #include <jansson.h>
@@ -9,7 +9,7 @@
 #include "base/clock.h"
 #include "base/file.h"
 #include "base/json.h"
-#include "pskd/store.h"
+#include "pskd/tunnel/store.h"
 #include "unit/lib/conf.h"
 #include "unit/lib/test.h"
 

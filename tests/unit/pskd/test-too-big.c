@@ -1,5 +1,5 @@
 /* Who is told that a packet was too big, in which words, and who never is. */
-#include "pskd/too_big.h"
+#include "pskd/packet/too_big.h"
 
 #include <netinet/icmp6.h>
 #include <netinet/in.h>

@@ -2,7 +2,7 @@
  * The tunnels of a peer with several pairings: which one is left. The set, its state and the ledgers are the daemon's;
  * tunnels themselves and the connection to pairingd are played here.
  */
-#include "pskd/tunnels.h"
+#include "pskd/tunnel/tunnels.h"
 
 #include <jansson.h>
 #include <stdarg.h>
@@ -13,8 +13,8 @@
 #include "base/json.h"
 #include "base/list.h"
 #include "event/loop.h"
-#include "pskd/drops.h"
-#include "pskd/identity_client.h"
+#include "pskd/handshake/identity_client.h"
+#include "pskd/packet/drops.h"
 #include "unit/lib/test.h"
 
 /* ---- tunnels, and pairingd ---- */

@@ -1,5 +1,5 @@
 /* What is known of the ledgers of a folder: as true as reading them all, and read once. */
-#include "pskd/twins.h"
+#include "pskd/keys/twins.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -14,7 +14,7 @@
 
 #include "base/file.h"
 #include "crypto/secret.h"
-#include "pskd/ledger.h"
+#include "pskd/keys/ledger.h"
 #include "unit/lib/test.h"
 
 /* The kernel's, or one that does not tell. */

@@ -1,5 +1,5 @@
 /* Ways out beside a tunnel, in a network namespace of the test's own; without root there is nothing to test. */
-#include "pskd/way.h"
+#include "pskd/network/way.h"
 
 #include <errno.h>
 #include <net/if.h>
@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "pskd/udp.h"
+#include "pskd/packet/udp.h"
 #include "unit/lib/test.h"
 
 static void run(const char *commands)
