@@ -52,12 +52,14 @@ static struct session *find_session(const struct path *p, const struct psk2_head
 	return NULL;
 }
 
-static void tell_own_packet(struct path *p, const struct sockaddr_in6 *from)
+/* Each that counts as one of ours is told of. */
+static int tell_own_packet(struct path *p, const struct sockaddr_in6 *from)
 {
 	if (!p->news)
 		p->o.events->on_own_packet(from, p->o.arg);
-	else
-		(void)news_send(p->news, NULL, 0, from);
+	else if (!news_send(p->news, NULL, 0, from))
+		return drop(p, DROP_HS_OVERLOAD);
+	return drop(p, DROP_OWN);
 }
 
 static void tell_handshake(struct path *p, const struct packet *k, size_t len)
@@ -81,8 +83,7 @@ static int check_direction(struct path *p, const struct packet *k)
 	tag = session_own_tag(p->current, k->h.sequence / PSK2_SLOT_PACKETS);
 	if (!tag || !bytes_equal(tag, k->h.slot_tag, PSK2_SLOT_TAG_LEN))
 		return drop(p, DROP_DIRECTION);
-	tell_own_packet(p, k->from);
-	return drop(p, DROP_OWN);
+	return tell_own_packet(p, k->from);
 }
 
 static int check_sequence(struct path *p, const struct space *c, uint64_t sequence)
