@@ -154,11 +154,12 @@ const char *tunnel_peer(const struct tunnel *t)
 	return t->spec->peer_name[0] ? t->spec->peer_name : NULL;
 }
 
-void tunnel_untold_drops(const struct tunnel *t, struct drops *out)
+void tunnel_untold_drops(struct tunnel *t, struct drops *out)
 {
 	const struct drops *now = t->path ? &path_counters(t->path)->drops : &t->drops_told;
 	struct drops sum = t->drops_before;
 
+	t->drops_looked = *now;
 	for (enum drop d = 0; d < N_DROPS; d++)
 		sum.n[d] += now->n[d] - t->drops_told.n[d];
 	sum.arrived += now->arrived - t->drops_told.arrived;
@@ -167,8 +168,8 @@ void tunnel_untold_drops(const struct tunnel *t, struct drops *out)
 
 void tunnel_told_drops(struct tunnel *t)
 {
-	if (t->path)
-		t->drops_told = path_counters(t->path)->drops;
+	/* What the packet thread has dropped since is told the next time. */
+	t->drops_told = t->drops_looked;
 	t->drops_before = (struct drops){ .arrived = 0 };
 }
 

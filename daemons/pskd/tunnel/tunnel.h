@@ -76,7 +76,8 @@ const struct spec *tunnel_spec(const struct tunnel *t);
 /* The peer's name, where the tunnel comes from a pairing; else NULL. */
 const char *tunnel_peer(const struct tunnel *t);
 /* Packets that were dropped since tunnel_told_drops(): the log's part of the counters. */
-void tunnel_untold_drops(const struct tunnel *t, struct drops *out);
+void tunnel_untold_drops(struct tunnel *t, struct drops *out);
+/* What tunnel_untold_drops() gave last was told. */
 void tunnel_told_drops(struct tunnel *t);
 struct spec *tunnel_spec_mutable(struct tunnel *t);
 /* Node in the set of tunnels; no other list uses it. */

@@ -89,6 +89,7 @@ struct tunnel {
 	unsigned int offload_told; /* of enum offload: what was in use when it was last looked at */
 
 	struct drops drops_told;   /* of the path's, what the log has */
+	struct drops drops_looked; /* and what they were when that was last asked for */
 	struct drops drops_before; /* of earlier paths, what it has not */
 	struct loop_timer *timer;
 	uint64_t armed_ms; /* when the timer fires */
