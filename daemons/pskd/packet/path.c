@@ -282,7 +282,8 @@ void path_set_staged(struct path *p, struct session **s, uint64_t peer_tx_next)
 {
 	HOLD(p->o.hold);
 
-	if (!p->spare || p->retired)
+	/* The initiator sends with what has proven itself to us, though that was not heard yet: it is not given up for another. */
+	if (!p->spare || p->retired || (p->o.role == KEYS_RESPONDER && p->other && p->other->proven))
 		return;
 	space_forward(p->spare, peer_tx_next);
 	(*s)->space = p->spare;
