@@ -19,6 +19,8 @@ static void run(const char *commands)
 /* Two cards, and a tunnel's device that takes all. */
 static void network(void)
 {
+	if (system("command -v ip >/dev/null") != 0)
+		test_skip("no ip(8)");
 	if (unshare(CLONE_NEWNET) < 0)
 		test_skip("no network namespace: %s", strerror(errno));
 	run("ip link set lo up; for i in 0 1; do ip link add eth$i type veth peer name far$i && ip link set far$i up &&"
