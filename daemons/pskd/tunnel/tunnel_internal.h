@@ -30,7 +30,7 @@ enum tunnel_state {
 /* What an asynchronous job holds instead of the tunnel, which may go first. */
 struct tunnel_link {
 	struct tunnel *t;
-	bool creates; /* a ledger: tunnel.c's create_job */
+	bool creates; /* a ledger: tunnel_keys.c's create_job */
 };
 
 /* A staged key file that is open: stage.c. */
@@ -131,6 +131,12 @@ void tunnel_set_problem(struct tunnel *t, const char *code, const char *hint, co
 void tunnel_clear_problem(struct tunnel *t);
 /* Take everything down but the spec, and tell why; starts again later when enabled. */
 void tunnel_fail(struct tunnel *t, const struct tunnel_error *e);
+/* r: a negative errno, else what failed is reading or writing. */
+void tunnel_fail_errno(struct tunnel *t, const char *code, int r, const char *what);
+
+/* The steps of a start; each goes on to the next, or fails the tunnel. tunnel_keys.c, tunnel_listen.c */
+void tunnel_open(struct tunnel *t);
+void tunnel_listen(struct tunnel *t);
 
 /* tunnel_device.c */
 void tunnel_on_mend_later(void *arg);
