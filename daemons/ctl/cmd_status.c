@@ -144,25 +144,13 @@ static int64_t heard(const json_t *tunnels, const char *peer)
 	return best;
 }
 
-static void heard_format(char *out, size_t cap, int64_t ms)
-{
-	char span[32];
-
-	if (ms < 0) {
-		snprintf(out, cap, "not yet");
-		return;
-	}
-	text_format_duration(span, sizeof(span), (uint64_t)ms);
-	snprintf(out, cap, "%s ago", span);
-}
-
 static void peer_row(struct table *t, const json_t *p, const json_t *tunnels)
 {
 	bool active = strcmp(clean_member(p, "state"), "active") == 0;
 	bool rootless = strcmp(clean_member(p, "tunnel_root"), "none") == 0;
 	char when[48];
 
-	heard_format(when, sizeof(when), heard(tunnels, json_get_str(p, "name")));
+	age_format(when, sizeof(when), heard(tunnels, json_get_str(p, "name")), "not yet");
 	table_cell(t, PAINT_BOLD, "%s", clean_member(p, "name"));
 	table_cell(t, PAINT_PLAIN, "%s", when);
 	if (rootless)

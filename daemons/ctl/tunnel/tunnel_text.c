@@ -57,12 +57,12 @@ static enum paint fuel_paint(double percent)
 	return percent > 20 ? PAINT_GREEN : percent > 5 ? PAINT_YELLOW : PAINT_RED;
 }
 
-static void age_format(char *out, size_t cap, int64_t ms)
+void age_format(char *out, size_t cap, int64_t ms, const char *never)
 {
 	char span[32];
 
 	if (ms < 0) {
-		snprintf(out, cap, "never");
+		snprintf(out, cap, "%s", never);
 		return;
 	}
 	text_format_duration(span, sizeof(span), (uint64_t)ms);
@@ -100,10 +100,9 @@ static void fuel_cell(struct table *table, const struct ctl *c, const json_t *t,
 	table_cell(table, fuel_paint(fuel(t)), "%s %.1f %%", bar, fuel(t));
 }
 
-void tunnels_table(const struct ctl *c, const json_t *tunnels)
+/* bar: how wide that of its fuel is */
+static void show_tunnels(const struct ctl *c, const json_t *tunnels, const char *const *headings, bool has_place, unsigned int bar)
 {
-	static const char *const headings[] = { "TUNNEL", "STATE", "DEVICE",   "ENDPOINT", "SENT",
-						"RECEIVED", "FUEL", "ADDRESS", NULL };
 	struct table *table = table_new(headings);
 	const json_t *t;
 	size_t i;
@@ -113,35 +112,30 @@ void tunnels_table(const struct ctl *c, const json_t *tunnels)
 
 		table_cell(table, PAINT_BOLD, "%s", str(t, "name"));
 		table_cell(table, state_paint(t), "%s", str(t, "state"));
-		table_cell(table, PAINT_PLAIN, "%s", str(t, "interface_name"));
-		table_cell(table, PAINT_PLAIN, "%s", str(t, "endpoint"));
+		if (has_place) {
+			table_cell(table, PAINT_PLAIN, "%s", str(t, "interface_name"));
+			table_cell(table, PAINT_PLAIN, "%s", str(t, "endpoint"));
+		}
 		bytes_cell(table, json_object_get(t, "sent"));
 		bytes_cell(table, json_object_get(t, "received"));
-		fuel_cell(table, c, t, 5);
-		table_cell(table, PAINT_PLAIN, "%s",
-			   clean_text(json_string_value(json_array_get(addresses, 0))));
+		fuel_cell(table, c, t, bar);
+		table_cell(table, PAINT_PLAIN, "%s", clean_text(json_string_value(json_array_get(addresses, 0))));
 	}
 	table_print(table, stdout, &c->style);
+}
+
+void tunnels_table(const struct ctl *c, const json_t *tunnels)
+{
+	static const char *const headings[] = { "TUNNEL", "STATE", "DEVICE", "ENDPOINT", "SENT", "RECEIVED", "FUEL", "ADDRESS", NULL };
+
+	show_tunnels(c, tunnels, headings, true, 5);
 }
 
 void tunnels_summary(const struct ctl *c, const json_t *tunnels)
 {
 	static const char *const headings[] = { "TUNNEL", "STATE", "SENT", "RECEIVED", "FUEL", "ADDRESS", NULL };
-	struct table *table = table_new(headings);
-	const json_t *t;
-	size_t i;
 
-	json_array_foreach(tunnels, i, t) {
-		const json_t *addresses = json_object_get(t, "local_addresses");
-
-		table_cell(table, PAINT_BOLD, "%s", str(t, "name"));
-		table_cell(table, state_paint(t), "%s", str(t, "state"));
-		bytes_cell(table, json_object_get(t, "sent"));
-		bytes_cell(table, json_object_get(t, "received"));
-		fuel_cell(table, c, t, 10);
-		table_cell(table, PAINT_PLAIN, "%s", clean_text(json_string_value(json_array_get(addresses, 0))));
-	}
-	table_print(table, stdout, &c->style);
+	show_tunnels(c, tunnels, headings, false, 10);
 }
 
 static void list_fact(const struct style *s, const json_t *t, const char *label, const char *key)
@@ -411,10 +405,10 @@ void tunnel_text(const struct ctl *c, const json_t *t)
 	print_drops(c, t);
 	fact(stdout, s, "replays", "%lld", (long long)json_get_int(t, "replays", 0));
 	print_fuel(c, t);
-	age_format(age, sizeof(age), json_get_int(t, "last_handshake_ms", -1));
+	age_format(age, sizeof(age), json_get_int(t, "last_handshake_ms", -1), "never");
 	fact(stdout, s, "handshake", "%s (%lld so far, session %lld)", age,
 	     (long long)json_get_int(t, "handshakes", 0), (long long)json_get_int(t, "session", 0));
-	age_format(age, sizeof(age), json_get_int(t, "last_received_ms", -1));
+	age_format(age, sizeof(age), json_get_int(t, "last_received_ms", -1), "never");
 	fact(stdout, s, "last packet", "%s", age);
 	if (*str(t, "aead_note"))
 		fact(stdout, s, "sealed by", "%s (%s)", str(t, "aead"), str(t, "aead_note"));
