@@ -39,7 +39,6 @@ enum {
 	RX_LAZY_MS = 10000,    /* handshake: how old the durable receive mark may get while traffic flows */
 	QUIET_MS = 5000,
 	JOB_SLOTS_MAX = 256,
-	RATCHET_AHEAD = 8, /* more than is needed, for fewer jobs */
 	INLINE_STEPS_MAX = 4096, /* about 10 ms of hashing */
 	RETRY_MIN_MS = 1000,
 	RETRY_MAX_MS = 60000,
@@ -145,12 +144,12 @@ static uint64_t burn_limit(const struct keys *k)
 /* How many slots the lane should be drawn further, so that all before `need` are there; 0: none. */
 static size_t lane_missing(const struct keys *k, const struct lane *l, uint64_t need)
 {
-	uint64_t first = lane_next(l), total = slots_for(k->end), last;
+	uint64_t first = lane_next(l), total = slots_for(k->end), last, ahead = keys_draw_ahead(k);
 
-	/* A file may lie on a slow disk: begin long before it is urgent. */
-	if (first >= min_u64(k->file ? need + FILE_AHEAD / 2 : need, total))
+	/* A file may lie on a slow disk, and whoever draws may be busy: begin long before it is urgent. */
+	if (first >= min_u64(need + ahead / 2, total))
 		return 0;
-	last = min_u64(need + (k->file ? FILE_AHEAD : RATCHET_AHEAD), total);
+	last = min_u64(need + ahead, total);
 	if (k->file)
 		last = min_u64(last, keyfile_piece_end(k->file, first));
 	last = min_u64(last, l->base + l->cap);
@@ -567,6 +566,14 @@ static bool start_job(struct keys *k, struct job *j)
 	return true;
 }
 
+/* What kick() would begin now. Whoever is asked for nothing would hold the packet thread for nothing. */
+static bool has_work(const struct keys *k)
+{
+	if (!k->job && (has_draw(k) || erase_is_due(k)))
+		return true;
+	return !k->hold_writes && !ledger_is_busy(k->ledger) && record_is_due(k);
+}
+
 static void kick(struct keys *k)
 {
 	if (k->hold)
@@ -671,12 +678,9 @@ uint64_t keys_tx_next(const struct keys *k)
 /* Traffic: what silence would have lowered stays up. */
 static void want_tx(struct keys *k)
 {
-	bool underway = k->tx_wanted && (k->job || ledger_is_busy(k->ledger));
-
 	k->settle = k->tidy = false;
 	k->tx_wanted = true;
-	/* What was wanted before may have been had since, by a record that was written by hand. */
-	if (!underway)
+	if (has_work(k))
 		ask(k);
 }
 
@@ -706,7 +710,7 @@ int keys_tx_take(struct keys *k, unsigned int n, uint64_t *first, const struct s
 
 	if (left - n < k->block / 2 && k->tx_next < k->end)
 		want_tx(k);
-	else if (n == in_slot && !k->job)
+	else if (n == in_slot && has_work(k))
 		ask(k);
 	return (int)n;
 }
@@ -822,7 +826,7 @@ bool keys_rx_advance(struct keys *k, uint64_t highest)
 	lane_release(&k->rx, ledger_slot(rx_window_start(k)));
 	if (!k->prototype && keys_rx_exact(k) - k->newest->rx_mark > k->block_max / 2)
 		k->due = true;
-	if (k->due || !k->job)
+	if (has_work(k))
 		ask(k);
 	return true;
 }

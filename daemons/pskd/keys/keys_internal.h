@@ -16,6 +16,8 @@ enum {
 	SLOTS_AHEAD = 16,
 	/* Drawing from a key file hashes a whole piece, so draw many slots at once. */
 	FILE_AHEAD = 128,
+	/* A fast processor's packets of a fifth of a second. */
+	RATCHET_AHEAD = 64,
 };
 
 enum job_kind { JOB_DRAW, JOB_EDGE, JOB_ERASE };
@@ -113,6 +115,12 @@ struct job *job_draw(struct keys *k, struct lane *l, size_t n);
 void job_deliver(const struct job *j);
 
 /* ---- keys.c ---- */
+
+/* How many slots more than are needed are drawn, and room for them. */
+static inline size_t keys_draw_ahead(const struct keys *k)
+{
+	return k->file ? FILE_AHEAD : RATCHET_AHEAD;
+}
 
 /* The next sequence to be received, as far as is known. */
 uint64_t keys_rx_exact(const struct keys *k);

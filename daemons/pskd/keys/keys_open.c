@@ -336,7 +336,7 @@ static int init_lanes(struct keys *k)
 {
 	uint64_t marked = k->file ? k->rx_floor : k->newest->rx_mark;
 	unsigned int out = k->newest->role == KEYS_INITIATOR ? 0 : 1;
-	size_t spare = k->file ? FILE_AHEAD : 0;
+	size_t spare = keys_draw_ahead(k);
 	size_t tx_cap = (size_t)(k->block_max / SLOT_PACKETS) + 4 + spare;
 	size_t rx_cap = 2 * (k->window / SLOT_PACKETS) + 4 + 2 * (SLOTS_AHEAD + 1) + spare;
 	int r;
