@@ -69,6 +69,7 @@ static inline uint64_t ledger_slot(uint64_t seq)
  */
 struct seal_key;
 void ledger_use_key(const struct seal_key *key);
+bool ledger_has_key(void);
 
 /* ---- the format: pure but for that key ---- */
 

@@ -1,6 +1,7 @@
 /*
- * The end of a key file's ledger: it stays, and remembers the file for ever, so that it is never taken again. One that
- * was lost before is made anew, with nothing in it but that.
+ * What is settled of a ledger that is not open. The end of a key file's: it stays, and remembers the file for ever, so
+ * that it is never taken again. One that was lost before is made anew, with nothing in it but that. And where one
+ * counts from that came from a backup.
  */
 #include "pskd/keys/ledger.h"
 
@@ -101,4 +102,37 @@ int ledger_bury(const char *path, uint8_t role, const uint8_t fingerprint[static
 	if (access(table_path, F_OK) < 0)
 		e = errno == ENOENT ? file_write_atomic(table_path, table, sizeof(table), 0600) : -errno;
 	return e ? e : file_write_atomic(path, blocks, LEDGER_LEN, 0600);
+}
+
+int ledger_burn_restored(const char *path, uint64_t to_slot)
+{
+	_cleanup_(ledger_closep) struct ledger *l = NULL;
+	_cleanup_(secret_freep) struct secret *mem = NULL;
+	struct ledger_state *s;
+	struct ledger_record *n;
+	uint64_t to, used;
+	uint8_t *bytes;
+	int r = secret_new(&mem, sizeof(*s), &bytes);
+
+	if (r)
+		return r;
+	s = (void *)bytes;
+	n = &s->newest;
+	r = ledger_open(&l, path, s);
+	if (r)
+		return r;
+	if (!n->restored || n->kind != LEDGER_FILE)
+		return -EINVAL;
+	used = n->tx_reserved > n->rx_mark ? n->tx_reserved : n->rx_mark;
+	if (!s->other_ok)
+		used += n->tx_limit > n->rx_limit ? n->tx_limit : n->rx_limit;
+	if (to_slot >= n->slots_total || to_slot * SLOT_PACKETS < used)
+		return -ERANGE;
+	to = to_slot * SLOT_PACKETS;
+	n->tx_next = n->tx_reserved = n->rx_mark = to;
+	n->rx_high = to ? to - 1 : LEDGER_NONE;
+	n->restored = false;
+	/* Both records: neither says any longer that less may be used. */
+	r = ledger_write(l, n);
+	return r ? r : ledger_write(l, n);
 }

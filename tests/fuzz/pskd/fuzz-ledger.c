@@ -10,7 +10,7 @@
 #include "fuzz/lib/quick_sum.h"
 
 #define sha256 quick_sum
-#include "../../../daemons/pskd/keys/ledger.c"
+#include "../../../daemons/pskd/keys/ledger_record.c"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
