@@ -19,13 +19,20 @@
  * P_USED:  a finished file is never sent with, nor agreed on, again.
  * P_LOST:  what a side sends in its session is accepted, unless a side died, took its staged file
  *          back, or agreed twice on another session, while it was on the way.
+ * P_LIVE:  in the end it may become calm, once both sides have file 2: nobody dies, nobody takes it back,
+ *          and the network delivers what comes from then on; of what is on its way until then it may lose
+ *          what it likes. Then both come to send in one session of file 2, have that written down and file 1
+ *          finished, and stay so, within CALM_TRIES attempts. Fairness: what goes on for ever in pskd (rounds
+ *          of HELLOs, keepalives, the timer that writes and retires) is one step here, which is there while
+ *          it has something to do, and rounds begin when nothing else moves: they wait for seconds. So no step of the
+ *          calm can be repeated for ever, and all orders of them are looked at.
  *
  * Left out: sequences, keys and windows (ledger.pml, handshake.pml: each file has its own), numbers of
  * sessions mod 256, addresses, a file that is used up or lost at a start.
  *
  * -DM_NAME breaks it on purpose; -DP_NAME leaves only that property in.
  */
-#if !defined(P_USED) && !defined(P_LOST)
+#if !defined(P_USED) && !defined(P_LOST) && !defined(P_LIVE)
 #define P_USED
 #define P_LOST
 #endif
@@ -39,7 +46,12 @@
 #ifndef BACKS
 #define BACKS 1			/* a staged file is taken back */
 #endif
-#define N (SESSIONS + 1)
+#ifdef P_LIVE
+#define CALM_TRIES 1
+#else
+#define CALM_TRIES 0
+#endif
+#define N (SESSIONS + CALM_TRIES + 1)
 
 #define I 0
 #define R 1
@@ -62,6 +74,13 @@ bool binding[N], spoilt[N];	/* the BIND is on the way; a side died since, or it 
 bool onway[2 * N];		/* of side i in session s: 2 * s + i */
 bool answer[2 * N];		/* and it is an answer to a BIND alone */
 byte deaths, backs;
+bit calm;
+
+#ifdef P_LOST
+#define SPOIL(x) spoilt[x] = true
+#else
+#define SPOIL(x) skip
+#endif
 
 #define USES(i) (unwritten[i] -> 2 : cur[i])
 #define HAS(i, f) (USES(i) == f || (f == 2 && staged[i] && !unwritten[i]))
@@ -73,7 +92,7 @@ inline forget(i)
 	d_step {
 		s = 1;
 		do
-		:: s < N -> spoilt[s] = true; s++
+		:: s < N -> SPOIL(s); s++
 		:: else -> break
 		od;
 		s = 0
@@ -97,7 +116,7 @@ inline promote(i, x)
 		if
 		:: pend[i] != 0 ->
 			if
-			:: before[i] != 0 -> spoilt[before[i]] = true
+			:: before[i] != 0 -> SPOIL(before[i])
 			:: else
 			fi;
 			before[i] = pend[i]; pend[i] = 0
@@ -106,7 +125,7 @@ inline promote(i, x)
 		unwritten[i] = true
 	:: pend[i] == x ->
 		if
-		:: before[i] != 0 -> spoilt[before[i]] = true
+		:: before[i] != 0 -> SPOIL(before[i])
 		:: else
 		fi;
 		before[i] = now[i]; now[i] = x; pend[i] = 0
@@ -118,9 +137,26 @@ inline promote(i, x)
 inline learn(i, x)
 {
 	if
-	:: USES(i) == file[x] -> spoilt[pend[i]] = true; pend[i] = x
-	:: else -> spoilt[stg[i]] = true; stg[i] = x
+	:: USES(i) == file[x] -> SPOIL(pend[i]); pend[i] = x
+	:: else -> SPOIL(stg[i]); stg[i] = x
 	fi
+}
+
+/* What was staged is read from the disk: with what a life has used before. */
+inline start(i)
+{
+	on[i] = true;
+#ifdef M_STAGED_NOT_OPENED
+	if
+	:: cur[i] != 2 -> staged[i] = false
+	:: else
+	fi
+#endif
+}
+
+inline write(i)			/* save_switch() */
+{
+	unwritten[i] = false; cur[i] = 2; staged[i] = false
 }
 
 inline make(f)
@@ -141,7 +177,9 @@ inline send(i, x)
 #ifdef P_USED
 	assert(!(finished[i] && file[x] == 1));
 #endif
+#ifdef P_LOST
 	answer[2 * x + i] = now[i] != x && (!onway[2 * x + i] || answer[2 * x + i]);
+#endif
 	onway[2 * x + i] = true
 }
 
@@ -183,6 +221,42 @@ inline retire(i)
 #endif
 #define MAY_RETIRE(i) (on[i] && USES(i) == 2 && WRITTEN(i) && !finished[i] && !WAITED(i))
 
+/* What moves when it is calm: each step of these takes something away that only the bounded ones bring. */
+#define IS_TAKEN(s) (on[R] && bornin[s] == life[R] && HAS(R, file[s]) && now[R] != (s))
+#define IS_PROOF(i) (on[0] && on[1] && now[i] != 0 && !onway[2 * now[i] + i] && (pend[1 - i] == now[i] || stg[1 - i] == now[i]))
+#define ANY_OF(s) (binding[s] || onway[2 * (s)] || onway[2 * (s) + 1])
+#if SESSIONS + CALM_TRIES > 4
+#error QUIET looks at four sessions
+#elif SESSIONS + CALM_TRIES > 3
+#define FOURTH ANY_OF(4)
+#else
+#define FOURTH false
+#endif
+#define QUIET (!ANY_OF(1) && !ANY_OF(2) && !ANY_OF(3) && !FOURTH && !IS_PROOF(I) && !IS_PROOF(R))
+#define CALM (calm && on[I] && on[R])
+#define IS_COMMON (now[I] != 0 && now[I] == now[R] && file[now[I]] == 2)
+#ifdef M_ASKED_ONCE
+#define MAY_ASK (stg[I] == 0 && pend[I] == 0)
+#else
+#define MAY_ASK true
+#endif
+#define SETTLED (IS_COMMON && cur[I] == 2 && cur[R] == 2 && finished[I] && finished[R])
+
+/* One of what is on the way in session x. */
+inline deliver(x)
+{
+	if
+	:: binding[x] ->
+		binding[x] = false;
+		if
+		:: IS_TAKEN(x) -> learn(R, x); send(R, x)
+		:: else
+		fi
+	:: onway[2 * x + I] -> receive(R, x)
+	:: onway[2 * x + R] -> receive(I, x)
+	fi
+}
+
 active proctype world()
 {
 	byte i, s;
@@ -190,35 +264,57 @@ active proctype world()
 	cur[I] = 1; cur[R] = 1; on[I] = true; on[R] = true; life[I] = 1; life[R] = 1;
 	do
 	/* people */
-	:: atomic { select(i : 0 .. 1); if :: on[i] && USES(i) == 1 && !staged[i] -> staged[i] = true :: else fi; i = 0 }
-	:: atomic { backs < BACKS -> select(i : 0 .. 1);
+	:: atomic { !calm -> select(i : 0 .. 1); if :: on[i] && USES(i) == 1 && !staged[i] -> staged[i] = true :: else fi; i = 0 }
+	:: atomic { !calm && backs < BACKS -> select(i : 0 .. 1);
 		if
 		:: on[i] && staged[i] && !unwritten[i] && cur[i] == 1 ->
-			backs++; staged[i] = false; if :: stg[i] != 0 -> spoilt[stg[i]] = true; stg[i] = 0 :: else fi
+			backs++; staged[i] = false; if :: stg[i] != 0 -> SPOIL(stg[i]); stg[i] = 0 :: else fi
 		:: else
 		fi; i = 0 }
 	/* handshakes: of either file, while there is something to agree on */
 	:: atomic { on[I] && on[R] && made < SESSIONS && HAS(I, 1) && HAS(R, 1) && USES(I) == 1 && USES(R) == 1 -> make(1) }
-	:: atomic { on[I] && on[R] && made < SESSIONS && HAS(I, 2) && HAS(R, 2) -> make(2) }
-	:: atomic { made > 0 -> select(s : 1 .. SESSIONS);
+	:: atomic { !calm && on[I] && on[R] && made < SESSIONS && HAS(I, 2) && HAS(R, 2) -> make(2) }
+	:: atomic { !calm && made > 0 -> select(s : 1 .. SESSIONS);
 		if
-		:: binding[s] && on[R] && bornin[s] == life[R] && HAS(R, file[s]) && !(now[R] == s) ->
-			binding[s] = false; learn(R, s); send(R, s)
+		:: binding[s] && IS_TAKEN(s) -> binding[s] = false; learn(R, s); send(R, s)
 		:: binding[s] && s != made -> binding[s] = false
 		:: else
 		fi; s = 0 }
 	/* data */
-	:: atomic { select(i : 0 .. 1); if :: on[i] && now[i] != 0 && !onway[2 * now[i] + i] -> s = now[i]; send(i, s) :: else fi; i = 0; s = 0 }
-	:: atomic { select(s : 1 .. SESSIONS); select(i : 0 .. 1);
+	:: atomic { !calm -> select(i : 0 .. 1); if :: on[i] && now[i] != 0 && !onway[2 * now[i] + i] -> s = now[i]; send(i, s) :: else fi; i = 0; s = 0 }
+	:: atomic { !calm -> select(s : 1 .. SESSIONS); select(i : 0 .. 1);
 		if :: onway[2 * s + 1 - i] && on[i] -> receive(i, s) :: onway[2 * s + 1 - i] && !on[i] -> onway[2 * s + 1 - i] = false :: else fi;
 		i = 0; s = 0 }
 	/* disks */
-	:: atomic { select(i : 0 .. 1); if :: on[i] && unwritten[i] -> unwritten[i] = false; cur[i] = 2; staged[i] = false :: else fi; i = 0 }
-	:: atomic { select(i : 0 .. 1); if :: MAY_RETIRE(i) -> retire(i) :: else fi; i = 0 }
+	:: atomic { on[I] && unwritten[I] -> write(I) }
+	:: atomic { on[R] && unwritten[R] -> write(R) }
+	:: atomic { MAY_RETIRE(I) -> retire(I) }
+	:: atomic { MAY_RETIRE(R) -> retire(R) }
 	/* deaths */
-	:: atomic { deaths < DEATHS -> select(i : 0 .. 1);
+	:: atomic { !calm && deaths < DEATHS -> select(i : 0 .. 1);
 		if :: on[i] -> deaths++; on[i] = false; forget(i); if :: i == R -> life[R]++ :: else fi :: else fi; i = 0 }
-	:: atomic { select(i : 0 .. 1); if :: !on[i] -> on[i] = true :: else fi; i = 0 }
+	:: atomic { !on[I] -> start(I) }
+	:: atomic { !on[R] -> start(R) }
+#ifdef P_LIVE
+	:: atomic { !calm && HAS(I, 2) && HAS(R, 2) -> calm = 1 }
+	/* lost */
+	:: atomic { !calm && made > 0 -> select(s : 1 .. SESSIONS); select(i : 0 .. 1); onway[2 * s + i] = false; s = 0; i = 0 }
+	:: atomic { !calm && made > 0 -> select(s : 1 .. SESSIONS); binding[s] = false; s = 0 }
+
+	/* a calm network; what is above without !calm goes on, too */
+	:: atomic { CALM && ANY_OF(1) -> deliver(1) }
+	:: atomic { CALM && ANY_OF(2) -> deliver(2) }
+	:: atomic { CALM && ANY_OF(3) -> deliver(3) }
+	:: atomic { CALM && FOURTH -> deliver(4) }
+	:: atomic { CALM && IS_PROOF(I) -> send(I, now[I]) }
+	:: atomic { CALM && IS_PROOF(R) -> send(R, now[R]) }
+	:: atomic { CALM && QUIET && HAS(I, 2) && HAS(R, 2) && !IS_COMMON && MAY_ASK && made < SESSIONS + CALM_TRIES -> make(2) }
+#else
 	:: break
+#endif
 	od
 }
+
+#ifdef P_LIVE
+ltl switches { (<> calm) -> <> [] SETTLED }
+#endif
