@@ -98,9 +98,9 @@ static bool request_is_sound(const struct tund_request *r)
 {
 	bool creates = r->type == TUND_CREATE;
 
-	if (!creates && r->type != TUND_CONFIGURE)
+	if (!creates && r->type != TUND_CONFIGURE && r->type != TUND_CHECK)
 		return false;
-	if (!is_plain_name(r->ifname) && !(creates && strcmp(r->ifname, "hf%d") == 0))
+	if (!is_plain_name(r->ifname) && !(r->type != TUND_CONFIGURE && strcmp(r->ifname, "hf%d") == 0))
 		return false;
 	if (r->flags & ~TUND_VNET_HDR)
 		return false;

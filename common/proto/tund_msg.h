@@ -3,7 +3,8 @@
  * datagram, one reply each. Only pskd's user and root may connect. The device
  * is not persistent: it lives as long as the descriptor that the reply passes.
  * TUND_CONFIGURE is for a device made over the same connection, or for one whose
- * descriptor comes with the request.
+ * descriptor comes with the request. TUND_CHECK changes nothing: it tells what of the
+ * request would be refused, for the named device in place of what it has now, or for a new one.
  */
 #pragma once
 
@@ -15,7 +16,7 @@
 
 #include "proto/prefix.h"
 
-enum tund_type { TUND_CREATE = 1, TUND_CONFIGURE = 2 };
+enum tund_type { TUND_CREATE = 1, TUND_CONFIGURE = 2, TUND_CHECK = 3 };
 
 #define TUND_ROUTES_MAX 64
 /* rtm_protocol of the routes that tund sets, so that it and pskd know them; nobody else is known to use it. */
@@ -72,7 +73,7 @@ size_t tund_connected(struct prefix out[static TUND_CONNECTED_MAX], const struct
 /*
  * encode: bytes written, or -EMSGSIZE; names and details are NUL-terminated.
  * decode: 0, or -EBADMSG: an unknown type or flag, a name that is not "hf" and
- * up to 13 of a-z 0-9 . - _ ("hf%d" only to create), an MTU out of range (0 is
+ * up to 13 of a-z 0-9 . - _ ("hf%d" not to configure), an MTU out of range (0 is
  * none given, which only a creation may leave open), a prefix too long,
  * addresses that the has_ bits deny, routes that are no networks, or more than
  * fit, anything missing or left over.

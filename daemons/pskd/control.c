@@ -418,6 +418,7 @@ int control_new(struct control **out, struct service *svc, struct tunnels *tunne
 	if (!c)
 		return -ENOMEM;
 	list_init(&c->waiting);
+	list_init(&c->asking);
 	c->svc = svc;
 	c->loop = service_loop(svc);
 	c->tunnels = tunnels;
@@ -437,6 +438,7 @@ struct control *control_free(struct control *c)
 		tunnels_on_event(c->tunnels, NULL, NULL, NULL);
 	list_for_each (it, &c->waiting)
 		waiter_free(container_of(it, struct waiter, node));
+	control_stop_asking(c);
 	free(c);
 	return NULL;
 }

@@ -82,16 +82,97 @@ void control_revoke(struct varlink_call *call, const json_t *params, void *arg)
 		varlink_reply(call, control_with_tunnel(t));
 }
 
+/* ---- what it is set to: tund is asked first ---- */
+
+/* c NULL: the end has come; call NULL: the caller hung up. Either way nothing is set any more. */
+struct asking {
+	struct list node;
+	struct control *c;
+	struct varlink_call *call;
+	json_t *params;
+};
+
+static void asking_free(struct asking *a)
+{
+	list_remove(&a->node);
+	json_decref(a->params);
+	free(a);
+}
+
+static void on_caller_gone(void *arg)
+{
+	struct asking *a = arg;
+
+	a->call = NULL;
+}
+
+static void set(struct control *c, struct varlink_call *call, struct tunnel *t, const json_t *params)
+{
+	struct tunnel_error e = { 0 };
+
+	if (tunnels_change(c->tunnels, t, params, json_object_get(params, "defaults"), &e))
+		control_reply_error(call, &e);
+	else
+		varlink_reply(call, control_with_tunnel(t));
+}
+
+static void on_answer(const struct tunnel_error *e, void *arg)
+{
+	struct asking *a = arg;
+	struct tunnel *t;
+
+	if (!a->c || !a->call) {
+		asking_free(a);
+		return;
+	}
+	varlink_call_on_gone(a->call, NULL, NULL);
+	if (e->code) {
+		control_reply_error(a->call, e);
+	} else {
+		/* It may have gone meanwhile, or be another one; all of it is looked at again. */
+		t = control_find(a->c, a->call, a->params);
+		if (t)
+			set(a->c, a->call, t, a->params);
+	}
+	asking_free(a);
+}
+
 void control_set(struct varlink_call *call, const json_t *params, void *arg)
 {
 	struct control *c = arg;
 	struct tunnel *t = control_find(c, call, params);
 	struct tunnel_error e = { 0 };
+	struct asking *a;
+	int r;
 
 	if (!t)
 		return;
-	if (tunnels_change(c->tunnels, t, params, json_object_get(params, "defaults"), &e))
+	a = calloc(1, sizeof(*a));
+	if (!a) {
+		varlink_error(call, "io.handfast.Daemon.Internal", "no memory", NULL);
+		return;
+	}
+	*a = (struct asking){ .c = c, .call = call, .params = json_incref((json_t *)(uintptr_t)params) };
+	list_append(&c->asking, &a->node);
+	r = tunnels_ask_change(c->tunnels, t, params, json_object_get(params, "defaults"), on_answer, a, &e);
+	if (r > 0) {
+		varlink_call_on_gone(call, on_caller_gone, a);
+		return;
+	}
+	asking_free(a);
+	if (r)
 		control_reply_error(call, &e);
 	else
-		varlink_reply(call, control_with_tunnel(t));
+		set(c, call, t, params);
+}
+
+void control_stop_asking(struct control *c)
+{
+	list_for_each (it, &c->asking) {
+		struct asking *a = container_of(it, struct asking, node);
+
+		/* tund's answer finds it. */
+		list_remove(&a->node);
+		a->c = NULL;
+	}
 }

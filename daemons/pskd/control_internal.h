@@ -14,6 +14,7 @@ struct control {
 	struct loop *loop;
 	struct tunnels *tunnels;
 	struct list waiting;
+	struct list asking; /* control_change.c: what is to be set, while tund is asked */
 };
 
 void control_reply_error(struct varlink_call *call, const struct tunnel_error *e);
@@ -26,3 +27,5 @@ void control_pin(struct varlink_call *call, const struct json_t *params, void *a
 void control_allow(struct varlink_call *call, const struct json_t *params, void *arg);
 void control_revoke(struct varlink_call *call, const struct json_t *params, void *arg);
 void control_set(struct varlink_call *call, const struct json_t *params, void *arg);
+/* The end: who waits is answered no more. */
+void control_stop_asking(struct control *c);

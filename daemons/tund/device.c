@@ -86,15 +86,30 @@ static int check_free(int nl, int ifindex, int family, const uint8_t *address, u
 	return r;
 }
 
-static int add_v4(int nl, int ifindex, const struct tund_request *q, struct tund_reply *reply)
+static bool is_point_to_point(const struct tund_request *q)
 {
 	static const uint8_t none[4];
-	bool p2p = q->v4_prefix == 32 && memcmp(q->v4_peer, none, 4) != 0;
+
+	return q->v4_prefix == 32 && memcmp(q->v4_peer, none, 4) != 0;
+}
+
+static int check_v4(int nl, int ifindex, const struct tund_request *q, struct tund_reply *reply)
+{
+	return check_free(nl, ifindex, AF_INET, is_point_to_point(q) ? q->v4_peer : q->v4_local, q->v4_prefix, reply);
+}
+
+static int check_v6(int nl, int ifindex, const struct tund_request *q, struct tund_reply *reply)
+{
+	return check_free(nl, ifindex, AF_INET6, q->v6_local, q->v6_prefix, reply);
+}
+
+static int add_v4(int nl, int ifindex, const struct tund_request *q, struct tund_reply *reply)
+{
 	int r;
 
-	if (check_free(nl, ifindex, AF_INET, p2p ? q->v4_peer : q->v4_local, q->v4_prefix, reply))
+	if (check_v4(nl, ifindex, q, reply))
 		return -1;
-	r = netlink_add_address(nl, ifindex, AF_INET, q->v4_local, p2p ? q->v4_peer : NULL, q->v4_prefix);
+	r = netlink_add_address(nl, ifindex, AF_INET, q->v4_local, is_point_to_point(q) ? q->v4_peer : NULL, q->v4_prefix);
 	/* Configured again, it may have it still. */
 	if (r == -EEXIST)
 		return 0;
@@ -107,7 +122,7 @@ static int add_v6(int nl, int ifindex, const struct tund_request *q, struct tund
 {
 	int r;
 
-	if (check_free(nl, ifindex, AF_INET6, q->v6_local, q->v6_prefix, reply))
+	if (check_v6(nl, ifindex, q, reply))
 		return -1;
 	r = netlink_add_address(nl, ifindex, AF_INET6, q->v6_local, NULL, q->v6_prefix);
 	if (r == -EEXIST)
@@ -120,22 +135,40 @@ static int add_v6(int nl, int ifindex, const struct tund_request *q, struct tund
 	return r;
 }
 
-/* Another device's network or route comes first; what is here already is fine. */
-static int add_route(int nl, int ifindex, const struct prefix *to, struct tund_reply *reply)
+static void refuse_route(struct tund_reply *reply, const struct prefix *to, int r)
+{
+	char text[PREFIX_TEXT_MAX];
+
+	prefix_format(text, to);
+	refuse(reply, -r, "cannot set the route %s: %s", text, strerror(-r));
+}
+
+/* Another device's network or route comes first. */
+static int check_route(int nl, int ifindex, const struct prefix *to, struct tund_reply *reply)
 {
 	char text[PREFIX_TEXT_MAX], what[64];
 	int r = netlink_find_taken(nl, ifindex, to, what, sizeof(what));
 
-	prefix_format(text, to);
 	if (r > 0) {
+		prefix_format(text, to);
 		refuse(reply, EEXIST, "%s: it would take from %s", text, what);
-		return -1;
+	} else if (r < 0) {
+		refuse_route(reply, to, r);
 	}
-	if (r == 0)
-		r = netlink_add_route(nl, ifindex, to);
+	return r;
+}
+
+/* What is here already is fine. */
+static int add_route(int nl, int ifindex, const struct prefix *to, struct tund_reply *reply)
+{
+	int r;
+
+	if (check_route(nl, ifindex, to, reply))
+		return -1;
+	r = netlink_add_route(nl, ifindex, to);
 	if (r == 0 || r == -EEXIST)
 		return 0;
-	refuse(reply, -r, "cannot set the route %s: %s", text, strerror(-r));
+	refuse_route(reply, to, r);
 	return r;
 }
 
@@ -230,10 +263,50 @@ static int configure(const struct tund_request *q, const char *name, struct tund
 	return set_routes(nl, ifindex, q, reply);
 }
 
+/* Of the device, or of those that are to come; a machine that does not say has it. */
+static bool has_no_v6(const char *name)
+{
+	char file[64 + IF_NAMESIZE], value = '0';
+	_cleanup_close_ int fd = -1;
+
+	snprintf(file, sizeof(file), "/proc/sys/net/ipv6/conf/%s/disable_ipv6", name);
+	fd = open(file, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	return fd >= 0 && read(fd, &value, 1) == 1 && value == '1';
+}
+
+/* All that configure() would find, before anything is changed. */
+static void check(const struct tund_request *q, struct tund_reply *reply)
+{
+	_cleanup_close_ int nl = netlink_open();
+	int index = (int)if_nametoindex(q->ifname), ifindex = index ? index : -1, r = 0;
+	bool no_v6 = has_no_v6(index ? q->ifname : "default");
+
+	if (nl < 0) {
+		refuse(reply, -nl, "cannot list addresses and routes");
+		return;
+	}
+	if (q->has_v4)
+		r = check_v4(nl, ifindex, q, reply);
+	if (!r && q->has_v6 && !no_v6)
+		r = check_v6(nl, ifindex, q, reply);
+	for (size_t i = 0; i < q->n_routes && !r; i++) {
+		r = q->routes[i].family == 6 && no_v6 ? -EACCES : 0;
+		if (r)
+			refuse(reply, -r, "a route of IPv6, which is switched off here (disable_ipv6)");
+		else
+			r = check_route(nl, ifindex, &q->routes[i], reply);
+	}
+}
+
 void device_handle(const struct tund_request *q, struct tund_reply *reply, int *fd)
 {
 	*fd = -1;
 	*reply = (struct tund_reply){ 0 };
+	if (q->type == TUND_CHECK) {
+		memcpy(reply->ifname, q->ifname, sizeof(reply->ifname));
+		check(q, reply);
+		return;
+	}
 	if (q->type == TUND_CREATE) {
 		*fd = make(q, reply);
 		if (*fd < 0)

@@ -8,6 +8,6 @@ bool device_is(int fd, const char *name);
 
 /*
  * Do what q asks. The reply is always filled. On success of TUND_CREATE *fd is
- * the device, which lives as long as it; else -1.
+ * the device, which lives as long as it; else -1. TUND_CHECK changes nothing.
  */
 void device_handle(const struct tund_request *q, struct tund_reply *reply, int *fd);

@@ -96,6 +96,16 @@ static void handle(struct connection *c, const struct tund_request *q, int passe
 		c->devices[c->n_devices++ % DEVICES_MAX] = if_nametoindex(reply->ifname);
 }
 
+static void tell(const struct tund_request *q, const struct tund_reply *reply)
+{
+	if (reply->error)
+		log_event(LOG_NOTICE, &MSG_TUND_REFUSED, LOG_FIELDS({ FIELD_DEVICE, q->ifname }), "%s %s: %s",
+			  q->type == TUND_CHECK ? "asked about" : "no device", q->ifname, reply->detail);
+	else if (q->type != TUND_CHECK)
+		log_event(LOG_INFO, &MSG_TUND_DEVICE, LOG_FIELDS({ FIELD_DEVICE, reply->ifname }), "%s is up, MTU %u",
+			  reply->ifname, q->mtu);
+}
+
 static void on_readable(int fd, unsigned int events, void *arg)
 {
 	struct connection *c = arg;
@@ -115,12 +125,7 @@ static void on_readable(int fd, unsigned int events, void *arg)
 		return;
 	}
 	handle(c, &q, passed, &reply, &device);
-	if (reply.error)
-		log_event(LOG_NOTICE, &MSG_TUND_REFUSED, LOG_FIELDS({ FIELD_DEVICE, q.ifname }),
-			  "no device %s: %s", q.ifname, reply.detail);
-	else
-		log_event(LOG_INFO, &MSG_TUND_DEVICE, LOG_FIELDS({ FIELD_DEVICE, reply.ifname }),
-			  "%s is up, MTU %u", reply.ifname, q.mtu);
+	tell(&q, &reply);
 	n = tund_reply_encode(buf, sizeof(buf), &reply);
 	if (n < 0 || unix_send(fd, buf, (size_t)n, device) != 0)
 		connection_free(c);

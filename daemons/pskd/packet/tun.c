@@ -146,6 +146,10 @@ static void work(void *arg)
 	int none = -1;
 
 	j->result.fd = -1;
+	if (q.type == TUND_CHECK) {
+		(void)ask(j, &q, -1, &none);
+		return;
+	}
 	if (j->device >= 0) {
 		q.type = TUND_CONFIGURE;
 		memcpy(q.ifname, j->device_name, sizeof(q.ifname));
@@ -225,5 +229,22 @@ int tun_mend(struct loop *l, const char *socket_path, uint16_t mtu, const struct
 		return r;
 	steal(&j);
 	steal_fd(&copy);
+	return 0;
+}
+
+int tun_check(struct loop *l, const char *socket_path, const char *ifname, uint16_t mtu, const struct tunnel_addresses *a,
+	      void (*fn)(const struct tun_result *r, void *arg), void *arg)
+{
+	_cleanup_free_ struct job *j = new_job(socket_path, mtu, a, fn, arg);
+	int r;
+
+	if (!j)
+		return -ENOMEM;
+	j->q.type = TUND_CHECK;
+	snprintf(j->q.ifname, sizeof(j->q.ifname), "%s", ifname);
+	r = worker_start(NULL, l, work, done, j);
+	if (r)
+		return r;
+	steal(&j);
 	return 0;
 }

@@ -43,3 +43,9 @@ enum tun_state tun_lacks(int fd, const struct tunnel_addresses *a);
  */
 int tun_mend(struct loop *l, const char *socket_path, uint16_t mtu, const struct tunnel_addresses *a, int device,
 	     void (*done)(const struct tun_result *r, void *arg), void *arg);
+/*
+ * Whether tund would give these, and changes nothing: to the device ifname in place of what it has, or to a new one
+ * ("hf%d"). result->fd is never one. done as above.
+ */
+int tun_check(struct loop *l, const char *socket_path, const char *ifname, uint16_t mtu, const struct tunnel_addresses *a,
+	      void (*done)(const struct tun_result *r, void *arg), void *arg);

@@ -105,6 +105,12 @@ void tunnel_stop(struct tunnel *t);
 void tunnel_stop_replaced(struct tunnel *t);
 /* Its spec has changed: what runs ends, and begins again with the device and the socket it has. */
 void tunnel_restart(struct tunnel *t);
+/*
+ * Whether tund would give the addresses and routes that its spec has now, which need not stay there: fn(e, arg) comes
+ * once and later, e->code NULL when nothing is refused. 0, or a negative errno and fn never comes.
+ */
+typedef void (*tunnel_answer_fn)(const struct tunnel_error *e, void *arg);
+int tunnel_ask_networks(struct tunnel *t, tunnel_answer_fn fn, void *arg);
 /* Its key file is being read for the first time, and nothing of it is kept yet. */
 bool tunnel_is_being_added(const struct tunnel *t);
 bool tunnel_is_running(const struct tunnel *t);

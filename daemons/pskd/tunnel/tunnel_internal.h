@@ -137,6 +137,8 @@ void tunnel_fail_errno(struct tunnel *t, const char *code, int r, const char *wh
 /* The steps of a start; each goes on to the next, or fails the tunnel. tunnel_keys.c, tunnel_listen.c */
 void tunnel_open(struct tunnel *t);
 void tunnel_listen(struct tunnel *t);
+/* The addresses of one that is as its spec says, without routes. False: not known before its key file was read. */
+bool tunnel_spec_addresses(const struct spec *s, struct tunnel_addresses *out);
 
 /* tunnel_device.c */
 void tunnel_on_mend_later(void *arg);

@@ -100,6 +100,23 @@ static void choose_addresses(struct tunnel *t)
 		address_derive(&t->addresses, t->spec->tunnel_id, role);
 }
 
+bool tunnel_spec_addresses(const struct spec *s, struct tunnel_addresses *out)
+{
+	enum keys_role role = (enum keys_role)s->f.role;
+
+	if (s->f.local_address)
+		return address_parse(out, s->f.local_address, s->f.peer_address) == 0;
+	if (s->origin == SPEC_PAIRED)
+		address_derive(out, s->tunnel_id, role);
+	else if (s->has_first)
+		address_derive(out, s->first_fingerprint, role);
+	else if (s->fingerprint.is_known)
+		address_derive(out, s->fingerprint.b, role);
+	else
+		return false;
+	return true;
+}
+
 static void choose_networks(struct tunnel *t)
 {
 	choose_addresses(t);
@@ -178,25 +195,83 @@ void tunnel_listen(struct tunnel *t)
 	t->job = link;
 }
 
-static void device_error(struct tunnel_error *e, const struct tunnel *t, const struct tun_result *result)
+/* What tund did not do, or would not, and what can be done about it; what, as a sentence, goes before. */
+static void device_error(struct tunnel_error *e, const struct tun_result *result, const char *what)
 {
+	const char *code = E(DeviceFailed), *hint = NULL;
+
 	if (result->error == EADDRINUSE) {
-		tunnel_error_set(e, E(AddressConflict),
-				 "Set local_address and peer_address, on both sides.",
-				 "the tunnel's address cannot be used: %s", result->detail);
-		return;
+		code = E(AddressConflict);
+		hint = "Set local_address and peer_address, on both sides.";
+	} else if (result->error == EEXIST) {
+		code = E(RouteConflict);
+		hint = "Leave that network out of “routes”, or take the other one away.";
+	} else if (result->error == ENOENT || result->error == ECONNREFUSED) {
+		hint = "“systemctl start tund.socket” starts it.";
+	} else if (strstr(result->detail, "--any-")) {
+		hint = "tund(8) says how it gets that option.";
 	}
-	if (result->error == EEXIST) {
-		tunnel_error_set(e, E(RouteConflict), "Leave that network out of “routes”, or take the other one away.",
-				 "a route cannot be set: %s", result->detail);
-		return;
-	}
-	tunnel_error_set(e, E(DeviceFailed),
-			 result->error == ENOENT || result->error == ECONNREFUSED ? "“systemctl start tund.socket” starts it." :
-			 strstr(result->detail, "--any-") ? "tund(8) says how it gets that option." : NULL,
-			 "no device for %s: %s (%s)", t->spec->name, result->detail,
-			 strerror(result->error));
+	tunnel_error_set(e, code, hint, "%s: %s", what, result->detail);
 }
+
+static void refused_device(struct tunnel_error *e, const struct tunnel *t, const struct tun_result *result)
+{
+	char what[sizeof(t->spec->name) + 16];
+
+	if (result->error == EADDRINUSE) {
+		device_error(e, result, "the tunnel's address cannot be used");
+	} else if (result->error == EEXIST) {
+		device_error(e, result, "a route cannot be set");
+	} else {
+		snprintf(what, sizeof(what), "no device for %s", t->spec->name);
+		device_error(e, result, what);
+		snprintf(e->message + strlen(e->message), sizeof(e->message) - strlen(e->message), " (%s)",
+			 strerror(result->error));
+	}
+}
+
+/* ---- what would be refused ---- */
+
+struct question {
+	tunnel_answer_fn fn;
+	void *arg;
+	bool is_wanted; /* now, not only some time */
+	char what[SPEC_NAME_MAX + 40];
+};
+
+static void on_answer(const struct tun_result *result, void *arg)
+{
+	struct question *q = arg;
+	struct tunnel_error e = { 0 };
+
+	/* What tund never does is wrong also of a tunnel that is down; the rest may be otherwise when it comes up. */
+	if (result->error == EPERM || (result->error && q->is_wanted))
+		device_error(&e, result, q->what);
+	q->fn(&e, q->arg);
+	free(q);
+}
+
+int tunnel_ask_networks(struct tunnel *t, tunnel_answer_fn fn, void *arg)
+{
+	struct tunnel_addresses a = { 0 };
+	struct question *q = calloc(1, sizeof(*q));
+	int r;
+
+	if (!q)
+		return -ENOMEM;
+	*q = (struct question){ .fn = fn, .arg = arg, .is_wanted = t->spec->enabled };
+	snprintf(q->what, sizeof(q->what), "tunnel %s stays as it is", t->spec->name);
+	if (!tunnel_spec_addresses(t->spec, &a))
+		a = (struct tunnel_addresses){ 0 };
+	a.routes = t->spec->routes;
+	r = tun_check(t->ctx.loop, t->ctx.tund_socket, t->ifname[0] ? t->ifname : t->spec->f.interface,
+		      (uint16_t)t->spec->f.mtu, &a, on_answer, q);
+	if (r)
+		free(q);
+	return r;
+}
+
+/* ---- the device, and what begins with it ---- */
 
 static int make_path(struct tunnel *t, int tun_fd)
 {
@@ -270,7 +345,7 @@ static void on_device(const struct tun_result *result, void *arg)
 	}
 	t->job = NULL;
 	if (result->error) {
-		device_error(&e, t, result);
+		refused_device(&e, t, result);
 		tunnel_fail(t, &e);
 		return;
 	}

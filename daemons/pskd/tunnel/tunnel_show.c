@@ -20,23 +20,9 @@ static const char *const states[] = {
 /* What it has, or will have: whoever writes a configuration need not have it up. False: not known yet. */
 static bool find_addresses(const struct tunnel *t, struct tunnel_addresses *out)
 {
-	const struct spec *s = t->spec;
-	enum keys_role role = (enum keys_role)s->f.role;
-
-	if (t->path) {
-		*out = t->addresses;
-		return true;
-	}
-	if (s->f.local_address)
-		return address_parse(out, s->f.local_address, s->f.peer_address) == 0;
-	if (s->origin == SPEC_PAIRED)
-		address_derive(out, s->tunnel_id, role);
-	else if (s->has_first)
-		address_derive(out, s->first_fingerprint, role);
-	else if (s->fingerprint.is_known)
-		address_derive(out, s->fingerprint.b, role);
-	else
-		return false;
+	if (!t->path)
+		return tunnel_spec_addresses(t->spec, out);
+	*out = t->addresses;
 	return true;
 }
 

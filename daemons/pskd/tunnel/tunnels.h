@@ -89,5 +89,11 @@ int tunnels_set_labels(struct tunnels *s, struct tunnel *t, struct config_list *
 int tunnels_revoke(struct tunnels *s, struct tunnel *t, const struct config_list *identities, bool undo, struct tunnel_error *e);
 /* Other values for what spec_change() can change of a tunnel that no file declares; what runs begins again. 0, or -1 with *e. */
 int tunnels_change(struct tunnels *s, struct tunnel *t, const struct json_t *members, const struct json_t *defaults, struct tunnel_error *e);
+/*
+ * Before that: whether tund would give the addresses and routes that it brings. 1: fn(e, arg) comes, once and later,
+ * e->code NULL when nothing is refused; 0: there is nothing to ask; or -1 with *e. Nothing is changed.
+ */
+int tunnels_ask_change(struct tunnels *s, struct tunnel *t, const struct json_t *members, const struct json_t *defaults,
+		       void (*fn)(const struct tunnel_error *e, void *arg), void *arg, struct tunnel_error *e);
 /* Remember whether it comes up at start. 0, or -1 with *e. */
 int tunnels_set_enabled(struct tunnels *s, struct tunnel *t, bool enabled, struct tunnel_error *e);

@@ -43,8 +43,8 @@ void device_handle(const struct tund_request *q, struct tund_reply *reply, int *
 	assert(strncmp(q->ifname, "hf", 2) == 0 && strlen(q->ifname) < 16);
 	made++;
 	*reply = (struct tund_reply){ 0 };
-	snprintf(reply->ifname, sizeof(reply->ifname), "%s", q->type == TUND_CONFIGURE ? q->ifname : "hf1");
-	*fd = q->type == TUND_CONFIGURE ? -1 : dup(2);
+	snprintf(reply->ifname, sizeof(reply->ifname), "%s", q->type == TUND_CREATE ? "hf1" : q->ifname);
+	*fd = q->type == TUND_CREATE ? dup(2) : -1;
 }
 
 static void remove_socket(void)

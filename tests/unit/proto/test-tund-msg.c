@@ -95,14 +95,28 @@ TEST(names_that_are_not_ours_are_refused)
 	}
 }
 
-TEST(only_a_creation_may_ask_for_a_number_or_leave_the_mtu_open)
+TEST(only_a_creation_may_leave_the_mtu_open)
 {
 	struct tund_request q = fixture();
 
 	q.mtu = 0;
 	check_refused(&q);
+	q.type = TUND_CHECK;
+	check_refused(&q);
 	q.type = TUND_CREATE;
 	check_taken(&q);
+}
+
+TEST(a_check_may_be_of_a_device_or_of_one_to_come)
+{
+	struct tund_request q = fixture();
+
+	q.type = TUND_CHECK;
+	check_taken(&q);
+	snprintf(q.ifname, sizeof(q.ifname), "hf%%d");
+	check_taken(&q);
+	q.type = TUND_CONFIGURE;
+	check_refused(&q);
 }
 
 TEST(values_out_of_range_are_refused)
@@ -111,7 +125,7 @@ TEST(values_out_of_range_are_refused)
 
 	for (int type = 0; type < 256; type++) {
 		q.type = (uint8_t)type;
-		if (type == TUND_CREATE || type == TUND_CONFIGURE)
+		if (type == TUND_CREATE || type == TUND_CONFIGURE || type == TUND_CHECK)
 			check_taken(&q);
 		else
 			check_refused(&q);

@@ -143,6 +143,19 @@ void tunnel_restart(struct tunnel *t)
 	t->restarts++;
 }
 
+static tunnel_answer_fn answer;
+static void *answer_arg;
+static unsigned int questions;
+
+int tunnel_ask_networks(struct tunnel *t, tunnel_answer_fn fn, void *arg)
+{
+	CHECK(tunnel_spec(t)->routes.n > 0 || tunnel_spec(t)->f.local_address);
+	answer = fn;
+	answer_arg = arg;
+	questions++;
+	return 0;
+}
+
 void tunnel_on_policy(struct tunnel *t)
 {
 	t->policies++;
@@ -777,6 +790,41 @@ TEST(settings_that_cannot_be_change_nothing)
 	CHECK_STR(e.code, "io.handfast.Tunnel.NoAnswer");
 	CHECK_EQ(tunnel_spec(t)->f.mtu, 1400);
 	CHECK_EQ(t->restarts, 0);
+	close_set();
+	in_folder("rm -r tunnels ledgers");
+}
+
+static void on_answer(const struct tunnel_error *e, void *arg)
+{
+	*(struct tunnel_error *)arg = *e;
+}
+
+static int ask(struct tunnel *t, json_t *members, struct tunnel_error *e)
+{
+	_cleanup_json_ json_t *m = members;
+
+	return tunnels_ask_change(set, t, m, NULL, on_answer, e, e);
+}
+
+TEST(tund_is_asked_about_other_networks_alone_and_nothing_changes_meanwhile)
+{
+	struct tunnel_error e = { 0 };
+	struct tunnel *t;
+
+	questions = 0;
+	open_set();
+	t = add_made("handfast");
+	CHECK_EQ(ask(t, json_pack("{s:[s]}", "routes", "10.1.0.0/16"), &e), 1);
+	CHECK(questions == 1 && tunnel_spec(t)->routes.n == 0 && answer == on_answer && answer_arg == &e);
+	CHECK_EQ(ask(t, json_pack("{s:s, s:s}", "local_address", "10.9.0.1/30", "peer_address", "10.9.0.2"), &e), 1);
+	CHECK(questions == 2 && !tunnel_spec(t)->f.local_address && t->restarts == 0);
+	CHECK_EQ(ask(t, json_pack("{s:i, s:s}", "mtu", 1300, "endpoint", "10.2.0.1:7200"), &e), 0);
+	CHECK_EQ(change(t, json_pack("{s:[s]}", "routes", "10.1.0.0/16"), NULL, &e), 0);
+	CHECK_EQ(ask(t, json_pack("{s:[s]}", "routes", "10.1.0.0/16"), &e), 0);
+	CHECK_EQ(ask(t, json_pack("{s:[s]}", "routes", "10.1.0.0/16"), &e), 0);
+	CHECK_EQ(ask(t, json_pack("{s:[s]}", "routes", "nonsense"), &e), -1);
+	CHECK_STR(e.code, "io.handfast.Daemon.BadRequest");
+	CHECK_EQ(questions, 2);
 	close_set();
 	in_folder("rm -r tunnels ledgers");
 }

@@ -259,6 +259,72 @@ TEST(a_route_does_not_take_what_another_device_has)
 	close(fd);
 }
 
+/* What a check of this says, of hf0 or (none) of a device to come. */
+static int checked(struct tund_request q, const char *name, struct tund_reply *y)
+{
+	int none;
+
+	q.type = TUND_CHECK;
+	snprintf(q.ifname, sizeof(q.ifname), "%s", name);
+	device_handle(&q, y, &none);
+	CHECK_EQ(none, -1);
+	return y->error;
+}
+
+TEST(a_check_says_what_would_be_refused_and_changes_nothing)
+{
+	struct tund_request one = ask("10.1.0.1", "fd01::1"), two = ask("10.2.0.1", NULL), q;
+	struct tund_reply y;
+	int fd, other;
+
+	own_namespace();
+	device_handle(&one, &y, &fd);
+	device_handle(&two, &y, &other);
+	CHECK_STR(y.ifname, "hf1");
+	CHECK_EQ(checked(one, "hf0", &y), 0);
+	CHECK_EQ(checked(one, "hf%d", &y), EADDRINUSE);
+	CHECK(strstr(y.detail, "10.1.0.1/30 on hf0") != NULL);
+	CHECK_EQ(checked(two, "hf0", &y), EADDRINUSE);
+	q = ask(NULL, "fd01::2");
+	CHECK_EQ(checked(q, "hf1", &y), EADDRINUSE);
+	q = one;
+	q.n_routes = 1;
+	prefix_parse(&q.routes[0], "10.2.0.0/30");
+	CHECK_EQ(checked(q, "hf0", &y), EEXIST);
+	CHECK(strstr(y.detail, "10.2.0.0/30") != NULL);
+	prefix_parse(&q.routes[0], "10.7.0.0/16");
+	CHECK_EQ(checked(q, "hf0", &y), 0);
+	CHECK_EQ(checked(ask("10.3.0.1", "fd03::1"), "hf%d", &y), 0);
+	CHECK(if_nametoindex("hf2") == 0);
+	/* None of it was set. */
+	CHECK_EQ(checked(q, "hf1", &y), EADDRINUSE);
+	q = two;
+	q.n_routes = 1;
+	prefix_parse(&q.routes[0], "10.7.0.0/16");
+	CHECK_EQ(checked(q, "hf1", &y), 0);
+	close(other);
+	close(fd);
+}
+
+TEST(a_check_tells_of_ipv6_that_is_switched_off)
+{
+	struct tund_request q = ask("10.1.0.1", "fd01::1");
+	struct tund_reply y;
+	FILE *f;
+
+	own_namespace();
+	f = fopen("/proc/sys/net/ipv6/conf/default/disable_ipv6", "w");
+	if (!f)
+		test_skip("IPv6 cannot be switched off");
+	CHECK(fputs("1", f) >= 0 && fclose(f) == 0);
+	/* Then its address is done without, as ever; a route cannot be. */
+	CHECK_EQ(checked(q, "hf%d", &y), 0);
+	q.n_routes = 1;
+	prefix_parse(&q.routes[0], "fd77::/48");
+	CHECK_EQ(checked(q, "hf%d", &y), EACCES);
+	CHECK(strstr(y.detail, "disable_ipv6") != NULL);
+}
+
 TEST(configuring_what_is_no_tun_device_is_refused)
 {
 	struct tund_request q = ask("10.1.0.1", NULL);
