@@ -1,8 +1,8 @@
 /*
  * The ledger of handfast-ledger(5), and the handshake of handfast-tunnel(7) over it.
  *
- * By default one sender without handshakes (peer: prototype): daemons/pskd/keys/keys.c, keys_open.c and
- * ledger.c. Its disk has two records; a crash comes at any point, and tears the record that is
+ * By default one sender without handshakes (peer: prototype): the files keys*.c and
+ * ledger*.c in daemons/pskd/keys. Its disk has two records; a crash comes at any point, and tears the record that is
  * being written; a write fails and leaves the old record, the new one or neither; in between two
  * writes one record may be lost. No sequence is used twice. Copies of disks are left out, as the
  * manual says.

@@ -1,4 +1,4 @@
-/* What the parts of keys.h's implementation share: keys.c, keys_job.c and keys_open.c. */
+/* What the parts of keys.h's implementation, the files named keys*.c, share. */
 #pragma once
 
 #include "pskd/keys/keyfile.h"
@@ -116,24 +116,73 @@ void job_deliver(const struct job *j);
 
 /* ---- keys.c ---- */
 
+/* How many sequences may be sent now. */
+uint64_t keys_tx_left(const struct keys *k);
+/* The furthest that a handshake, or recovery, moves without being asked for; burn: that a person moves, in packets. */
+uint64_t keys_jump_limit(const struct keys *k, bool burn);
+/* What keys_kick() would begin now. Whoever is asked for nothing would hold the packet thread for nothing. */
+bool keys_has_work(const struct keys *k);
+/* Start whatever is missing. In the loop's thread, under the hold. */
+void keys_kick(struct keys *k);
+/* The same, soon, where this may be the packet thread. */
+void keys_kick_soon(struct keys *k);
+/* Call on_ready soon. Not from here: the caller may be in the middle of its own work. */
+void keys_tell(struct keys *k, int error);
+/* Something became possible: whoever was refused hears of it. */
+void keys_tell_waiting(struct keys *k);
+/* What failed waits, as *hold says; the rest goes on. */
+void keys_retry_later(struct keys *k, bool *hold, int error);
+void keys_on_retry(void *arg);
+void keys_on_tell(void *arg);
+
+static inline uint64_t keys_slots_for(uint64_t end_seq)
+{
+	return (end_seq + SLOT_PACKETS - 1) / SLOT_PACKETS;
+}
+
+/* ---- keys_draw.c ---- */
+
 /* How many slots more than are needed are drawn, and room for them. */
 static inline size_t keys_draw_ahead(const struct keys *k)
 {
 	return k->file ? FILE_AHEAD : RATCHET_AHEAD;
 }
 
-/* The next sequence to be received, as far as is known. */
-uint64_t keys_rx_exact(const struct keys *k);
 size_t keys_tx_missing(const struct keys *k);
 size_t keys_rx_missing(const struct keys *k);
+bool keys_has_draw(const struct keys *k);
+/* NULL: no memory. */
+struct job *keys_next_draw(struct keys *k);
 /*
  * Draw here and now all that the lane misses: while opening, or where the wait
  * would cost packets. 0, KEYS_E_CHANGED or a negative errno.
  */
 int keys_draw_now(struct keys *k, struct lane *l, size_t (*missing)(const struct keys *k));
+
+/* ---- keys_records.c ---- */
+
 bool keys_chains_lag(const struct keys *k);
+bool keys_record_is_due(const struct keys *k);
+/* Have the ledger's thread write what is now; none may be in flight. */
+void keys_submit_record(struct keys *k);
+void keys_on_written(int error, const struct ledger_record *r, void *arg);
 /* Write what is now by hand, and wait. 0 or a negative errno. */
 int keys_write_now(struct keys *k);
-void keys_on_written(int error, const struct ledger_record *r, void *arg);
-void keys_on_retry(void *arg);
-void keys_on_tell(void *arg);
+
+/* ---- keys_erase.c ---- */
+
+bool keys_erase_is_due(const struct keys *k);
+/* NULL: no memory. */
+struct job *keys_next_erase(struct keys *k);
+/* In a silence: would one more record let erasing go on? */
+bool keys_erase_wants_record(const struct keys *k);
+void keys_finish_erase(struct keys *k, const struct job *j);
+
+/* ---- keys_rx.c ---- */
+
+/* The next sequence to be received, as far as is known. */
+uint64_t keys_rx_exact(const struct keys *k);
+/* Sequences below may be received and acted on. Handshakes make old packets dead in another way. */
+uint64_t keys_rx_usable(const struct keys *k);
+/* One past the last slot that should be there. */
+uint64_t keys_rx_need(const struct keys *k);
