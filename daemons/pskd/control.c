@@ -1,6 +1,7 @@
 /*
- * Calls that take time (Up, Add) wait in a list for their tunnel's events;
- * whoever hangs up is taken off it, and the tunnel goes on.
+ * Calls that take time (Up, Add, Stage) wait in a list for their tunnel's events;
+ * whoever hangs up is taken off it: a tunnel goes on coming up, but a key file that
+ * was to be read for the caller is read no further.
  */
 #include "pskd/control_internal.h"
 
@@ -49,7 +50,17 @@ static void waiter_free(struct waiter *w)
 
 static void on_gone(void *arg)
 {
-	waiter_free(arg);
+	struct waiter *w = arg;
+	struct tunnels *tunnels = w->c->tunnels;
+	struct tunnel *t = w->t;
+	enum waits waits = w->waits;
+
+	waiter_free(w);
+	/* Nothing was acknowledged; but somebody else may want the tunnel up by now. */
+	if (waits == FOR_ADDED && !tunnel_spec(t)->enabled)
+		tunnels_forget(tunnels, t);
+	else if (waits == FOR_STAGED)
+		tunnel_stop_staging(t);
 }
 
 json_t *control_with_tunnel(struct tunnel *t)

@@ -74,12 +74,12 @@ static void add_list(const struct ctl *c, json_t *params, const char *option, co
 		json_object_set_new(params, member, list);
 }
 
-static int interrupted(struct ctl *c, const char *undo)
+static int interrupted(struct ctl *c)
 {
 	const char *name = clean_text(ctl_argument(c, 0));
 	char hint[200];
 
-	snprintf(hint, sizeof(hint), "pskd goes on reading; “handfast tunnel %s %s” ends that.", undo, name);
+	snprintf(hint, sizeof(hint), "pskd reads no further; “handfast tunnel show %s” tells whether it was done already.", name);
 	return ctl_fail(c, interrupt_exit(), ERROR_INTERRUPTED, hint, "no longer waiting for %s", name);
 }
 
@@ -91,7 +91,7 @@ static void on_progress(struct file_progress *p, const json_t *params)
 		file_progress_tell(p, (uint64_t)done, (uint64_t)total);
 }
 
-static int wait_for_it(struct ctl *c, struct stream *s, struct file_progress *p, ctl_text_fn text, const char *undo)
+static int wait_for_it(struct ctl *c, struct stream *s, struct file_progress *p, ctl_text_fn text)
 {
 	for (;;) {
 		struct pollfd fds[2] = { { .fd = stream_fd(s), .events = POLLIN },
@@ -103,7 +103,7 @@ static int wait_for_it(struct ctl *c, struct stream *s, struct file_progress *p,
 			return ctl_fail(c, EXIT_FAILED, ERROR_INTERNAL, NULL, "poll: %s", strerror(errno));
 		if (interrupt_seen()) {
 			file_progress_end(p);
-			return interrupted(c, undo);
+			return interrupted(c);
 		}
 		switch (stream_next(s, &params, &f)) {
 		case STREAM_MESSAGE:
@@ -121,8 +121,8 @@ static int wait_for_it(struct ctl *c, struct stream *s, struct file_progress *p,
 	}
 }
 
-/* A call by which pskd reads a key file; takes params. undo: the command that takes it back. */
-static int read_by(struct ctl *c, const char *method, json_t *params, ctl_text_fn text, const char *undo)
+/* A call by which pskd reads a key file; takes params. */
+static int read_by(struct ctl *c, const char *method, json_t *params, ctl_text_fn text)
 {
 	_cleanup_(stream_closep) struct stream *stream = NULL;
 	struct file_progress progress;
@@ -132,7 +132,7 @@ static int read_by(struct ctl *c, const char *method, json_t *params, ctl_text_f
 	file_progress_begin(&progress, c, "reading");
 	if (stream_open(&stream, c, PSKD, method, params, &f))
 		return ctl_fail_with(c, &f);
-	return wait_for_it(c, stream, &progress, text, undo);
+	return wait_for_it(c, stream, &progress, text);
 }
 
 /* Absolute; an exit code when there is no such file. */
@@ -206,7 +206,7 @@ int cmd_tunnel_add(struct ctl *c)
 		json_decref(params);
 		return r;
 	}
-	return read_by(c, "Tunnel.Add", params, add_text, "remove");
+	return read_by(c, "Tunnel.Add", params, add_text);
 }
 
 static void setting_format(char *out, size_t cap, const json_t *value)
@@ -292,7 +292,7 @@ int cmd_tunnel_stage(struct ctl *c)
 	if (r)
 		return r;
 	params = json_pack("{s:s, s:s}", "name", ctl_argument(c, 0), "key_file", path);
-	return params ? read_by(c, "Tunnel.Stage", params, stage_text, "unstage") : bad_path(c, path);
+	return params ? read_by(c, "Tunnel.Stage", params, stage_text) : bad_path(c, path);
 }
 
 static void unstage_text(const struct ctl *c, const json_t *result)

@@ -85,9 +85,9 @@ struct keys_options {
 
 /*
  * Make a new ledger. The key file is read whole and fingerprinted, which is slow: progress (may be
- * NULL) is told as keyfile_hash() does, in bytes, and does not end it.
+ * NULL) is told as keyfile_hash() does, in bytes, and what is not 0 ends it: -ECANCELED, and nothing is left.
  */
-int keys_create_file(const struct keys_options *o, void (*progress)(uint64_t done, uint64_t total, void *arg),
+int keys_create_file(const struct keys_options *o, int (*progress)(uint64_t done, uint64_t total, void *arg),
 		     void *progress_arg, char *detail, size_t detail_cap);
 /* From a moved root; root is wiped on success. 0, KEYS_E_EXISTS, negative errno. Durable when it returns 0. */
 int keys_create_root(const struct keys_options *o, uint8_t root[static 32],

@@ -86,29 +86,14 @@ static int create(const struct keys_options *o, struct ledger_record *r, char *d
 	return 0;
 }
 
-struct listener {
-	void (*fn)(uint64_t done, uint64_t total, void *arg);
-	void *arg;
-};
-
-static int on_progress(uint64_t done, uint64_t total, void *arg)
-{
-	const struct listener *l = arg;
-
-	if (l->fn)
-		l->fn(done, total, l->arg);
-	return 0;
-}
-
 static bool path_is_there(const char *path)
 {
 	return access(path, F_OK) == 0;
 }
 
-int keys_create_file(const struct keys_options *o, void (*progress)(uint64_t done, uint64_t total, void *arg),
+int keys_create_file(const struct keys_options *o, int (*progress)(uint64_t done, uint64_t total, void *arg),
 		     void *progress_arg, char *detail, size_t detail_cap)
 {
-	struct listener l = { progress, progress_arg };
 	_cleanup_(secret_freep) struct secret *mem = NULL;
 	_cleanup_close_ int lock_fd = -1;
 	struct ledger_record *r;
@@ -124,7 +109,7 @@ int keys_create_file(const struct keys_options *o, void (*progress)(uint64_t don
 	r = (void *)bytes;
 
 	e = keyfile_add(r, &lock_fd, o->key_file, o->ledger_path, o->erase != KEYS_ERASE_NONE,
-			on_progress, &l, detail, detail_cap);
+			progress, progress_arg, detail, detail_cap);
 	if (e)
 		return e;
 	e = create(o, r, detail, detail_cap);

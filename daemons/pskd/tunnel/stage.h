@@ -44,7 +44,5 @@ void stage_close(struct tunnel *t);
 /* stage_file.c */
 /* How far a file is read that is to be staged; false when none is. */
 bool stage_progress(const struct tunnel *t, uint64_t *done, uint64_t *total);
-/* The tunnel goes for good: who waits for staging hears of it. */
-void stage_cancel(struct tunnel *t);
 /* "staged" and "retired" of the tunnel's JSON. */
 void stage_to_json(const struct tunnel *t, struct json_t *j);

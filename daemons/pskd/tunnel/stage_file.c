@@ -121,12 +121,13 @@ static void adopt(struct stage_job *j)
 	}
 }
 
-static void on_progress(uint64_t done, uint64_t total, void *arg)
+static int on_progress(uint64_t done, uint64_t total, void *arg)
 {
 	struct stage_job *j = arg;
 
 	j->total = total;
 	j->done = done;
+	return j->link.unwanted;
 }
 
 bool stage_progress(const struct tunnel *t, uint64_t *done, uint64_t *total)
@@ -265,14 +266,14 @@ int tunnel_stage(struct tunnel *t, const char *key_file, struct tunnel_error *e)
 	return 0;
 }
 
-void stage_cancel(struct tunnel *t)
+void tunnel_stop_staging(struct tunnel *t)
 {
 	struct stage_job *j = t->staging;
 	struct tunnel_error e = { 0 };
 
 	if (!j)
 		return;
-	j->link.t = NULL;
+	tunnel_let_go(&j->link);
 	t->staging = NULL;
 	tunnel_error_set(&e, E(NoSuchTunnel), NULL, "tunnel %s is gone", t->spec->name);
 	t->ctx.on_event(t, "stage-failed", &e, t->ctx.arg);

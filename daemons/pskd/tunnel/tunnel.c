@@ -85,13 +85,19 @@ int tunnel_new(struct tunnel **out, const struct tunnel_context *ctx, struct spe
 	return 0;
 }
 
+void tunnel_let_go(struct tunnel_link *link)
+{
+	if (!link)
+		return;
+	link->t = NULL;
+	link->unwanted = true;
+}
+
 /* Everything that a start made, in reverse. */
 static void take_down(struct tunnel *t)
 {
-	if (t->job)
-		t->job->t = NULL;
-	if (t->resolving)
-		t->resolving->t = NULL;
+	tunnel_let_go(t->job);
+	tunnel_let_go(t->resolving);
 	t->job = NULL;
 	t->resolving = NULL;
 	loop_timer_stop(t->timer);
@@ -120,7 +126,7 @@ struct tunnel *tunnel_free(struct tunnel *t)
 	if (!t)
 		return NULL;
 	list_remove(&t->node);
-	stage_cancel(t);
+	tunnel_stop_staging(t);
 	take_down(t);
 	retire_end(t);
 	loop_timer_free(t->timer);

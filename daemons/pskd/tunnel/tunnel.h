@@ -149,6 +149,8 @@ int tunnel_burn(struct tunnel *t, uint64_t to_slot, uint64_t *burned, struct tun
  * follows, perhaps before this returns 0; -1 with *e: nothing follows.
  */
 int tunnel_stage(struct tunnel *t, const char *key_file, struct tunnel_error *e);
+/* While it is being read: it is read no further, and "stage-failed" comes. Else nothing. */
+void tunnel_stop_staging(struct tunnel *t);
 /* 0, or -1 with *e. */
 int tunnel_unstage(struct tunnel *t, struct tunnel_error *e);
 /* Finish what earlier key files are left, whether the tunnel is up or not. */

@@ -31,6 +31,7 @@ enum tunnel_state {
 struct tunnel_link {
 	struct tunnel *t;
 	bool creates; /* a ledger: tunnel_keys.c's create_job */
+	_Atomic bool unwanted; /* what a worker reads for it, which then stops: tunnel_let_go() */
 };
 
 /* A staged key file that is open: stage.c. */
@@ -125,6 +126,8 @@ struct tunnel {
 };
 
 /* tunnel.c */
+/* Whoever has the link works for nobody any more; NULL: there is none. */
+void tunnel_let_go(struct tunnel_link *link);
 void tunnel_tell(struct tunnel *t, const char *event);
 void tunnel_set_problem(struct tunnel *t, const char *code, const char *hint, const char *fmt, ...)
 	__attribute__((format(printf, 4, 5)));

@@ -127,12 +127,13 @@ static void ledger_name(const struct tunnel *t, char out[static SPEC_LEDGER_LEN]
 		snprintf(out, SPEC_LEDGER_LEN, "%s.%u.ledger", t->spec->name, t->ledger_try);
 }
 
-static void on_progress(uint64_t done, uint64_t total, void *arg)
+static int on_progress(uint64_t done, uint64_t total, void *arg)
 {
 	struct create_job *j = arg;
 
 	j->total = total;
 	j->done = done;
+	return j->link.unwanted;
 }
 
 bool tunnel_progress(const struct tunnel *t, uint64_t *done, uint64_t *total)

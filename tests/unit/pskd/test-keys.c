@@ -884,6 +884,41 @@ TEST(after_a_long_jump_both_ends_still_agree)
 	end_done(&b);
 }
 
+struct impatience {
+	uint64_t enough, last;
+};
+
+static int stop_at(uint64_t done, uint64_t total, void *arg)
+{
+	struct impatience *i = arg;
+
+	CHECK(done <= total);
+	i->last = done;
+	return done >= i->enough;
+}
+
+TEST(a_key_file_is_read_no_further_when_nobody_wants_it)
+{
+	struct impatience i = { .enough = 0 };
+	char ledger[300], command[600];
+	struct end a;
+
+	end_init(&a, "a", KEYS_INITIATOR);
+	end_create_file(&a, 20000);
+	snprintf(ledger, sizeof(ledger), "%s/other.ledger", a.dir);
+	a.o.ledger_path = ledger;
+	CHECK_EQ(keys_create_file(&a.o, stop_at, &i, a.detail, sizeof(a.detail)), -ECANCELED);
+	CHECK_EQ(i.last, 0);
+	i.enough = 1;
+	CHECK_EQ(keys_create_file(&a.o, stop_at, &i, a.detail, sizeof(a.detail)), -ECANCELED);
+	CHECK(i.last > 0 && i.last < 20000 * 120);
+	/* Nothing of it is left. */
+	CHECK(access(ledger, F_OK) < 0);
+	snprintf(command, sizeof(command), "rm %s/t.ledger* && test -z \"$(ls %s | grep ledger)\"", a.dir, a.dir);
+	CHECK_EQ(system(command), 0);
+	end_done(&a);
+}
+
 /* ---- I1: two of one ---- */
 
 TEST(i1_second_daemon_is_refused)
