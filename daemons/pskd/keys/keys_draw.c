@@ -8,12 +8,11 @@ enum { JOB_SLOTS_MAX = 256 };
 /* How many slots the lane should be drawn further, so that all before `need` are there; 0: none. */
 static size_t lane_missing(const struct keys *k, const struct lane *l, uint64_t need)
 {
-	uint64_t first = lane_next(l), total = keys_slots_for(k->end), last, ahead = keys_draw_ahead(k);
+	uint64_t first = lane_next(l), total = keys_slots_for(k->end), last;
 
-	/* A file may lie on a slow disk, and whoever draws may be busy: begin long before it is urgent. */
-	if (first >= min_u64(need + ahead / 2, total))
+	if (first >= min_u64(need + (k->file ? FILE_EARLY : RATCHET_EARLY), total))
 		return 0;
-	last = min_u64(need + ahead, total);
+	last = min_u64(need + keys_draw_ahead(k), total);
 	if (k->file)
 		last = min_u64(last, keyfile_piece_end(k->file, first));
 	last = min_u64(last, l->base + l->cap);

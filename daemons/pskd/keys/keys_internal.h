@@ -14,10 +14,13 @@ enum {
 	BLOCK_MIN = 256,
 	RX_AHEAD = 256, /* prototype: how far the receive mark may be ahead */
 	SLOTS_AHEAD = 16,
-	/* Drawing from a key file hashes a whole piece, so draw many slots at once. */
-	FILE_AHEAD = 128,
+	/* Drawing from a key file hashes a whole piece, so draw many slots at once: a tunnel at full speed does so twice a second. */
+	FILE_AHEAD = 256,
 	/* A fast processor's packets of a fifth of a second. */
 	RATCHET_AHEAD = 64,
+	/* A file may lie on a slow disk, and whoever draws may be busy: begin so many slots before it is urgent. */
+	FILE_EARLY = 64,
+	RATCHET_EARLY = 32,
 };
 
 enum job_kind { JOB_DRAW, JOB_EDGE, JOB_ERASE };
