@@ -8,29 +8,7 @@
 
 typedef uint32_t lanes __attribute__((vector_size(32), aligned(1), may_alias));
 
-__attribute__((always_inline)) static inline uint64_t add_wide(uint64_t sum, const uint8_t *p, size_t len)
-{
-	lanes a = { 0 }, b = { 0 };
-	uint16_t word;
-
-	for (; len >= 2 * sizeof(lanes); p += 2 * sizeof(lanes), len -= 2 * sizeof(lanes)) {
-		const lanes x = *(const lanes *)p, y = *(const lanes *)(p + sizeof(lanes));
-
-		a += (x & 0xffff) + (x >> 16);
-		b += (y & 0xffff) + (y >> 16);
-	}
-	for (int i = 0; i < 8; i++)
-		sum += (uint64_t)a[i] + b[i];
-	for (; len >= 2; p += 2, len -= 2) {
-		memcpy(&word, p, 2);
-		sum += word;
-	}
-	word = 0;
-	memcpy(&word, p, len);
-	return sum + word;
-}
-
-/* Headers and small packets: not worth the lanes. */
+/* Headers, small packets and what is left of large ones: not worth the lanes. */
 static uint64_t add_short(uint64_t sum, const uint8_t *p, size_t len)
 {
 	uint32_t words;
@@ -49,6 +27,21 @@ static uint64_t add_short(uint64_t sum, const uint8_t *p, size_t len)
 	word = 0;
 	memcpy(&word, p, len);
 	return sum + word;
+}
+
+__attribute__((always_inline)) static inline uint64_t add_wide(uint64_t sum, const uint8_t *p, size_t len)
+{
+	lanes a = { 0 }, b = { 0 };
+
+	for (; len >= 2 * sizeof(lanes); p += 2 * sizeof(lanes), len -= 2 * sizeof(lanes)) {
+		const lanes x = *(const lanes *)p, y = *(const lanes *)(p + sizeof(lanes));
+
+		a += (x & 0xffff) + (x >> 16);
+		b += (y & 0xffff) + (y >> 16);
+	}
+	for (int i = 0; i < 8; i++)
+		sum += (uint64_t)a[i] + b[i];
+	return add_short(sum, p, len);
 }
 
 #ifdef __x86_64__
