@@ -14,6 +14,8 @@
 /* Up to and with rx_next; the same for all three. */
 #define FIXED_LEN 120
 #define ECHO_LEN 32
+/* After magic, version, type, role and a reserved byte. */
+#define HINT_AT 8
 
 static const uint8_t zeros[PSKH_HELLO_LEN];
 
@@ -47,6 +49,11 @@ static void put_body(struct wbuf *w, const struct pskh *m)
 bool pskh_is_handshake(const uint8_t *msg, size_t len)
 {
 	return len >= 4 && memcmp(msg, PSKH_MAGIC, 4) == 0;
+}
+
+const uint8_t *pskh_hint(const uint8_t *msg, size_t len)
+{
+	return pskh_is_handshake(msg, len) && len >= HINT_AT + PSKH_HINT_LEN ? msg + HINT_AT : NULL;
 }
 
 static void get_body(struct pskh *m, struct rbuf *r)

@@ -53,6 +53,9 @@ struct pskh {
 /* True for what pskh_decode() is meant for. */
 bool pskh_is_handshake(const uint8_t *msg, size_t len);
 
+/* The clear hint at key material in such a message, whatever else is wrong with it; NULL: it is too short to have one. */
+const uint8_t *pskh_hint(const uint8_t *msg, size_t len);
+
 /* Outcome of decoding: wrong length, magic, version, type, role, or something where zeros must be. */
 enum { PSKH_E_MALFORMED = 1 };
 int pskh_decode(struct pskh *out, const uint8_t *msg, size_t len);

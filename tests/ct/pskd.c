@@ -209,8 +209,9 @@ CHECK(keys_of_a_file)
 	free(material);
 }
 
-static void on_handshake(const uint8_t *msg, size_t len, const struct sockaddr_in6 *from, void *arg)
+static void on_handshake(const uint8_t *msg, size_t len, const struct sockaddr_in6 *from, uint64_t high, void *arg)
 {
+	(void)high;
 	(void)msg;
 	(void)len;
 	(void)from;
@@ -389,7 +390,7 @@ static void open_hello(struct end *e)
 
 static void carry(struct end *from, struct end *to)
 {
-	hello_on_message(to->hello, from->msg, from->msg_len, &from->address);
+	hello_on_message(to->hello, from->msg, from->msg_len, &from->address, keys_rx_high(to->keys));
 }
 
 CHECK(handshake)

@@ -236,10 +236,8 @@ static int judge(struct hello *h, int r, const struct sockaddr_in6 *from, uint64
 	}
 }
 
-bool hello_is_past(const struct hello *h, const struct pskh *m)
+bool hello_is_past(const struct pskh *m, uint64_t high)
 {
-	uint64_t high = keys_rx_high(h->o.keys);
-
 	return high != UINT64_MAX && m->tx_next <= high;
 }
 
@@ -462,19 +460,19 @@ void hello_on_proven(struct hello *h)
 /* ---- the initiator's answers ---- */
 
 /* Each handshake costs both sides sequences, so a recorded call must not buy many: four, and one a minute. */
-static bool may_answer(struct hello *h, const struct pskh *call)
+static bool may_answer(struct hello *h, const struct pskh *call, uint64_t high)
 {
-	return !hello_is_past(h, call) || bucket_take(&h->past_calls, clock_now_ms() / 60, 1, PAST_CALLS_BURST);
+	return !hello_is_past(call, high) || bucket_take(&h->past_calls, clock_now_ms() / 60, 1, PAST_CALLS_BURST);
 }
 
 /* The responder cannot be reached, or lost its session: it asks us to begin, from where it is. */
-static void on_call(struct hello *h, const struct pskh *m, const struct sockaddr_in6 *from)
+static void on_call(struct hello *h, const struct pskh *m, const struct sockaddr_in6 *from, uint64_t high)
 {
 	if (!h->o.ops->may_call(from, h->o.arg)) {
 		hello_drop(h, DROP_HS_UNEXPECTED);
 		return;
 	}
-	if (!may_answer(h, m) || !bucket_take(&h->calls, clock_now_ms(), 1, 3)) {
+	if (!may_answer(h, m, high) || !bucket_take(&h->calls, clock_now_ms(), 1, 3)) {
 		hello_drop(h, DROP_HS_RATE);
 		return;
 	}
@@ -627,7 +625,7 @@ static int check(struct hello *h, struct pskh *m, const uint8_t *msg, size_t len
 	return check_identity(h, m, from);
 }
 
-void hello_on_message(struct hello *h, const uint8_t *msg, size_t len, const struct sockaddr_in6 *from)
+void hello_on_message(struct hello *h, const uint8_t *msg, size_t len, const struct sockaddr_in6 *from, uint64_t high)
 {
 	bool initiator = h->o.role == KEYS_INITIATOR;
 	struct pskh m;
@@ -637,9 +635,9 @@ void hello_on_message(struct hello *h, const uint8_t *msg, size_t len, const str
 	switch (m.type) {
 	case PSKH_HELLO:
 		if (initiator)
-			on_call(h, &m, from);
+			on_call(h, &m, from, high);
 		else
-			welcome_on_hello(h, &m, msg, len, from);
+			welcome_on_hello(h, &m, msg, len, from, high);
 		return;
 	case PSKH_WELCOME:
 		/* The decoder knows that only a responder says this, so we are the initiator. */

@@ -101,7 +101,8 @@ bool hello_is_running(const struct hello *h);
 /* The pending session carried an authenticated packet: the handshake is done. */
 void hello_on_proven(struct hello *h);
 
-void hello_on_message(struct hello *h, const uint8_t *msg, size_t len, const struct sockaddr_in6 *from);
+/* high: keys_rx_high() when the message came, or UINT64_MAX: what it says is compared with that, and not with what came since. */
+void hello_on_message(struct hello *h, const uint8_t *msg, size_t len, const struct sockaddr_in6 *from, uint64_t high);
 
 /* What a refused handshake asked for: sequences to go forward to; both 0: nothing. */
 void hello_burn_targets(const struct hello *h, uint64_t *tx_next, uint64_t *rx_next);

@@ -77,8 +77,8 @@ void hello_sign(struct hello *h, const struct pskh *m, const uint8_t *hello, siz
 		const struct sockaddr_in6 *to, void (*done)(struct signing *s, bool ok));
 bool hello_signature_is_right(struct hello *h, const struct pskh *m, const uint8_t *hello,
 			      size_t hello_len, const struct sockaddr_in6 *from);
-/* Said before something that we have received: a recording, or the peer's disk was restored. */
-bool hello_is_past(const struct hello *h, const struct pskh *m);
+/* Said before something that we had received when it came: a recording, or the peer's disk was restored. */
+bool hello_is_past(const struct pskh *m, uint64_t high);
 /* The peer will begin at tx_next and has seen all below rx_next: 0 when our material is there, else not now. */
 int hello_forward(struct hello *h, uint64_t tx_next, uint64_t rx_next, const struct sockaddr_in6 *from);
 /* software: the peer's, as its message says. */
@@ -88,5 +88,5 @@ int hello_make_session(struct hello *h, struct session **out, const struct pskh 
 
 /* welcome.c */
 void welcome_on_hello(struct hello *h, const struct pskh *m, const uint8_t *msg, size_t len,
-		      const struct sockaddr_in6 *from);
+		      const struct sockaddr_in6 *from, uint64_t high);
 void welcome_on_bind(struct hello *h, const struct pskh *m, const struct sockaddr_in6 *from);

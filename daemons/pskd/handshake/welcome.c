@@ -56,10 +56,9 @@ static bool is_candidate(const struct hello *h, const struct in6_addr *a)
  * their source. From where the peer may be, which anybody can forge, each HELLO
  * has a bucket: an answer to a copy of the peer's serves the peer.
  */
-static bool may_welcome(struct hello *h, const struct pskh *m, const struct sockaddr_in6 *from, uint64_t now)
+static bool may_welcome(struct hello *h, const struct pskh *m, const struct sockaddr_in6 *from, bool past, uint64_t now)
 {
 	const struct in6_addr *a = &from->sin6_addr;
-	bool past = hello_is_past(h, m);
 	uint8_t hash[SHA256_LEN];
 
 	/* The boot key hides which ones share a bucket. */
@@ -73,12 +72,12 @@ static bool may_welcome(struct hello *h, const struct pskh *m, const struct sock
 }
 
 void welcome_on_hello(struct hello *h, const struct pskh *m, const uint8_t *msg, size_t len,
-		      const struct sockaddr_in6 *from)
+		      const struct sockaddr_in6 *from, uint64_t high)
 {
 	uint64_t now = clock_now_ms();
 	struct pskh w;
 
-	if (!may_welcome(h, m, from, now)) {
+	if (!may_welcome(h, m, from, hello_is_past(m, high), now)) {
 		hello_drop(h, DROP_HS_RATE);
 		return;
 	}

@@ -57,16 +57,30 @@ static int tell_own_packet(struct path *p, const struct sockaddr_in6 *from)
 {
 	if (!p->news)
 		p->o.events->on_own_packet(from, p->o.arg);
-	else if (!news_send(p->news, NULL, 0, from))
+	else if (!news_send(p->news, NULL, 0, from, 0))
 		return drop(p, DROP_HS_OVERLOAD);
 	return drop(p, DROP_OWN);
 }
 
+/* Said with the message: when it is looked at, packets that came after it may have moved that on. */
+static uint64_t high_of_named(const struct path *p, const uint8_t *msg, size_t len)
+{
+	const struct space *all[] = { p->space, p->spare };
+	const uint8_t *hint = pskh_hint(msg, len);
+
+	for (size_t i = 0; hint && i < ARRAY_SIZE(all); i++)
+		if (all[i] && memcmp(all[i]->hint, hint, PSKH_HINT_LEN) == 0)
+			return keys_rx_high(all[i]->keys);
+	return UINT64_MAX;
+}
+
 static void tell_handshake(struct path *p, const struct packet *k, size_t len)
 {
+	uint64_t high = high_of_named(p, k->header, len);
+
 	if (!p->news)
-		path_hear_handshake(p, k->header, len, k->from);
-	else if (!news_send(p->news, k->header, len, k->from))
+		path_hear_handshake(p, k->header, len, k->from, high);
+	else if (!news_send(p->news, k->header, len, k->from, high))
 		drop(p, DROP_HS_OVERLOAD);
 }
 

@@ -17,6 +17,7 @@
 
 struct item {
 	struct sockaddr_in6 from;
+	uint64_t stamp;
 	size_t len;
 	uint8_t msg[NEWS_MESSAGE_MAX];
 };
@@ -56,7 +57,7 @@ static void hear_messages(struct news *n)
 
 		/* Whoever told both told them in this order. */
 		hear_facts(n);
-		n->ops->on_message(i->msg, i->len, &i->from, n->arg);
+		n->ops->on_message(i->msg, i->len, &i->from, i->stamp, n->arg);
 		atomic_store_explicit(&n->tail, tail + 1, memory_order_release);
 	}
 }
@@ -114,7 +115,7 @@ void news_tell(struct news *n, unsigned int facts)
 		wake(n);
 }
 
-bool news_send(struct news *n, const uint8_t *msg, size_t len, const struct sockaddr_in6 *from)
+bool news_send(struct news *n, const uint8_t *msg, size_t len, const struct sockaddr_in6 *from, uint64_t stamp)
 {
 	unsigned int head = atomic_load_explicit(&n->head, memory_order_relaxed);
 	struct item *i = &n->ring[head % NEWS_MAX];
@@ -122,6 +123,7 @@ bool news_send(struct news *n, const uint8_t *msg, size_t len, const struct sock
 	if (head - atomic_load_explicit(&n->tail, memory_order_acquire) >= NEWS_MAX)
 		return false;
 	i->from = *from;
+	i->stamp = stamp;
 	i->len = len < NEWS_MESSAGE_MAX ? len : NEWS_MESSAGE_MAX;
 	if (i->len > 0)
 		memcpy(i->msg, msg, i->len);

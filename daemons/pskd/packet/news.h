@@ -24,7 +24,8 @@ struct news;
 struct news_ops {
 	/* Some of these flags were raised; before any message that was sent after them. */
 	void (*on_facts)(unsigned int facts, void *arg);
-	void (*on_message)(const uint8_t *msg, size_t len, const struct sockaddr_in6 *from, void *arg);
+	/* stamp: what it was sent with. */
+	void (*on_message)(const uint8_t *msg, size_t len, const struct sockaddr_in6 *from, uint64_t stamp, void *arg);
 };
 
 /* Heard in loop, whose callbacks may not free it. 0 or a negative errno. */
@@ -35,4 +36,4 @@ DEFINE_CLEANUP(struct news *, news_free);
 
 void news_tell(struct news *n, unsigned int facts);
 /* False: so many wait already that this one is lost. */
-bool news_send(struct news *n, const uint8_t *msg, size_t len, const struct sockaddr_in6 *from);
+bool news_send(struct news *n, const uint8_t *msg, size_t len, const struct sockaddr_in6 *from, uint64_t stamp);

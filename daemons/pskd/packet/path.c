@@ -41,6 +41,7 @@ static int space_new(struct space **out, struct keys *k, uint32_t window)
 	if (!s)
 		return -ENOMEM;
 	s->keys = k;
+	keys_hint(k, s->hint);
 	/* What an earlier life received cannot be told apart below its highest: all of that is old. */
 	if (high != UINT64_MAX && high + 1 > floor)
 		floor = high + 1;
@@ -62,22 +63,22 @@ static void space_forward(struct space *s, uint64_t next)
 
 static void on_facts(unsigned int facts, void *arg);
 
-void path_hear_handshake(struct path *p, const uint8_t *msg, size_t len, const struct sockaddr_in6 *from)
+void path_hear_handshake(struct path *p, const uint8_t *msg, size_t len, const struct sockaddr_in6 *from, uint64_t high)
 {
 	uint64_t before = p->control_drops.arrived;
 
-	p->o.events->on_handshake(msg, len, from, p->o.arg);
+	p->o.events->on_handshake(msg, len, from, high, p->o.arg);
 	if (p->control_drops.arrived != before)
 		p->o.events->on_drops(p->o.arg);
 }
 
 /* No datagram is empty: such a message says that one of our own packets came back. */
-static void on_message(const uint8_t *msg, size_t len, const struct sockaddr_in6 *from, void *arg)
+static void on_message(const uint8_t *msg, size_t len, const struct sockaddr_in6 *from, uint64_t high, void *arg)
 {
 	struct path *p = arg;
 
 	if (len > 0)
-		path_hear_handshake(p, msg, len, from);
+		path_hear_handshake(p, msg, len, from, high);
 	else
 		p->o.events->on_own_packet(from, p->o.arg);
 }

@@ -29,8 +29,11 @@ struct pmtu;
 #define PATH_SLOTS_AHEAD 16
 
 struct path_events {
-	/* A message that begins with "PSKH"; believed in nothing. */
-	void (*on_handshake)(const uint8_t *msg, size_t len, const struct sockaddr_in6 *from, void *arg);
+	/*
+	 * A message that begins with "PSKH"; believed in nothing. high: keys_rx_high() of the key material that it
+	 * names when it came, which may be a while ago; UINT64_MAX also when it names none of ours.
+	 */
+	void (*on_handshake)(const uint8_t *msg, size_t len, const struct sockaddr_in6 *from, uint64_t high, void *arg);
 	/* The first authenticated packet of the pending session: it is the current one now. */
 	void (*on_proven)(void *arg);
 	/* The first authenticated packet of the staged session: its key file is the current one now. */

@@ -7,6 +7,7 @@
 #include "crypto/bulk.h"
 #include "event/loop.h"
 #include "proto/psk2.h"
+#include "proto/psk_handshake.h"
 #include "pskd/network/way.h"
 #include "pskd/packet/ecn.h"
 #include "pskd/packet/gro.h"
@@ -82,6 +83,7 @@ struct ways {
 /* The sequences of one key material: whose they are, and which of them came. */
 struct space {
 	struct keys *keys;
+	uint8_t hint[PSKH_HINT_LEN]; /* of the keys, as handshakes say it */
 	struct replay *replay;
 	uint64_t rx_base; /* one more than what the peer is known to have reached */
 	uint64_t told;	  /* the keys know that all below were received, or given up */
@@ -186,7 +188,7 @@ void mtu_tell(struct path *p, const uint8_t *packet, size_t len);
 
 /* path.c */
 /* The control thread's: look at a message that came. */
-void path_hear_handshake(struct path *p, const uint8_t *msg, size_t len, const struct sockaddr_in6 *from);
+void path_hear_handshake(struct path *p, const uint8_t *msg, size_t len, const struct sockaddr_in6 *from, uint64_t high);
 /* All of these from the thread that carries packets, or under its hold. */
 /* Tell facts, as soon as may be. */
 void path_tell(struct path *p, unsigned int facts);

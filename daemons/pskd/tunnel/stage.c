@@ -237,14 +237,14 @@ void stage_hurry(struct tunnel *t)
 		hello_hurry(t->stage.hello);
 }
 
-bool stage_on_message(struct tunnel *t, const uint8_t *msg, size_t len, const struct sockaddr_in6 *from)
+bool stage_on_message(struct tunnel *t, const uint8_t *msg, size_t len, const struct sockaddr_in6 *from, uint64_t high)
 {
 	struct pskh m;
 
 	if ((!t->stage.hello && !t->earlier_keys) || pskh_decode(&m, msg, len))
 		return false;
 	if (t->stage.hello && memcmp(m.hint, t->stage.hint, sizeof(m.hint)) == 0) {
-		hello_on_message(t->stage.hello, msg, len, from);
+		hello_on_message(t->stage.hello, msg, len, from, high);
 		return true;
 	}
 	/* The peer has begun anew and asks with both files: the other one is answered. */

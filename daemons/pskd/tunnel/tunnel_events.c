@@ -206,14 +206,14 @@ const struct hello_ops tunnel_hello_ops = {
 
 /* ---- the path's events ---- */
 
-static void on_handshake(const uint8_t *msg, size_t len, const struct sockaddr_in6 *from, void *arg)
+static void on_handshake(const uint8_t *msg, size_t len, const struct sockaddr_in6 *from, uint64_t high, void *arg)
 {
 	struct tunnel *t = arg;
 
-	if (stage_on_message(t, msg, len, from))
+	if (stage_on_message(t, msg, len, from, high))
 		return;
 	if (t->hello)
-		hello_on_message(t->hello, msg, len, from);
+		hello_on_message(t->hello, msg, len, from, high);
 	else
 		drops_count(path_drops(t->path), DROP_HS_UNEXPECTED);
 }

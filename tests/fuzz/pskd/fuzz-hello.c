@@ -270,7 +270,7 @@ static void deliver(unsigned int to, const uint8_t *msg, size_t len, const struc
 		return;
 	delivering = answering = true;
 	delivered_from = from;
-	hello_on_message(s->hello, msg, len, from);
+	hello_on_message(s->hello, msg, len, from, keys_rx_high(&s->keys));
 	delivering = answering = false;
 	s->bytes_in += len;
 	/* Of the initiator, a BIND answers a WELCOME from where it asked: nothing else may grow. */

@@ -125,6 +125,22 @@ TEST(handshake_messages_survive_a_round_trip)
 	}
 }
 
+TEST(the_hint_is_read_before_anything_else_and_not_beyond_the_end)
+{
+	for (int type = PSKH_HELLO; type <= PSKH_BIND; type++) {
+		struct pskh m = sample((enum pskh_type)type);
+		uint8_t msg[PSKH_MAX];
+		size_t len = pskh_encode(msg, &m, key);
+
+		CHECK_MEM(pskh_hint(msg, len), m.hint, PSKH_HINT_LEN);
+		CHECK_MEM(pskh_hint(msg, 16), m.hint, PSKH_HINT_LEN);
+		for (size_t n = 0; n < 16; n++)
+			CHECK(!pskh_hint(msg, n));
+		msg[0] ^= 1;
+		CHECK(!pskh_hint(msg, len));
+	}
+}
+
 TEST(i6_no_answer_is_longer_than_a_hello)
 {
 	struct pskh hello = sample(PSKH_HELLO), welcome = sample(PSKH_WELCOME);

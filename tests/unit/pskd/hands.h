@@ -211,6 +211,12 @@ static void pair_free(struct pair *p)
 }
 DEFINE_CLEANUP(struct pair *, pair_free);
 
+/* What comes is looked at at once. */
+static void hear(struct side *to, const struct datagram *d, const struct sockaddr_in6 *from)
+{
+	hello_on_message(to->hello, d->msg, d->len, from, keys_rx_high(to->keys));
+}
+
 /* The next datagram of from, as if it came from its address. */
 static struct datagram take(struct side *from)
 {

@@ -230,7 +230,7 @@ static void talk(struct pair *p)
 			while (sides[i]->n_out > 0) {
 				struct datagram d = take(sides[i]);
 
-				hello_on_message(sides[!i]->hello, d.msg, d.len, &sides[i]->address);
+				hear(sides[!i], &d, &sides[i]->address);
 			}
 		}
 }

@@ -12,7 +12,7 @@ static struct datagram carry(struct side *from, struct side *to)
 
 	sign_all(from);
 	d = take(from);
-	hello_on_message(to->hello, d.msg, d.len, &from->address);
+	hear(to, &d, &from->address);
 	sign_all(to);
 	return d;
 }
@@ -120,7 +120,7 @@ static unsigned int try_hands(struct pair *p)
 	hello_start(p->a.hello);
 	for (struct side *from = &p->a, *to = &p->b, *next; from->n_out > 0; next = from, from = to, to = next) {
 		d = take(from);
-		hello_on_message(to->hello, d.msg, d.len, &from->address);
+		hear(to, &d, &from->address);
 		sign_all(to);
 		sign_all(from);
 	}
@@ -195,7 +195,7 @@ TEST(a_bind_of_a_revoked_identity_after_a_hello_of_another_is_refused)
 	bind = take(&p->a);
 	list = half_of(&p->a);
 	none = list;
-	hello_on_message(p->b.hello, bind.msg, bind.len, &p->a.address);
+	hear(&p->b, &bind, &p->a.address);
 	CHECK_EQ(p->b.n_sessions, 0);
 	CHECK_EQ(p->b.events[HELLO_REVOKED], 1);
 }
@@ -211,7 +211,7 @@ TEST(i4_a_welcome_again_and_again_while_nothing_can_be_signed_takes_no_memory)
 	carry(&p->a, &p->b);
 	welcome = take(&p->b);
 	for (int i = 0; i < 3000; i++) {
-		hello_on_message(p->a.hello, welcome.msg, welcome.len, &p->b.address);
+		hear(&p->a, &welcome, &p->b.address);
 		sign_all(&p->a);
 		p->a.n_out = 0;
 	}
@@ -259,13 +259,13 @@ TEST(i6_hellos_are_answered_no_oftener_than_the_bucket_allows)
 	hello_start(p->a.hello);
 	hello = take(&p->a);
 	for (int i = 0; i < 1000; i++) {
-		hello_on_message(p->b.hello, hello.msg, hello.len, &p->a.address);
+		hear(&p->b, &hello, &p->a.address);
 		CHECK(p->b.n_out <= 10);
 	}
 	CHECK_EQ(p->b.drops.n[DROP_HS_RATE], 990);
 	/* Where the peer may be, that stops nobody. */
 	hello_set_candidates(p->b.hello, &p->b.address, 1);
-	hello_on_message(p->b.hello, hello.msg, hello.len, &p->b.address);
+	hear(&p->b, &hello, &p->b.address);
 	CHECK_EQ(p->b.n_out, 11);
 }
 
@@ -279,11 +279,11 @@ TEST(i6_a_flood_of_hellos_from_one_place_stops_no_other)
 	hello_start(p->a.hello);
 	hello = take(&p->a);
 	for (int i = 0; i < 1000; i++)
-		hello_on_message(p->b.hello, hello.msg, hello.len, &p->a.address);
+		hear(&p->b, &hello, &p->a.address);
 	for (uint8_t i = 0; i < 20; i++) {
 		p->b.n_out = 0;
 		other.sin6_addr.s6_addr[5] = (uint8_t)(i + 1);
-		hello_on_message(p->b.hello, hello.msg, hello.len, &other);
+		hear(&p->b, &hello, &other);
 		answered += p->b.n_out;
 	}
 	/* A few may share the bucket. */
@@ -301,7 +301,7 @@ TEST(i6_a_flood_of_recorded_hellos_from_where_the_peer_is_stops_no_new_one)
 	hello_start(p->a.hello);
 	old = take(&p->a);
 	for (int i = 0; i < 1000; i++)
-		hello_on_message(p->b.hello, old.msg, old.len, &p->a.address);
+		hear(&p->b, &old, &p->a.address);
 	CHECK(p->b.n_out <= 10);
 	/* Nothing was received since: another nonce is enough, but for the few that share the bucket. */
 	for (int i = 0; i < 20; i++) {
@@ -309,7 +309,7 @@ TEST(i6_a_flood_of_recorded_hellos_from_where_the_peer_is_stops_no_new_one)
 		hello_stop(p->a.hello);
 		hello_start(p->a.hello);
 		hello = take(&p->a);
-		hello_on_message(p->b.hello, hello.msg, hello.len, &p->a.address);
+		hear(&p->b, &hello, &p->a.address);
 		answered += p->b.n_out;
 	}
 	CHECK(answered >= 12);
@@ -322,9 +322,9 @@ TEST(i6_a_flood_of_recorded_hellos_from_where_the_peer_is_stops_no_new_one)
 		hello_stop(p->a.hello);
 		hello_start(p->a.hello);
 		old = take(&p->a);
-		hello_on_message(p->b.hello, old.msg, old.len, &p->a.address);
+		hear(&p->b, &old, &p->a.address);
 		other.sin6_addr.s6_addr[1] = (uint8_t)i;
-		hello_on_message(p->b.hello, old.msg, old.len, &other);
+		hear(&p->b, &old, &other);
 	}
 	keys_tx_forward(p->a.keys, 500, false);
 	answered = 0;
@@ -336,10 +336,79 @@ TEST(i6_a_flood_of_recorded_hellos_from_where_the_peer_is_stops_no_new_one)
 		hello_start(p->a.hello);
 		hello = take(&p->a);
 		other.sin6_addr.s6_addr[1] = (uint8_t)(i + 1);
-		hello_on_message(p->b.hello, hello.msg, hello.len, &other);
+		hear(&p->b, &hello, &other);
 		answered += p->b.n_out;
 	}
 	CHECK(answered >= 15);
+}
+
+static struct datagram new_hello(struct side *s)
+{
+	hello_stop(s->hello);
+	s->n_out = 0;
+	hello_start(s->hello);
+	return take(s);
+}
+
+/* How often it is answered when it came at that high. */
+static size_t answers(struct side *s, const struct datagram *d, const struct side *from, uint64_t high)
+{
+	s->n_out = 0;
+	hello_on_message(s->hello, d->msg, d->len, &from->address, high);
+	return s->n_out;
+}
+
+/* Under load one waits while what its sender sent after it is received: that makes no recording of it. */
+TEST(a_hello_is_judged_by_what_had_been_received_when_it_came)
+{
+	_cleanup_(pair_freep) struct pair *p = pair_new(false);
+	struct datagram old, hello;
+	uint64_t then;
+
+	hello_set_candidates(p->b.hello, &p->a.address, 1);
+	pretend_received(&p->b, 500);
+	then = keys_rx_high(p->b.keys);
+	/* So many recordings that no other one is answered. */
+	for (int i = 0; i < 1000; i++) {
+		old = new_hello(&p->a);
+		(void)answers(&p->b, &old, &p->a, then);
+	}
+	CHECK_EQ(answers(&p->b, &old, &p->a, then), 0);
+	keys_tx_forward(p->a.keys, 500, false);
+	hello = new_hello(&p->a);
+	pretend_received(&p->b, 5000);
+	/* Had it come now it would be one of them, and so it is when it is sent again. */
+	CHECK_EQ(answers(&p->b, &hello, &p->a, keys_rx_high(p->b.keys)), 0);
+	CHECK_EQ(answers(&p->b, &hello, &p->a, then), 1);
+	CHECK_EQ(answers(&p->b, &hello, &p->a, keys_rx_high(p->b.keys)), 0);
+	/* What was old when it came is old, however early that was. */
+	CHECK_EQ(answers(&p->b, &old, &p->a, then), 0);
+	CHECK_EQ(answers(&p->b, &old, &p->a, 0), 0);
+}
+
+TEST(a_call_is_judged_by_what_had_been_received_when_it_came)
+{
+	_cleanup_(pair_freep) struct pair *p = pair_new(false);
+	struct datagram old, call;
+	uint64_t then, now;
+
+	hello_set_candidates(p->b.hello, &p->a.address, 1);
+	old = new_hello(&p->b);
+	pretend_received(&p->a, 500);
+	then = keys_rx_high(p->a.keys);
+	keys_tx_forward(p->b.keys, 500, false);
+	call = new_hello(&p->b);
+	for (uint64_t s = 0; s < 20; s++) {
+		clock_fake_ms(1000000 + 1000 * s);
+		(void)answers(&p->a, &old, &p->b, then);
+	}
+	clock_fake_ms(1030000);
+	CHECK_EQ(answers(&p->a, &old, &p->b, then), 0);
+	pretend_received(&p->a, 5000);
+	now = keys_rx_high(p->a.keys);
+	CHECK_EQ(answers(&p->a, &call, &p->b, now), 0);
+	CHECK_EQ(answers(&p->a, &call, &p->b, then), 1);
+	CHECK_EQ(answers(&p->a, &call, &p->b, now), 0);
 }
 
 TEST(i6_welcome_counts_only_from_where_a_hello_was_sent)
@@ -352,11 +421,11 @@ TEST(i6_welcome_counts_only_from_where_a_hello_was_sent)
 	hello_start(p->a.hello);
 	carry(&p->a, &p->b);
 	welcome = take(&p->b);
-	hello_on_message(p->a.hello, welcome.msg, welcome.len, &victim);
+	hear(&p->a, &welcome, &victim);
 	CHECK_EQ(p->a.n_out, 0);
 	CHECK_EQ(p->a.n_sessions, 0);
 	CHECK_EQ(p->a.drops.n[DROP_HS_UNEXPECTED], 1);
-	hello_on_message(p->a.hello, welcome.msg, welcome.len, &p->b.address);
+	hear(&p->a, &welcome, &p->b.address);
 	CHECK_EQ(p->a.n_sessions, 1);
 }
 
@@ -369,7 +438,7 @@ TEST(signature_of_an_attempt_that_was_given_up_is_ignored)
 	carry(&p->a, &p->b);
 	sign_all(&p->b);
 	welcome = take(&p->b);
-	hello_on_message(p->a.hello, welcome.msg, welcome.len, &p->b.address);
+	hear(&p->a, &welcome, &p->b.address);
 	CHECK_EQ(p->a.n_signing, 1);
 	hello_stop(p->a.hello);
 	hello_start(p->a.hello);
@@ -395,7 +464,7 @@ TEST(an_identity_that_is_revoked_while_the_bind_is_signed_is_refused)
 	carry(&p->a, &p->b);
 	sign_all(&p->b);
 	welcome = take(&p->b);
-	hello_on_message(p->a.hello, welcome.msg, welcome.len, &p->b.address);
+	hear(&p->a, &welcome, &p->b.address);
 	CHECK_EQ(p->a.n_signing, 1);
 	list = half_of(&p->b);
 	sign_all(&p->a);
@@ -412,7 +481,7 @@ TEST(i4_responder_keeps_nothing_of_hellos)
 	hello_start(p->a.hello);
 	hello = take(&p->a);
 	for (int i = 0; i < 30; i++)
-		hello_on_message(p->b.hello, hello.msg, hello.len, &p->a.address);
+		hear(&p->b, &hello, &p->a.address);
 	/* Eight signatures in flight, the rest is dropped. */
 	CHECK_EQ(p->b.n_signing, 8);
 	CHECK_EQ(p->b.n_sessions, 0);
@@ -433,12 +502,12 @@ TEST(i6_every_flipped_byte_of_every_message_is_unanswered)
 		d = take(from);
 		for (size_t i = 0; i < d.len; i++) {
 			d.msg[i] ^= (uint8_t)(1 << i % 8);
-			hello_on_message(to->hello, d.msg, d.len, &from->address);
+			hear(to, &d, &from->address);
 			d.msg[i] ^= (uint8_t)(1 << i % 8);
 			CHECK_EQ(to->n_out, 0);
 			CHECK_EQ(to->n_sessions, 0);
 		}
-		hello_on_message(to->hello, d.msg, d.len, &from->address);
+		hear(to, &d, &from->address);
 		CHECK(to->n_out == 1 || to->n_sessions == 1);
 		session_free(p->a.session);
 		p->a.session = NULL;
@@ -457,10 +526,10 @@ TEST(i6_bind_counts_only_from_the_address_that_was_welcomed)
 	bind = take(&p->a);
 	other = p->a.address;
 	other.sin6_port ^= 1;
-	hello_on_message(p->b.hello, bind.msg, bind.len, &other);
+	hear(&p->b, &bind, &other);
 	CHECK_EQ(p->b.n_sessions, 0);
 	CHECK_EQ(p->b.drops.n[DROP_HS_NONCE], 1);
-	hello_on_message(p->b.hello, bind.msg, bind.len, &p->a.address);
+	hear(&p->b, &bind, &p->a.address);
 	CHECK_EQ(p->b.n_sessions, 1);
 }
 
@@ -480,7 +549,7 @@ TEST(i7_welcome_is_good_for_two_epochs_of_the_boot_clock)
 		carry(&p->b, &p->a);
 		bind = take(&p->a);
 		clock_fake_ms(1000000 + cases[i].later_ms);
-		hello_on_message(p->b.hello, bind.msg, bind.len, &p->a.address);
+		hear(&p->b, &bind, &p->a.address);
 		CHECK_EQ(p->b.n_sessions, cases[i].sessions);
 	}
 }
@@ -495,13 +564,13 @@ TEST(replayed_bind_makes_no_second_session)
 	carry(&p->b, &p->a);
 	bind = carry(&p->a, &p->b);
 	for (int i = 0; i < 100; i++)
-		hello_on_message(p->b.hello, bind.msg, bind.len, &p->a.address);
+		hear(&p->b, &bind, &p->a.address);
 	CHECK_EQ(p->b.n_sessions, 1);
 	/* Its answer may have been lost: that alone is repeated, a few times. */
 	CHECK_EQ(p->b.again, 4);
 	CHECK_EQ(p->b.drops.n[DROP_HS_RATE], 96);
 	clock_fake_ms(1000500);
-	hello_on_message(p->b.hello, bind.msg, bind.len, &p->a.address);
+	hear(&p->b, &bind, &p->a.address);
 	CHECK_EQ(p->b.again, 5);
 }
 
@@ -516,7 +585,7 @@ TEST(i1_replayed_bind_of_a_proven_session_costs_nothing)
 	bind = carry(&p->a, &p->b);
 	hello_on_proven(p->b.hello);
 	for (int i = 0; i < 100; i++)
-		hello_on_message(p->b.hello, bind.msg, bind.len, &p->a.address);
+		hear(&p->b, &bind, &p->a.address);
 	CHECK_EQ(p->b.again, 0);
 	CHECK_EQ(p->b.drops.n[DROP_HS_UNEXPECTED], 100);
 }
@@ -538,7 +607,7 @@ TEST(bind_that_was_held_back_comes_too_late)
 	carry(&p->a, &p->b);
 	CHECK_EQ(p->b.n_sessions, 1);
 	CHECK_EQ(hello_last_session(p->b.hello), 2);
-	hello_on_message(p->b.hello, held.msg, held.len, &p->a.address);
+	hear(&p->b, &held, &p->a.address);
 	CHECK_EQ(p->b.n_sessions, 1);
 	CHECK_EQ(hello_last_session(p->b.hello), 2);
 	CHECK_EQ(p->b.drops.n[DROP_HS_NONCE], 1);
@@ -555,7 +624,7 @@ TEST(bind_of_an_earlier_start_is_dead)
 	bind = carry(&p->a, &p->b);
 	close_side(&p->b);
 	open_side(&p->b);
-	hello_on_message(p->b.hello, bind.msg, bind.len, &p->a.address);
+	hear(&p->b, &bind, &p->a.address);
 	CHECK_EQ(p->b.n_sessions, 1);
 	CHECK_EQ(p->b.drops.n[DROP_HS_NONCE], 1);
 }
@@ -568,11 +637,11 @@ TEST(replayed_welcome_is_refused)
 	hello_start(p->a.hello);
 	carry(&p->a, &p->b);
 	welcome = carry(&p->b, &p->a);
-	hello_on_message(p->a.hello, welcome.msg, welcome.len, &p->b.address);
+	hear(&p->a, &welcome, &p->b.address);
 	CHECK_EQ(p->a.drops.n[DROP_HS_DUPLICATE], 1);
 	hello_stop(p->a.hello);
 	hello_start(p->a.hello);
-	hello_on_message(p->a.hello, welcome.msg, welcome.len, &p->b.address);
+	hear(&p->a, &welcome, &p->b.address);
 	CHECK_EQ(p->a.drops.n[DROP_HS_NONCE], 1);
 	CHECK_EQ(p->a.n_sessions, 1);
 }
@@ -584,7 +653,7 @@ TEST(a_call_makes_the_initiator_begin)
 	hello_set_candidates(p->b.hello, &p->a.address, 1);
 	hello_start(p->b.hello);
 	p->a.no_calls = true;
-	hello_on_message(p->a.hello, p->b.out[0].msg, p->b.out[0].len, &p->b.address);
+	hear(&p->a, &p->b.out[0], &p->b.address);
 	CHECK_EQ(p->a.n_out, 0);
 	CHECK_EQ(p->a.drops.n[DROP_HS_UNEXPECTED], 1);
 	p->a.no_calls = false;
@@ -608,7 +677,7 @@ TEST(i1_recorded_calls_buy_few_handshakes)
 	for (uint64_t s = 0; s < 600; s++) {
 		clock_fake_ms(1000000 + 1000 * s);
 		p->a.n_out = 0;
-		hello_on_message(p->a.hello, call.msg, call.len, &p->b.address);
+		hear(&p->a, &call, &p->b.address);
 		answered += p->a.n_out;
 	}
 	CHECK(answered >= 8 && answered <= 4 + 10);
@@ -625,7 +694,7 @@ TEST(a_call_of_the_past_is_answered_right_after_boot)
 	pretend_received(&p->a, 500);
 	clock_fake_ms(5000);
 	p->a.n_out = 0;
-	hello_on_message(p->a.hello, call.msg, call.len, &p->b.address);
+	hear(&p->a, &call, &p->b.address);
 	CHECK_EQ(p->a.n_out, 1);
 }
 
@@ -636,11 +705,11 @@ TEST(own_role_and_own_reflection_are_refused)
 
 	hello_start(p->a.hello);
 	hello = take(&p->a);
-	hello_on_message(p->a.hello, hello.msg, hello.len, &p->b.address);
+	hear(&p->a, &hello, &p->b.address);
 	CHECK_EQ(p->a.events[HELLO_REFLECTED], 1);
 	hello_stop(p->a.hello);
 	hello_start(p->a.hello);
-	hello_on_message(p->a.hello, hello.msg, hello.len, &p->b.address);
+	hear(&p->a, &hello, &p->b.address);
 	CHECK_EQ(p->a.events[HELLO_OWN_ROLE], 1);
 	CHECK_EQ(p->a.drops.n[DROP_HS_ROLE], 2);
 }
@@ -653,7 +722,7 @@ TEST(other_key_material_is_named_as_such)
 	hello_start(p->a.hello);
 	hello = take(&p->a);
 	hello.msg[8] ^= 1;
-	hello_on_message(p->b.hello, hello.msg, hello.len, &p->a.address);
+	hear(&p->b, &hello, &p->a.address);
 	CHECK_EQ(p->b.events[HELLO_OTHER_KEY], 1);
 	CHECK_EQ(p->b.drops.n[DROP_HS_OTHER_KEY], 1);
 }

@@ -155,7 +155,7 @@ struct heard {
 	uint32_t next; /* the number that the next message should have at least */
 	size_t len;
 	uint16_t port;
-	bool out_of_order;
+	bool out_of_order, wrong_stamp;
 };
 
 static void on_facts(unsigned int facts, void *arg)
@@ -166,7 +166,7 @@ static void on_facts(unsigned int facts, void *arg)
 	h->calls++;
 }
 
-static void on_message(const uint8_t *msg, size_t len, const struct sockaddr_in6 *from, void *arg)
+static void on_message(const uint8_t *msg, size_t len, const struct sockaddr_in6 *from, uint64_t stamp, void *arg)
 {
 	struct heard *h = arg;
 	uint32_t number = 0;
@@ -179,6 +179,7 @@ static void on_message(const uint8_t *msg, size_t len, const struct sockaddr_in6
 	memcpy(&number, msg, sizeof(number));
 	h->out_of_order = h->out_of_order || number < h->next;
 	h->next = number + 1;
+	h->wrong_stamp = h->wrong_stamp || stamp != UINT64_MAX - number;
 }
 
 static const struct news_ops ops = { on_facts, on_message };
@@ -193,14 +194,14 @@ TEST(news_are_bounded_and_in_order)
 	CHECK_EQ(loop_new(&l), 0);
 	CHECK_EQ(news_new(&n, l, &ops, &h), 0);
 	for (uint32_t i = 0; i < NEWS_MAX; i++)
-		CHECK(news_send(n, (const uint8_t *)&i, sizeof(i), &from));
-	CHECK(!news_send(n, (const uint8_t *)"full", 4, &from));
+		CHECK(news_send(n, (const uint8_t *)&i, sizeof(i), &from, UINT64_MAX - i));
+	CHECK(!news_send(n, (const uint8_t *)"full", 4, &from, 0));
 	loop_step(l, 0);
 	CHECK_EQ(h.n, NEWS_MAX);
 	CHECK_EQ(h.next, NEWS_MAX);
-	CHECK(!h.out_of_order);
+	CHECK(!h.out_of_order && !h.wrong_stamp);
 	CHECK_EQ(h.port, 7);
-	CHECK(news_send(n, NULL, 0, &from));
+	CHECK(news_send(n, NULL, 0, &from, 0));
 	loop_step(l, 0);
 	CHECK_EQ(h.n, NEWS_MAX + 1);
 	CHECK_EQ(h.len, 0);
@@ -216,7 +217,7 @@ TEST(a_message_that_is_too_long_stays_too_long_for_a_handshake)
 
 	CHECK_EQ(loop_new(&l), 0);
 	CHECK_EQ(news_new(&n, l, &ops, &h), 0);
-	CHECK(news_send(n, msg, sizeof(msg), &from));
+	CHECK(news_send(n, msg, sizeof(msg), &from, 0));
 	loop_step(l, 0);
 	CHECK_EQ(h.len, NEWS_MESSAGE_MAX);
 	CHECK(NEWS_MESSAGE_MAX > 256);
@@ -254,12 +255,13 @@ static void on_order_facts(unsigned int facts, void *arg)
 }
 
 /* While the first one is heard, a fact is told; the second is heard after it. */
-static void on_order_message(const uint8_t *msg, size_t len, const struct sockaddr_in6 *from, void *arg)
+static void on_order_message(const uint8_t *msg, size_t len, const struct sockaddr_in6 *from, uint64_t stamp, void *arg)
 {
 	struct order *o = arg;
 
 	(void)len;
 	(void)from;
+	(void)stamp;
 	if (msg[0] == 1)
 		news_tell(o->n, 4);
 	else
@@ -277,8 +279,8 @@ TEST(what_was_told_before_a_message_is_heard_before_it)
 	CHECK_EQ(loop_new(&l), 0);
 	CHECK_EQ(news_new(&n, l, &order_ops, &o), 0);
 	o.n = n;
-	CHECK(news_send(n, (const uint8_t *)"\1", 1, &from));
-	CHECK(news_send(n, (const uint8_t *)"\2", 1, &from));
+	CHECK(news_send(n, (const uint8_t *)"\1", 1, &from, 0));
+	CHECK(news_send(n, (const uint8_t *)"\2", 1, &from, 0));
 	loop_step(l, 0);
 	CHECK_EQ(o.before_second, 4);
 }
@@ -296,7 +298,7 @@ static void *tell_much(void *arg)
 	struct teller *t = arg;
 
 	for (uint32_t i = 0; i < TOLD; i++) {
-		if (news_send(t->n, (const uint8_t *)&i, sizeof(i), &from))
+		if (news_send(t->n, (const uint8_t *)&i, sizeof(i), &from, UINT64_MAX - i))
 			t->sent++;
 		else
 			t->lost++;
@@ -323,5 +325,5 @@ TEST(nothing_told_is_missed_while_it_is_heard)
 	loop_step(l, 0);
 	CHECK_EQ(t.sent + t.lost, TOLD);
 	CHECK_EQ(h.n, t.sent);
-	CHECK(!h.out_of_order);
+	CHECK(!h.out_of_order && !h.wrong_stamp);
 }

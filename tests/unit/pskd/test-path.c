@@ -38,11 +38,12 @@ struct end {
 	enum keys_role role;
 	struct sockaddr_in6 address;
 	int tun; /* the kernel's side */
+	uint64_t high; /* with the last handshake */
 	unsigned int handshakes, proven, switched, exhausted, own, drop_calls;
 	bool refuses; /* handshakes: counts them as dropped */
 };
 
-static void on_handshake(const uint8_t *msg, size_t len, const struct sockaddr_in6 *from, void *arg)
+static void on_handshake(const uint8_t *msg, size_t len, const struct sockaddr_in6 *from, uint64_t high, void *arg)
 {
 	struct end *e = arg;
 
@@ -50,6 +51,7 @@ static void on_handshake(const uint8_t *msg, size_t len, const struct sockaddr_i
 	(void)len;
 	(void)from;
 	e->handshakes++;
+	e->high = high;
 	if (e->refuses)
 		drops_count(path_drops(e->path), DROP_HS_UNEXPECTED);
 }
@@ -1099,6 +1101,80 @@ TEST(i4_threads_pass_on_what_can_be_looked_at_of_a_flood_and_count_the_rest)
 		CHECK(x->b.drop_calls > 0);
 		CHECK_EQ(drops_of(&x->b).n[DROP_HS_UNEXPECTED], WAITING);
 		CHECK_EQ(drops_of(&x->b).arrived, FLOOD);
+	}
+}
+
+static void send_raw(struct both *x, const uint8_t *msg, size_t len)
+{
+	CHECK_EQ(sendto(x->raw, msg, len, 0, (struct sockaddr *)&x->b.address, sizeof(x->b.address)), (ssize_t)len);
+}
+
+/* Packets of a's with the sequences from first on, and until b has received them; b's control loop hears nothing of it. */
+static void send_unheard(struct both *x, uint64_t first, uint64_t n)
+{
+	uint8_t ip[40], msg[200];
+
+	fill_ip(ip, sizeof(ip), 3);
+	for (uint64_t i = first; i < first + n; i++)
+		send_raw(x, msg, forge(x, msg, i, ip, sizeof(ip)));
+	for (int i = 0; i < 60000 && keys_rx_high(x->b.keys) != first + n - 1; i++)
+		loop_step(x->a.loop, 1);
+	CHECK_EQ(keys_rx_high(x->b.keys), first + n - 1);
+}
+
+/* What begins like a handshake of those keys; NULL: of none that anybody has. */
+static void send_hello_of(struct both *x, const struct keys *k)
+{
+	uint8_t msg[PSKH_HELLO_LEN] = "PSKH";
+
+	if (k)
+		keys_hint(k, msg + 8);
+	send_raw(x, msg, sizeof(msg));
+}
+
+TEST(a_handshake_is_heard_with_what_had_been_received_when_it_came)
+{
+	_cleanup_(packets_freep) struct packets *two = NULL;
+
+	CHECK_EQ(packets_new(&two, 2), 0);
+	threads = two;
+	{
+		_cleanup_(both_freep) struct both *x = staged_new();
+
+		send_unheard(x, 0, 10);
+		send_hello_of(x, x->b.keys);
+		send_unheard(x, 10, 50);
+		CHECK_EQ(x->b.handshakes, 0);
+		wait_for(x, &x->b.handshakes, 1);
+		CHECK_EQ(x->b.high, 9);
+		/* The same one again, later. */
+		send_hello_of(x, x->b.keys);
+		wait_for(x, &x->b.handshakes, 2);
+		CHECK_EQ(x->b.high, 59);
+		/* Each file counts for itself. */
+		send_hello_of(x, x->b.next);
+		wait_for(x, &x->b.handshakes, 3);
+		CHECK_EQ(x->b.high, UINT64_MAX);
+		send_hello_of(x, NULL);
+		wait_for(x, &x->b.handshakes, 4);
+		CHECK_EQ(x->b.high, UINT64_MAX);
+		send_raw(x, (const uint8_t *)"PSKH", 4);
+		wait_for(x, &x->b.handshakes, 5);
+		CHECK_EQ(x->b.high, UINT64_MAX);
+		/* Also when the staged file is the current one before the message is heard. */
+		path_send_proof(x->b.path);
+		wait_for(x, &x->a.switched, 1);
+		path_send_keepalive(x->a.path, false);
+		for (int i = 0; i < 60000 && keys_rx_high(x->b.next) == UINT64_MAX; i++)
+			loop_step(x->a.loop, 1);
+		send_hello_of(x, x->b.keys);
+		wait_for(x, &x->b.handshakes, 6);
+		CHECK_EQ(x->b.switched, 1);
+		CHECK_EQ(x->b.high, 59);
+		send_hello_of(x, x->b.next);
+		wait_for(x, &x->b.handshakes, 7);
+		CHECK_EQ(x->b.high, keys_rx_high(x->b.next));
+		CHECK(x->b.high != UINT64_MAX);
 	}
 }
 
