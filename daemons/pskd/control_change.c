@@ -44,42 +44,56 @@ static const char *take_list(const json_t *list, const char *(*check)(const char
 	return NULL;
 }
 
-void control_allow(struct varlink_call *call, const json_t *params, void *arg)
+/* A method that takes a list of texts. */
+struct list_method {
+	const char *member;
+	const char *(*check)(const char *);
+	const char *code, *hint; /* of a text that check refuses */
+	int (*apply)(struct tunnels *s, struct tunnel *t, struct config_list *list, const json_t *params, struct tunnel_error *e);
+};
+
+static void take(const struct list_method *m, struct control *c, struct varlink_call *call, const json_t *params)
 {
-	_cleanup_(spec_texts_done) struct config_list labels = { 0 };
-	struct control *c = arg;
+	_cleanup_(spec_texts_done) struct config_list list = { 0 };
 	struct tunnel *t = control_find(c, call, params);
 	struct tunnel_error e = { 0 };
 	const char *complaint;
 
 	if (!t)
 		return;
-	complaint = take_list(json_object_get(params, "labels"), label_check, &labels);
+	complaint = take_list(json_object_get(params, m->member), m->check, &list);
 	if (complaint)
-		tunnel_error_set(&e, E(BadPin), NULL, "there is one that is not %s", complaint);
-	if (complaint || tunnels_set_labels(c->tunnels, t, &labels, &e))
+		tunnel_error_set(&e, m->code, m->hint, "there is one that is not %s", complaint);
+	if (complaint || m->apply(c->tunnels, t, &list, params, &e))
 		control_reply_error(call, &e);
 	else
 		varlink_reply(call, control_with_tunnel(t));
 }
 
+static int set_labels(struct tunnels *s, struct tunnel *t, struct config_list *labels, const json_t *params, struct tunnel_error *e)
+{
+	(void)params;
+	return tunnels_set_labels(s, t, labels, e);
+}
+
+static int set_revoked(struct tunnels *s, struct tunnel *t, struct config_list *identities, const json_t *params, struct tunnel_error *e)
+{
+	return tunnels_revoke(s, t, identities, json_is_true(json_object_get(params, "undo")), e);
+}
+
+void control_allow(struct varlink_call *call, const json_t *params, void *arg)
+{
+	static const struct list_method m = { "labels", label_check, E(BadPin), NULL, set_labels };
+
+	take(&m, arg, call, params);
+}
+
 void control_revoke(struct varlink_call *call, const json_t *params, void *arg)
 {
-	_cleanup_(spec_texts_done) struct config_list identities = { 0 };
-	struct control *c = arg;
-	struct tunnel *t = control_find(c, call, params);
-	struct tunnel_error e = { 0 };
-	const char *complaint;
+	static const struct list_method m = { "identities", label_check_or_key, E(BadIdentity),
+					      "“handfast tunnel show” has the peer's.", set_revoked };
 
-	if (!t)
-		return;
-	complaint = take_list(json_object_get(params, "identities"), label_check_or_key, &identities);
-	if (complaint)
-		tunnel_error_set(&e, E(BadIdentity), "“handfast tunnel show” has the peer's.", "there is one that is not %s", complaint);
-	if (complaint || tunnels_revoke(c->tunnels, t, &identities, json_is_true(json_object_get(params, "undo")), &e))
-		control_reply_error(call, &e);
-	else
-		varlink_reply(call, control_with_tunnel(t));
+	take(&m, arg, call, params);
 }
 
 /* ---- what it is set to: tund is asked first ---- */
