@@ -115,7 +115,7 @@ static int reload(struct service *svc, void *arg, struct config_error *err)
 		return -1;
 	}
 	if (label_list_set(&revoked, &next.revoked) != 0 ||
-	    tunnels_declare(s->tunnels, next.tunnels_dir, err) != 0) {
+	    tunnels_declare(s->tunnels, next.tunnels_dir, false, err) != 0) {
 		label_list_done(&revoked);
 		config_done(&pskd_schema, &next);
 		return -1;
@@ -252,7 +252,7 @@ static int run(struct service *svc)
 	if (r)
 		return service_fail(svc, r, "cannot read the list of revoked identities");
 	tunnels_set_policy(s.tunnels, &s.cfg.label_sources, &revoked);
-	r = tunnels_declare(s.tunnels, s.cfg.tunnels_dir, &err);
+	r = tunnels_declare(s.tunnels, s.cfg.tunnels_dir, true, &err);
 	if (r)
 		return service_fail_config(svc, err.text);
 	r = export_server_new(&s.export, service_loop(svc), service_runtime_dir(svc), -1, "pskd", export, svc);

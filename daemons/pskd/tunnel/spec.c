@@ -160,6 +160,7 @@ struct spec *spec_free(struct spec *s)
 	label_list_done(&s->revoked_ids);
 	spec_texts_done(&s->revoked);
 	spec_generations_done(s);
+	free(s->complaint);
 	free(s->ledger_for);
 	free(s);
 	return NULL;

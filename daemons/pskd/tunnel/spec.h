@@ -87,6 +87,7 @@ struct spec {
 	/* state */
 	char ledger[SPEC_LEDGER_LEN]; /* file below ledgers/; "": none yet */
 	struct spec_fingerprint fingerprint;
+	char *complaint; /* declared: why it is not started; NULL: nothing */
 	char *ledger_for;     /* the key file it was made for, as read from state; else NULL */
 	char last_endpoint[64]; /* where the peer was proven to be */
 	struct fuel fuel;	/* of a key file: how fast it is used up */

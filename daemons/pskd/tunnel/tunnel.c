@@ -264,6 +264,12 @@ static void begin(struct tunnel *t, bool prepare_only)
 	t->handshakes = 0;
 	t->last_handshake_ms = 0;
 	t->stranger_ms = 0;
+	if (t->spec->complaint) {
+		tunnel_error_set(&e, E(KeyFileInUse), "Each key file is good for one tunnel, and for one only.", "%s",
+				 t->spec->complaint);
+		tunnel_fail(t, &e);
+		return;
+	}
 	if (t->spec->pinned && t->spec->origin != SPEC_PAIRED && !prepare_only &&
 	    !identity_own(t->ctx.identity)) {
 		tunnel_error_set(&e, E(NoAnswer), "“systemctl start pairingd” starts it.",

@@ -42,9 +42,10 @@ int tunnels_check_dir(const char *dir, struct config_error *err);
 /*
  * Make the declared tunnels those of dir: new ones are added, changed ones
  * replaced, missing ones taken away, the rest left alone. All files are read
- * and checked before anything changes. 0, or negative with *err.
+ * and checked before anything changes. Of two with one key file, at the start,
+ * one is there with a complaint alone; later that is wrong, too. 0, or negative with *err.
  */
-int tunnels_declare(struct tunnels *s, const char *dir, struct config_error *err);
+int tunnels_declare(struct tunnels *s, const char *dir, bool at_start, struct config_error *err);
 /*
  * What labels are made of, which the caller keeps, and which identities are revoked: *revoked is taken. A peer
  * that is revoked now is not heard any more.

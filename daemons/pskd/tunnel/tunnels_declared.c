@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "base/file.h"
 #include "base/text.h"
@@ -95,6 +96,89 @@ static int check_routes(const struct declared *d, const char *dir, struct config
 	return 0;
 }
 
+/* ---- one key file, two tunnels ---- */
+
+struct key_file {
+	bool is_there;
+	dev_t dev;
+	ino_t ino;
+};
+
+/* Of each, what is there now; NULL without memory. */
+static struct key_file *find_key_files(const struct declared *d)
+{
+	struct key_file *files = calloc(d->n + 1, sizeof(*files));
+	struct stat st;
+
+	for (size_t i = 0; i < d->n && files; i++)
+		if (stat(d->v[i]->f.key_file, &st) == 0)
+			files[i] = (struct key_file){ .is_there = true, .dev = st.st_dev, .ino = st.st_ino };
+	return files;
+}
+
+static bool is_same_file(const struct declared *d, const struct key_file *files, size_t i, size_t j)
+{
+	if (strcmp(d->v[i]->f.key_file, d->v[j]->f.key_file) == 0)
+		return true;
+	return files[i].is_there && files[j].is_there && files[i].dev == files[j].dev && files[i].ino == files[j].ino;
+}
+
+static char *complain(const struct spec *s, const struct spec *other, const char *dir)
+{
+	char *text = NULL;
+
+	if (asprintf(&text, "%s/%s.yaml: its key_file is that of %s/%s.yaml, too: %s", dir, s->name, dir, other->name,
+		     other->f.key_file) < 0)
+		return NULL;
+	return text;
+}
+
+/*
+ * A copy is found when it is read; another name of the same file is found here. Of two, the one that has used it,
+ * or else the first by name, goes on, and the other has a complaint. How many have one, or -ENOMEM.
+ */
+static int mark_twins(struct declared *d, const char *dir)
+{
+	_cleanup_free_ struct key_file *files = find_key_files(d);
+	int n = 0;
+
+	if (!files)
+		return -ENOMEM;
+	for (size_t i = 0; i < d->n; i++)
+		for (size_t j = 0; j < i; j++) {
+			struct spec *first = d->v[j], *second = d->v[i], *spare = second;
+
+			if (first->complaint || second->complaint || !is_same_file(d, files, i, j))
+				continue;
+			if (second->ledger[0] && !first->ledger[0])
+				spare = first;
+			spare->complaint = complain(spare, spare == first ? second : first, dir);
+			if (!spare->complaint)
+				return -ENOMEM;
+			n++;
+		}
+	return n;
+}
+
+static int check_twins(struct declared *d, const char *dir, struct config_error *err)
+{
+	int n = mark_twins(d, dir);
+
+	for (size_t i = 0; i < d->n && n > 0; i++)
+		if (d->v[i]->complaint) {
+			snprintf(err->text, sizeof(err->text), "%s", d->v[i]->complaint);
+			return -EINVAL;
+		}
+	return n < 0 ? n : 0;
+}
+
+/* ---- the folder ---- */
+
+static int by_name(const void *a, const void *b)
+{
+	return strcmp((*(struct spec *const *)a)->name, (*(struct spec *const *)b)->name);
+}
+
 static int read_dir(struct declared *d, const char *dir, struct config_error *err)
 {
 	DIR *list = opendir(dir);
@@ -110,6 +194,7 @@ static int read_dir(struct declared *d, const char *dir, struct config_error *er
 	while (!r && (e = readdir(list)))
 		r = read_one(d, dir, e->d_name, err);
 	closedir(list);
+	qsort(d->v, d->n, sizeof(d->v[0]), by_name);
 	return r ? r : check_routes(d, dir, err);
 }
 
@@ -121,6 +206,8 @@ int tunnels_check_dir(const char *dir, struct config_error *err)
 	if (!d)
 		return -ENOMEM;
 	r = read_dir(d, dir, err);
+	if (!r)
+		r = check_twins(d, dir, err);
 	declared_done(d);
 	free(d);
 	return r;
@@ -206,7 +293,8 @@ static void apply(struct tunnels *s, struct declared *d)
 
 		if (tunnel_spec(t)->origin != SPEC_DECLARED)
 			continue;
-		if (next && spec_same(tunnel_spec(t), *next) && tunnel_spec(t)->enabled == (*next)->enabled)
+		if (next && spec_same(tunnel_spec(t), *next) && tunnel_spec(t)->enabled == (*next)->enabled &&
+		    !tunnel_spec(t)->complaint == !(*next)->complaint)
 			*next = spec_free(*next);
 		else if (next)
 			tunnels_replace(s, t);
@@ -218,7 +306,7 @@ static void apply(struct tunnels *s, struct declared *d)
 			tunnels_add_spec(s, &d->v[i], NULL);
 }
 
-int tunnels_declare(struct tunnels *s, const char *dir, struct config_error *err)
+int tunnels_declare(struct tunnels *s, const char *dir, bool at_start, struct config_error *err)
 {
 	struct declared *d = calloc(1, sizeof(*d));
 	int r;
@@ -228,8 +316,13 @@ int tunnels_declare(struct tunnels *s, const char *dir, struct config_error *err
 	r = read_dir(d, dir, err);
 	if (!r)
 		r = check_declared(s, d, dir, err);
+	if (!r && !at_start)
+		r = check_twins(d, dir, err);
 	if (!r) {
 		tunnel_store_each(&s->store, on_stored_declared, on_bad_again, d);
+		/* What runs would not go on: each that can begins. */
+		if (at_start)
+			(void)mark_twins(d, dir);
 		apply(s, d);
 	}
 	declared_done(d);
