@@ -381,6 +381,7 @@ void tunnel_text(const struct ctl *c, const json_t *t)
 	fact_if_told(s, t, "problem", "problem");
 	fact_if_told(s, t, "what to do", "hint");
 	fact_if_told(s, t, "rollback", "rollback");
+	fact_if_told(s, t, "clone?", "clone");
 	fact(stdout, s, "peer", "%s (we are the %s)", str(t, "peer"), str(t, "role"));
 	fact_if_told(s, t, "its version", "peer_version");
 	identity_facts(s, t);

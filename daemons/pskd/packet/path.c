@@ -226,6 +226,11 @@ const struct session *path_pending(const struct path *p)
 	return p->pending;
 }
 
+const struct session *path_previous(const struct path *p)
+{
+	return p->previous;
+}
+
 void path_drop_sessions(struct path *p)
 {
 	HOLD(p->o.hold);

@@ -95,6 +95,8 @@ void path_set_pending(struct path *p, struct session **s);
 void path_set_current(struct path *p, struct session **s);
 const struct session *path_current(const struct path *p);
 const struct session *path_pending(const struct path *p);
+/* The one before, while its packets may come; or NULL. */
+const struct session *path_previous(const struct path *p);
 /* The current session is dead: nothing is sent until the next. */
 void path_drop_sessions(struct path *p);
 /* Let go of a previous session after 10 s. */

@@ -258,7 +258,8 @@ static void begin(struct tunnel *t, bool prepare_only)
 	loop_timer_stop(t->retry);
 	t->prepare_only = prepare_only;
 	t->state = TUNNEL_STARTING;
-	t->rollback[0] = '\0';
+	t->rollback[0] = t->clone[0] = '\0';
+	t->moves = (struct moves){ 0 };
 	t->burn_unwritten = t->ledger_lost = false;
 	t->earlier_ledger[0] = '\0';
 	t->handshakes = 0;

@@ -240,6 +240,26 @@ void tunnel_tell_seen(struct tunnel *t)
 		identity_peer_seen(t->ctx.identity, t->spec->peer_id, t->spec->tunnel_id);
 }
 
+/* A session that was due for another; the two sides do not count quite the same. */
+static bool was_due(const struct session *s, uint64_t now)
+{
+	return s && (session_packets(s) >= SESSION_RENEW_PACKETS / 2 || now - s->created_ms >= SESSION_RENEW_MS / 2);
+}
+
+static void check_moves(struct tunnel *t)
+{
+	uint64_t now = clock_now_ms();
+	char here[UDP_TEXT_MAX], there[UDP_TEXT_MAX];
+
+	if (!moves_on_session(&t->moves, &path_current(t->path)->address, was_due(path_previous(t->path), now), now))
+		return;
+	udp_format(here, &t->moves.at);
+	udp_format(there, &t->moves.before);
+	snprintf(t->clone, sizeof(t->clone),
+		 "the peer goes to and fro between %s and %s: two machines may have its keys", there, here);
+	tunnel_note(t, LOG_WARNING, &MSG_TUNNEL_CLONE, NULL, NULL, t->clone);
+}
+
 static void on_proven(void *arg)
 {
 	struct tunnel *t = arg;
@@ -265,6 +285,7 @@ static void on_proven(void *arg)
 		     "the peer is somewhere else now");
 	}
 	remember_peer(t);
+	check_moves(t);
 	stage_on_taken_over(t);
 	stage_on_up(t);
 	tunnel_tell_seen(t);

@@ -10,6 +10,7 @@
 #include "pskd/packet/packets.h"
 #include "pskd/packet/path.h"
 #include "pskd/packet/pmtu.h"
+#include "pskd/tunnel/moves.h"
 #include "pskd/tunnel/tunnel.h"
 
 struct json_t;
@@ -59,6 +60,8 @@ struct tunnel {
 	enum tunnel_state state;
 	struct tunnel_error problem; /* code NULL: none */
 	char rollback[200];
+	struct moves moves; /* of the peer */
+	char clone[200]; /* what was told of them */
 	bool burn_unwritten; /* was asked for, and the disk did not take it */
 
 	bool prepare_only;

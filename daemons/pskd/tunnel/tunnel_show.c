@@ -233,6 +233,8 @@ json_t *tunnel_to_json(struct tunnel *t)
 	stage_to_json(t, j);
 	if (t->rollback[0])
 		json_object_set_new(j, "rollback", json_string(t->rollback));
+	if (moves_is_to_and_fro(&t->moves, clock_now_ms()))
+		json_object_set_new(j, "clone", json_string(t->clone));
 	if (problem)
 		json_object_set_new(j, "problem", json_sprintf("%s [%s]", problem->message, problem->code));
 	if (problem && problem->hint[0])
