@@ -97,7 +97,7 @@ static void undo(struct waiter *w, const struct tunnel_error *e)
 	if (w->waits == FOR_ADDED) {
 		tunnels_forget(w->c->tunnels, w->t);
 	} else if (!w->was_enabled) {
-		tunnels_set_enabled(w->c->tunnels, w->t, false, &ignored);
+		(void)tunnels_disable(w->c->tunnels, w->t, &ignored);
 	}
 }
 
@@ -262,7 +262,7 @@ static void method_up(struct varlink_call *call, const json_t *params, void *arg
 	if (!t)
 		return;
 	was_enabled = tunnel_spec(t)->enabled;
-	if (tunnels_set_enabled(c->tunnels, t, true, &e)) {
+	if (tunnels_enable(c->tunnels, t, &e)) {
 		control_reply_error(call, &e);
 		return;
 	}
@@ -282,7 +282,7 @@ static void method_up(struct varlink_call *call, const json_t *params, void *arg
 	loop_timer_start(w->timer, (uint64_t)(wait_ms < WAIT_MAX_MS ? wait_ms : WAIT_MAX_MS));
 	/* Which of the pairings the peer has is not known yet: whichever comes up is the one. */
 	for (size_t i = 0; (next = tunnels_successor(c->tunnels, t, i)); i++)
-		if (tunnels_set_enabled(c->tunnels, next, true, &e) == 0 && !tunnel_is_running(next))
+		if (tunnels_enable(c->tunnels, next, &e) == 0 && !tunnel_is_running(next))
 			tunnel_start(next);
 	if (tunnel_is_running(t))
 		on_event_for(w, t, "hello");
@@ -296,21 +296,16 @@ static void method_down(struct varlink_call *call, const json_t *params, void *a
 	struct tunnel *t = control_find(c, call, params), *next;
 	struct tunnel_error e = { 0 };
 	size_t i;
-	int r;
 
 	if (!t)
 		return;
-	r = tunnels_set_enabled(c->tunnels, t, false, &e);
-	for (i = 0; !r && (next = tunnels_successor(c->tunnels, t, i)); i++)
-		r = tunnels_set_enabled(c->tunnels, next, false, &e);
-	if (r) {
-		control_reply_error(call, &e);
-		return;
-	}
+	(void)tunnels_disable(c->tunnels, t, &e);
+	for (i = 0; (next = tunnels_successor(c->tunnels, t, i)); i++)
+		(void)tunnels_disable(c->tunnels, next, &e);
 	while (i-- > 0)
 		tunnel_stop(tunnels_successor(c->tunnels, t, i));
 	tunnel_stop(t);
-	varlink_reply(call, NULL);
+	varlink_reply(call, e.code ? json_pack("{s:s}", "warning", e.message) : NULL);
 }
 
 static void method_add(struct varlink_call *call, const json_t *params, void *arg)

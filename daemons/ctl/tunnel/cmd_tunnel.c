@@ -106,8 +106,11 @@ int cmd_tunnel_address(struct ctl *c)
 
 static void down_text(const struct ctl *c, const json_t *result)
 {
-	(void)result;
+	const char *warning = clean_member(result, "warning");
+
 	printf("%s is down.\n", clean_text(ctl_argument(c, 0)));
+	if (*warning)
+		printf("Warning: %s.\n", warning);
 }
 
 int cmd_tunnel_down(struct ctl *c)

@@ -69,6 +69,7 @@ struct spec {
 	enum spec_origin origin;
 	bool enabled;
 	bool has_enabled; /* read from state, not only assumed */
+	bool unsaved; /* it is not enabled, and the disk did not take that */
 	struct spec_file f;
 	struct networks routes, allowed; /* as the file's lists say */
 	uint8_t dscp; /* see ecn.h */

@@ -96,5 +96,7 @@ int tunnels_change(struct tunnels *s, struct tunnel *t, const struct json_t *mem
  */
 int tunnels_ask_change(struct tunnels *s, struct tunnel *t, const struct json_t *members, const struct json_t *defaults,
 		       void (*fn)(const struct tunnel_error *e, void *arg), void *arg, struct tunnel_error *e);
-/* Remember whether it comes up at start. 0, or -1 with *e. */
-int tunnels_set_enabled(struct tunnels *s, struct tunnel *t, bool enabled, struct tunnel_error *e);
+/* Remember that it comes up at start. 0, or -1 with *e: then nothing is changed. */
+int tunnels_enable(struct tunnels *s, struct tunnel *t, struct tunnel_error *e);
+/* It does not come up any more: 0; or 1 with *e, which says why it will all the same when pskd starts again. */
+int tunnels_disable(struct tunnels *s, struct tunnel *t, struct tunnel_error *e);

@@ -107,20 +107,42 @@ int tunnels_remove(struct tunnels *s, struct tunnel *t, struct tunnel_error *e)
 	return 0;
 }
 
-int tunnels_set_enabled(struct tunnels *s, struct tunnel *t, bool enabled, struct tunnel_error *e)
+int tunnels_enable(struct tunnels *s, struct tunnel *t, struct tunnel_error *e)
 {
 	struct spec *spec = tunnel_spec_mutable(t);
 	int r;
 
-	if (spec->enabled == enabled)
+	if (spec->enabled)
 		return 0;
-	spec->enabled = enabled;
+	spec->enabled = true;
 	r = tunnel_store_save(&s->store, spec);
-	if (r == 0)
+	if (r == 0) {
+		spec->unsaved = false;
 		return 0;
-	spec->enabled = !enabled;
+	}
+	spec->enabled = false;
 	tunnel_error_set(e, E(StorageFailed), "Nothing was changed: what would not outlive a restart is not done.",
 			 "the state of tunnel %s was not written: %s", spec->name,
 			 strerror(-r));
 	return -1;
+}
+
+/* Whoever wants no packets sent is not refused for want of a disk. */
+int tunnels_disable(struct tunnels *s, struct tunnel *t, struct tunnel_error *e)
+{
+	struct spec *spec = tunnel_spec_mutable(t);
+	int r;
+
+	if (!spec->enabled && !spec->unsaved)
+		return 0;
+	spec->enabled = false;
+	r = tunnel_store_save(&s->store, spec);
+	spec->unsaved = r != 0;
+	if (r == 0)
+		return 0;
+	tunnel_error_set(e, E(StorageFailed), NULL, "tunnel %s comes up again when pskd starts, for its state was not written: %s",
+			 spec->name, strerror(-r));
+	log_event(LOG_WARNING, &MSG_TUNNEL_NOT_KEPT_DOWN,
+		  LOG_FIELDS({ FIELD_TUNNEL, spec->name }, { FIELD_PEER, tunnel_peer(t) }, { FIELD_ERROR, e->code }), "%s", e->message);
+	return 1;
 }

@@ -293,6 +293,11 @@ static void apply(struct tunnels *s, struct declared *d)
 
 		if (tunnel_spec(t)->origin != SPEC_DECLARED)
 			continue;
+		/* State says otherwise only for want of a disk. */
+		if (next && tunnel_spec(t)->unsaved) {
+			(*next)->enabled = false;
+			(*next)->unsaved = true;
+		}
 		if (next && spec_same(tunnel_spec(t), *next) && tunnel_spec(t)->enabled == (*next)->enabled &&
 		    !tunnel_spec(t)->complaint == !(*next)->complaint)
 			*next = spec_free(*next);

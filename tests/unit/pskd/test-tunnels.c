@@ -767,6 +767,36 @@ TEST(i9_settings_are_durable_before_they_are_acknowledged_and_begin_anew)
 	in_folder("rm -r tunnels ledgers");
 }
 
+TEST(i9_a_tunnel_goes_down_without_a_disk_and_up_only_with_one)
+{
+	struct tunnel_error e = { 0 };
+	struct tunnel *t;
+
+	open_set();
+	t = add_made("handfast");
+	CHECK_EQ(tunnels_enable(set, t, &e), 0);
+	in_folder("mv tunnels away && touch tunnels");
+	CHECK_EQ(tunnels_disable(set, t, &e), 1);
+	CHECK_STR(e.code, "io.handfast.Tunnel.StorageFailed");
+	CHECK(!tunnel_spec(t)->enabled);
+	/* Said once more it is tried once more. */
+	CHECK_EQ(tunnels_disable(set, t, &e), 1);
+	CHECK_EQ(tunnels_enable(set, t, &e), -1);
+	CHECK(!tunnel_spec(t)->enabled);
+	in_folder("rm tunnels && mv away tunnels");
+	close_set();
+	open_set();
+	t = tunnels_find(set, "handfast");
+	CHECK(t && tunnel_spec(t)->enabled);
+	CHECK_EQ(tunnels_disable(set, t, &e), 0);
+	close_set();
+	open_set();
+	t = tunnels_find(set, "handfast");
+	CHECK(t && !tunnel_spec(t)->enabled);
+	close_set();
+	in_folder("rm -r tunnels ledgers");
+}
+
 TEST(settings_that_cannot_be_change_nothing)
 {
 	struct tunnel_error e = { 0 };
