@@ -211,14 +211,38 @@ static int choose_aead(struct service *svc, const struct pskd_config *cfg)
 	return service_fail_config(svc, text);
 }
 
+/* The tunnels as the configuration and what is in the state folder tell, none of them started. Returns an exit code. */
+static int open_tunnels(struct service *svc, struct settings *s)
+{
+	const struct pskd_config *cfg = &s->cfg;
+	struct config_error err = { "" };
+	struct label_list revoked = { 0 };
+	struct tunnels_options o = {
+		.loop = service_loop(svc), .state_dir = service_state_dir(svc), .runtime_dir = service_runtime_dir(svc),
+		.tund_socket = cfg->tund_socket, .identity_socket = cfg->identity_socket,
+		.max_tunnels = cfg->max_tunnels, .start_paired = cfg->start_paired,
+		.workers = (unsigned int)packets_parse(cfg->workers), .fds = service_fds(svc),
+	};
+	int r;
+
+	/* Checked when it was read. */
+	(void)offload_parse(&o.offload, cfg->offload);
+	r = tunnels_new(&s->tunnels, &o);
+	if (r)
+		return service_fail(svc, r, "cannot open the state");
+	r = label_list_set(&revoked, &cfg->revoked);
+	if (r)
+		return service_fail(svc, r, "cannot read the list of revoked identities");
+	tunnels_set_policy(s->tunnels, &cfg->label_sources, &revoked);
+	r = tunnels_declare(s->tunnels, cfg->tunnels_dir, true, &err);
+	return r ? service_fail_config(svc, err.text) : 0;
+}
+
 static int run(struct service *svc)
 {
 	_cleanup_(settings_done) struct settings s = { .lock_fd = -1 };
 	_cleanup_(control_freep) struct control *control = NULL;
 	struct config_error err = { "" };
-	struct label_list revoked = { 0 };
-	struct tunnels_options o;
-	unsigned int offload = 0;
 	int r;
 
 	if (service_option(svc, "import"))
@@ -235,26 +259,9 @@ static int run(struct service *svc)
 	r = prepare_state(svc, &s);
 	if (r)
 		return r;
-	/* Checked when it was read. */
-	(void)offload_parse(&offload, s.cfg.offload);
-	o = (struct tunnels_options){ .loop = service_loop(svc), .state_dir = service_state_dir(svc),
-				      .runtime_dir = service_runtime_dir(svc),
-				      .tund_socket = s.cfg.tund_socket,
-				      .identity_socket = s.cfg.identity_socket,
-				      .max_tunnels = s.cfg.max_tunnels,
-				      .start_paired = s.cfg.start_paired, .offload = offload,
-				      .workers = (unsigned int)packets_parse(s.cfg.workers),
-				      .fds = service_fds(svc) };
-	r = tunnels_new(&s.tunnels, &o);
+	r = open_tunnels(svc, &s);
 	if (r)
-		return service_fail(svc, r, "cannot open the state");
-	r = label_list_set(&revoked, &s.cfg.revoked);
-	if (r)
-		return service_fail(svc, r, "cannot read the list of revoked identities");
-	tunnels_set_policy(s.tunnels, &s.cfg.label_sources, &revoked);
-	r = tunnels_declare(s.tunnels, s.cfg.tunnels_dir, true, &err);
-	if (r)
-		return service_fail_config(svc, err.text);
+		return r;
 	r = export_server_new(&s.export, service_loop(svc), service_runtime_dir(svc), -1, "pskd", export, svc);
 	if (r)
 		return service_fail(svc, r, "cannot open the socket for backups");

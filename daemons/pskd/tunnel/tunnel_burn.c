@@ -55,9 +55,43 @@ static int check_burn(const struct tunnel *t, uint64_t to_slot, struct tunnel_er
 	return -1;
 }
 
+/* To where, each way. -1 when nothing is to be given up, and why. */
+static int burn_targets(const struct tunnel *t, uint64_t to_slot, uint64_t *tx, uint64_t *rx, struct tunnel_error *e)
+{
+	*tx = *rx = 0;
+	if (to_slot != UINT64_MAX) {
+		if (check_burn(t, to_slot, e))
+			return -1;
+		*tx = to_slot * SLOT_PACKETS;
+	} else if (t->hello) {
+		hello_burn_targets(t->hello, tx, rx);
+	}
+	if (*tx > keys_tx_next(t->keys) || *rx > 0 || t->burn_unwritten)
+		return 0;
+	tunnel_error_set(e, "io.handfast.Daemon.BadRequest", "With --to-slot it is given up all the same.",
+			 "%s needs no burn: the peer and we agree, or have not spoken yet; nothing was given up",
+			 t->spec->name);
+	return -1;
+}
+
+/* What waited for it goes on. */
+static void on_burned(struct tunnel *t)
+{
+	tunnel_note(t, LOG_NOTICE, &MSG_TUNNEL_BURNED, NULL, NULL, "key material was given up as asked");
+	if (t->state == TUNNEL_NEEDS_BURN) {
+		t->state = TUNNEL_WAITING;
+		tunnel_clear_problem(t);
+	}
+	if (t->hello) {
+		hello_clear_burn(t->hello);
+		hello_stop(t->hello);
+		hello_start(t->hello);
+	}
+}
+
 int tunnel_burn(struct tunnel *t, uint64_t to_slot, uint64_t *burned, struct tunnel_error *e)
 {
-	uint64_t tx = to_slot, rx = 0, before;
+	uint64_t tx, rx, before;
 	int r;
 
 	if (!t->keys && to_slot != UINT64_MAX && t->spec->ledger[0])
@@ -66,22 +100,9 @@ int tunnel_burn(struct tunnel *t, uint64_t to_slot, uint64_t *burned, struct tun
 		tunnel_error_set(e, E(NeedsBurn), "Bring the tunnel up first.", "%s is not up", t->spec->name);
 		return -1;
 	}
-	if (to_slot == UINT64_MAX) {
-		tx = 0;
-		if (t->hello)
-			hello_burn_targets(t->hello, &tx, &rx);
-	} else {
-		if (check_burn(t, to_slot, e))
-			return -1;
-		tx = to_slot * SLOT_PACKETS;
-	}
-	before = keys_tx_next(t->keys);
-	if (tx <= before && rx == 0 && !t->burn_unwritten) {
-		tunnel_error_set(e, "io.handfast.Daemon.BadRequest", "With --to-slot it is given up all the same.",
-				 "%s needs no burn: the peer and we agree, or have not spoken yet; nothing was given up",
-				 t->spec->name);
+	if (burn_targets(t, to_slot, &tx, &rx, e))
 		return -1;
-	}
+	before = keys_tx_next(t->keys);
 	r = tx > before ? keys_tx_forward(t->keys, tx, true) : 0;
 	if ((r == 0 || r == KEYS_E_NOT_READY) && rx > 0)
 		r = keys_rx_forward(t->keys, rx, true);
@@ -98,15 +119,6 @@ int tunnel_burn(struct tunnel *t, uint64_t to_slot, uint64_t *burned, struct tun
 				 "the ledger of %s cannot be written, and may forget it: %s", t->spec->name, strerror(-r));
 		return -1;
 	}
-	tunnel_note(t, LOG_NOTICE, &MSG_TUNNEL_BURNED, NULL, NULL, "key material was given up as asked");
-	if (t->state == TUNNEL_NEEDS_BURN) {
-		t->state = TUNNEL_WAITING;
-		tunnel_clear_problem(t);
-	}
-	if (t->hello) {
-		hello_clear_burn(t->hello);
-		hello_stop(t->hello);
-		hello_start(t->hello);
-	}
+	on_burned(t);
 	return 0;
 }
