@@ -5,8 +5,8 @@
  * (daemons that call daemons).
  *
  * Limits: 1 MiB a message, depth 20, 1000 keys, 64 connections, 16 per uid
- * except root, for which the last 8 are kept; 16 calls waiting per connection
- * (then it is not read), 8 MiB unsent per connection (then it is closed); 10 s
+ * except root, for which the last 8 are kept and which has 48 per process; 16
+ * calls waiting per connection (then it is not read), 8 MiB unsent per connection (then it is closed); 10 s
  * for a begun message to become whole, 30 s for unsent bytes to move.
  */
 #pragma once

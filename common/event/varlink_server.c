@@ -31,6 +31,7 @@ enum {
 	CONNS_MAX = 64,
 	CONNS_KEPT_FOR_ROOT = 8,
 	CONNS_PER_UID = 16,
+	CONNS_PER_PROCESS = 48, /* of root: others then still come in */
 	WAITING_MAX = 16,
 	UNSENT_MAX = 8 << 20,
 	UNSENT_PAUSE = 256 << 10, /* no further call is begun while so much is unsent */
@@ -719,21 +720,26 @@ static void on_conn_timeout(void *arg)
 
 /* ---- the server ---------------------------------------------------------------------------- */
 
-static size_t conns_of_uid(const struct varlink_server *s, uid_t uid)
+/* Of the caller's user, and of its process alone. */
+static void count_conns(const struct varlink_server *s, const struct unix_caller *caller, size_t *of_uid, size_t *of_process)
 {
-	size_t n = 0;
+	*of_uid = *of_process = 0;
+	list_for_each(it, &s->conns) {
+		const struct unix_caller *other = &container_of(it, struct conn, node)->caller;
 
-	list_for_each(it, &s->conns)
-		n += container_of(it, struct conn, node)->caller.uid == uid;
-	return n;
+		*of_uid += other->uid == caller->uid;
+		*of_process += other->uid == caller->uid && other->pid == caller->pid;
+	}
 }
 
 static bool caller_is_admitted(const struct varlink_server *s, const struct unix_caller *caller)
 {
+	size_t of_uid, of_process;
+
+	count_conns(s, caller, &of_uid, &of_process);
 	if (caller->uid == 0)
-		return true;
-	return s->n_conns < CONNS_MAX - CONNS_KEPT_FOR_ROOT &&
-	       conns_of_uid(s, caller->uid) < CONNS_PER_UID;
+		return of_process < CONNS_PER_PROCESS;
+	return s->n_conns < CONNS_MAX - CONNS_KEPT_FOR_ROOT && of_uid < CONNS_PER_UID;
 }
 
 static int caller_copy(struct unix_caller *to, const struct unix_caller *from)
