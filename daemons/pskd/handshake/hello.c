@@ -31,6 +31,8 @@
 #define ATTEMPT_MS 60000
 #define SIGNING_MS 1000
 #define PAST_CALLS_BURST 4
+/* So that two that answer each other do not go on for ever. */
+#define SAME_ROLE_MS 10000
 
 static void on_timer(void *arg);
 
@@ -588,6 +590,32 @@ static int check_identity(struct hello *h, const struct pskh *m, const struct so
 	return -1;
 }
 
+/*
+ * Somebody has our role, and has no other way to find out that it is so: our own HELLO tells. While we look for our
+ * peer ourselves, which then has not come.
+ */
+static void tell_role(struct hello *h, const struct sockaddr_in6 *to)
+{
+	uint64_t now = clock_now_ms();
+
+	if (h->state != HELLO_SENT || now - h->begun_ms > ATTEMPT_MS || (h->role_told && now - h->role_told_ms < SAME_ROLE_MS))
+		return;
+	h->role_told = true;
+	h->role_told_ms = now;
+	h->o.ops->send(h->hello, PSKH_HELLO_LEN, to, h->o.arg);
+}
+
+/* With our key and our role: ourselves, or a second one. */
+static void on_own_role(struct hello *h, const struct pskh *m, const struct sockaddr_in6 *from)
+{
+	bool ours = memcmp(m->nonce_a, h->hello_msg.nonce_a, PSKH_NONCE_LEN) == 0;
+
+	hello_drop(h, DROP_HS_ROLE);
+	hello_event(h, ours ? HELLO_REFLECTED : HELLO_OWN_ROLE, from, 0);
+	if (!ours && m->type == PSKH_HELLO)
+		tell_role(h, from);
+}
+
 /* Shape, key material, HMAC, role and identity. */
 static int check(struct hello *h, struct pskh *m, const uint8_t *msg, size_t len,
 		 const struct sockaddr_in6 *from)
@@ -616,10 +644,7 @@ static int check(struct hello *h, struct pskh *m, const uint8_t *msg, size_t len
 		return -1;
 	}
 	if (m->role == (h->o.role == KEYS_INITIATOR ? PSKH_INITIATOR : PSKH_RESPONDER)) {
-		bool ours = memcmp(m->nonce_a, h->hello_msg.nonce_a, PSKH_NONCE_LEN) == 0;
-
-		hello_drop(h, DROP_HS_ROLE);
-		hello_event(h, ours ? HELLO_REFLECTED : HELLO_OWN_ROLE, from, 0);
+		on_own_role(h, m, from);
 		return -1;
 	}
 	return check_identity(h, m, from);

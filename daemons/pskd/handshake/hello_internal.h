@@ -40,6 +40,8 @@ struct hello {
 	/* where this attempt's HELLO went: WELCOMEs from elsewhere were copied there */
 	struct sockaddr_in6 asked[2 * HELLO_CANDIDATES_MAX];
 	size_t n_asked;
+	bool role_told; /* to somebody with our role, and when */
+	uint64_t role_told_ms;
 	struct session *session; /* until BIND is signed */
 
 	/* responder: no state of strangers but this */

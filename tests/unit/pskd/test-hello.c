@@ -734,6 +734,48 @@ TEST(own_role_and_own_reflection_are_refused)
 	CHECK_EQ(p->a.drops.n[DROP_HS_ROLE], 2);
 }
 
+/* What one said in an earlier attempt is as what another one of its role would say. */
+TEST(two_of_one_role_both_hear_of_it)
+{
+	for (int role = 0; role < 2; role++) {
+		_cleanup_(pair_freep) struct pair *p = pair_new(false);
+		struct side *one = role ? &p->b : &p->a, *far = role ? &p->a : &p->b;
+		struct datagram other, d;
+
+		hello_set_candidates(one->hello, &far->address, 1);
+		hello_start(one->hello);
+		other = take(one);
+		hello_stop(one->hello);
+		/* Who knows nobody to ask is asked, and tells. */
+		hello_set_candidates(one->hello, NULL, 0);
+		hello_start(one->hello);
+		CHECK_EQ(one->n_out, 0);
+		hello_on_message(one->hello, other.msg, other.len, &far->address, UINT64_MAX);
+		CHECK_EQ(one->events[HELLO_OWN_ROLE], 1);
+		CHECK_EQ(one->n_out, 1);
+		d = take(one);
+		CHECK_EQ(d.len, other.len);
+		/* Its own words that come back are none of another. */
+		clock_fake_ms(clock_now_ms() + 10000);
+		hello_on_message(one->hello, d.msg, d.len, &far->address, UINT64_MAX);
+		CHECK_EQ(one->events[HELLO_REFLECTED], 1);
+		CHECK_EQ(one->n_out, 0);
+		/* That is not said for ever, and to a recording not at any rate. */
+		for (int i = 0; i < 100; i++)
+			hello_on_message(one->hello, other.msg, other.len, &far->address, UINT64_MAX);
+		CHECK_EQ(one->n_out, 1);
+		clock_fake_ms(clock_now_ms() + 10000);
+		hello_on_message(one->hello, other.msg, other.len, &far->address, UINT64_MAX);
+		CHECK_EQ(one->n_out, 2);
+		/* Who looks for nobody is silent. */
+		one->n_out = 0;
+		hello_stop(one->hello);
+		clock_fake_ms(clock_now_ms() + 10000);
+		hello_on_message(one->hello, other.msg, other.len, &far->address, UINT64_MAX);
+		CHECK_EQ(one->n_out, 0);
+	}
+}
+
 TEST(other_key_material_is_named_as_such)
 {
 	_cleanup_(pair_freep) struct pair *p = pair_new(false);
