@@ -1,8 +1,9 @@
 /*
- * rtnetlink(7) tells of links and addresses. Of routes only when one goes that
- * tund has set, or the kernel with an address, or when one of the main table takes the place of another, which
- * the kernel sorts out: a router has many, and nothing is to wake us while
- * nothing changes for us. Of a route whose place is taken nothing else is told.
+ * rtnetlink(7) tells of links and addresses. Of routes only of the widest, in any table, which lead out of the
+ * machine; when one goes that tund has set, or the kernel with an address; or when one of the main table takes the
+ * place of another, which the kernel sorts out: a router has many, and nothing is to wake us while nothing changes
+ * for us. Of a route whose place is taken nothing else is told, and of those of IPv4 that go with their device or
+ * its address nothing at all.
  */
 #include "pskd/network/netwatch.h"
 
@@ -18,6 +19,7 @@
 #include <sys/socket.h>
 
 #include "base/bytes.h"
+#include "base/clock.h"
 #include "event/loop.h"
 #include "proto/tund_msg.h"
 
@@ -26,6 +28,10 @@
 
 /* Routes follow their address, and one change comes as several. */
 #define SETTLE_MS 200
+/* A network that never rests is heard so often. */
+#define NETWORK_MS 1000
+/* A default route, its halves, or what some set in its place: fewer than all addresses, but still the world. */
+#define WIDEST_MAX 4
 #define MESSAGES_A_TURN 64
 /* Beyond so many devices at once all are looked at. */
 #define DEVICES_MAX 256
@@ -35,6 +41,7 @@ struct netwatch {
 	struct loop_io *io;
 	struct loop_timer *settle;
 	bool settling, network, all_devices;
+	uint64_t told_ms; /* when on_network() was last called; 0: never */
 	unsigned int devices[DEVICES_MAX];
 	size_t n_devices;
 	const struct netwatch_ops *ops;
@@ -42,11 +49,28 @@ struct netwatch {
 };
 
 /* Ours are all named so (tund_msg.h); each would have every tunnel look again. */
+static bool is_tunnels_name(const char *name)
+{
+	return strncmp(name, "hf", 2) == 0;
+}
+
+/* One that is gone has no name any more; its link tells of it by name. */
 static bool is_of_tunnel(unsigned int index)
 {
 	char name[IF_NAMESIZE];
 
-	return !if_indextoname(index, name) || strncmp(name, "hf", 2) == 0;
+	return !if_indextoname(index, name) || is_tunnels_name(name);
+}
+
+static bool is_link_of_tunnel(const struct nlmsghdr *h)
+{
+	const struct ifinfomsg *link = NLMSG_DATA(h);
+	size_t left = IFLA_PAYLOAD(h);
+
+	for (const struct rtattr *a = IFLA_RTA(link); RTA_OK(a, left); a = RTA_NEXT(a, left))
+		if (a->rta_type == IFLA_IFNAME && RTA_PAYLOAD(a) > 2)
+			return is_tunnels_name(RTA_DATA(a));
+	return is_of_tunnel((unsigned int)link->ifi_index);
 }
 
 static bool is_running(const struct ifinfomsg *link)
@@ -108,37 +132,63 @@ static void take_replacement(struct netwatch *w, const struct nlmsghdr *h)
 }
 
 /* Devices that are gone have no name any more: whether one was a tunnel's, its tunnel knows. */
-static void take(struct netwatch *w, const struct nlmsghdr *h)
+static void take_link(struct netwatch *w, const struct nlmsghdr *h)
 {
 	const struct ifinfomsg *link = NLMSG_DATA(h);
+
+	if (!is_link_of_tunnel(h))
+		w->network = true;
+	else if (h->nlmsg_type == RTM_DELLINK || !is_running(link))
+		note_device(w, (unsigned int)link->ifi_index);
+}
+
+static void take_address(struct netwatch *w, const struct nlmsghdr *h)
+{
 	const struct ifaddrmsg *address = NLMSG_DATA(h);
 
+	if (!is_of_tunnel(address->ifa_index))
+		w->network = true;
+	else if (h->nlmsg_type == RTM_DELADDR)
+		note_device(w, address->ifa_index);
+}
+
+/* Some have no device, and some several. */
+static bool is_way_out(const struct nlmsghdr *h)
+{
+	const struct rtmsg *m = NLMSG_DATA(h);
+	unsigned int device = device_of_route(h);
+
+	return m->rtm_dst_len <= WIDEST_MAX && m->rtm_protocol != TUND_ROUTE_PROTOCOL && !(device && is_of_tunnel(device));
+}
+
+static void take_route(struct netwatch *w, const struct nlmsghdr *h)
+{
+	const struct rtmsg *m = NLMSG_DATA(h);
+
+	w->network = w->network || is_way_out(h);
+	if (h->nlmsg_type == RTM_NEWROUTE && (h->nlmsg_flags & NLM_F_REPLACE) && m->rtm_table == RT_TABLE_MAIN)
+		take_replacement(w, h);
+	else if (h->nlmsg_type == RTM_DELROUTE && (m->rtm_protocol == TUND_ROUTE_PROTOCOL || m->rtm_protocol == RTPROT_KERNEL))
+		note_device(w, device_of_route(h));
+}
+
+static void take(struct netwatch *w, const struct nlmsghdr *h)
+{
 	switch (h->nlmsg_type) {
 	case RTM_NEWLINK:
 	case RTM_DELLINK:
-		if (h->nlmsg_len < NLMSG_LENGTH(sizeof(*link)))
-			return;
-		if (is_of_tunnel((unsigned int)link->ifi_index) && (h->nlmsg_type == RTM_DELLINK || !is_running(link)))
-			note_device(w, (unsigned int)link->ifi_index);
-		else if (h->nlmsg_type == RTM_NEWLINK && is_running(link))
-			w->network = w->network || !is_of_tunnel((unsigned int)link->ifi_index);
+		if (h->nlmsg_len >= NLMSG_LENGTH(sizeof(struct ifinfomsg)))
+			take_link(w, h);
 		return;
 	case RTM_NEWADDR:
 	case RTM_DELADDR:
-		if (h->nlmsg_len < NLMSG_LENGTH(sizeof(*address)))
-			return;
-		if (h->nlmsg_type == RTM_NEWADDR)
-			w->network = w->network || !is_of_tunnel(address->ifa_index);
-		else if (is_of_tunnel(address->ifa_index))
-			note_device(w, address->ifa_index);
-		return;
-	case RTM_DELROUTE:
-		if (h->nlmsg_len >= NLMSG_LENGTH(sizeof(struct rtmsg)))
-			note_device(w, device_of_route(h));
+		if (h->nlmsg_len >= NLMSG_LENGTH(sizeof(struct ifaddrmsg)))
+			take_address(w, h);
 		return;
 	case RTM_NEWROUTE:
+	case RTM_DELROUTE:
 		if (h->nlmsg_len >= NLMSG_LENGTH(sizeof(struct rtmsg)))
-			take_replacement(w, h);
+			take_route(w, h);
 		return;
 	default:
 		return;
@@ -177,20 +227,32 @@ static void on_readable(int fd, unsigned int events, void *arg)
 		w->settling = true;
 }
 
+/* Of devices that changed meanwhile is heard sooner: they start the timer anew. */
+static void tell_network(struct netwatch *w)
+{
+	uint64_t now = clock_now_ms(), since_ms = clock_since_ms(w->told_ms, now);
+
+	if (w->told_ms && since_ms < NETWORK_MS && loop_timer_start(w->settle, NETWORK_MS - since_ms) == 0)
+		return;
+	w->network = false;
+	w->told_ms = now;
+	w->ops->on_network(w->arg);
+}
+
 static void on_settled(void *arg)
 {
 	struct netwatch *w = arg;
 
 	struct netwatch was = *w;
 
-	w->settling = w->network = w->all_devices = false;
+	w->settling = w->all_devices = false;
 	w->n_devices = 0;
 	if (was.all_devices)
 		w->ops->on_device(0, w->arg);
 	for (size_t i = 0; i < was.n_devices && !was.all_devices; i++)
 		w->ops->on_device(was.devices[i], w->arg);
 	if (was.network)
-		w->ops->on_network(w->arg);
+		tell_network(w);
 }
 
 /* The groups of routes to hear; none where the kernel would wake us for all of them. */
@@ -198,13 +260,18 @@ static uint32_t filter_routes(int fd)
 {
 	enum { TYPE_AT = offsetof(struct nlmsghdr, nlmsg_type),
 	       FLAGS_AT = offsetof(struct nlmsghdr, nlmsg_flags),
+	       WIDTH_AT = NLMSG_HDRLEN + offsetof(struct rtmsg, rtm_dst_len),
 	       TABLE_AT = NLMSG_HDRLEN + offsetof(struct rtmsg, rtm_table),
 	       PROTOCOL_AT = NLMSG_HDRLEN + offsetof(struct rtmsg, rtm_protocol) };
 	/* Loads are big-endian, the header is as the machine has it. */
 	struct sock_filter code[] = {
 		BPF_STMT(BPF_LD | BPF_H | BPF_ABS, TYPE_AT),
-		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, htons(RTM_NEWROUTE), 4, 0),
-		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, htons(RTM_DELROUTE), 0, 8),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, htons(RTM_NEWROUTE), 1, 0),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, htons(RTM_DELROUTE), 0, 12),
+		BPF_STMT(BPF_LD | BPF_B | BPF_ABS, WIDTH_AT),
+		BPF_JUMP(BPF_JMP | BPF_JGT | BPF_K, WIDEST_MAX, 0, 10),
+		BPF_STMT(BPF_LD | BPF_H | BPF_ABS, TYPE_AT),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, htons(RTM_NEWROUTE), 3, 0),
 		BPF_STMT(BPF_LD | BPF_B | BPF_ABS, PROTOCOL_AT),
 		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, TUND_ROUTE_PROTOCOL, 6, 0),
 		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, RTPROT_KERNEL, 5, 4),

@@ -11,7 +11,10 @@ struct netwatch;
 struct prefix;
 
 struct netwatch_ops {
-	/* Once for changes close together: an interface came up, an address came. Devices of tunnels do not count. */
+	/*
+	 * Once for changes close together, and once a second at most: an interface, an address or a default route came
+	 * or went. Devices of tunnels do not count.
+	 */
 	void (*on_network)(void *arg);
 	/*
 	 * A device of a tunnel, or what tund gave it, was changed or taken away by

@@ -80,6 +80,8 @@ struct path_counters {
 
 /* By which device packets to there leave now; as way_find(). */
 uint32_t path_way(struct path *p, const struct sockaddr_in6 *to);
+/* Routes are others now: what was known of them is looked for again. */
+void path_forget_ways(struct path *p);
 
 /* 0 or a negative errno. */
 int path_new(struct path **out, const struct path_options *o);

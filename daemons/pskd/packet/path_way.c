@@ -5,7 +5,7 @@
 
 #include "base/clock.h"
 
-/* So long it is taken for the same: a default route that moves to another device is followed in that time. */
+/* So long it is taken for the same: a route that moves unheard is followed in that time. */
 #define WAY_KEPT_MS 5000
 
 static bool is_covered(const struct path *p, const struct sockaddr_in6 *to)
@@ -46,4 +46,14 @@ uint32_t path_way(struct path *p, const struct sockaddr_in6 *to)
 uint32_t path_way_out(struct path *p, const struct sockaddr_in6 *to)
 {
 	return look(p, &p->ways, to);
+}
+
+void path_forget_ways(struct path *p)
+{
+	/* None covers anything: there is nothing to know. */
+	if (p->o.addresses.routes.n == 0)
+		return;
+	HOLD(p->o.hold);
+
+	p->ways = p->control_ways = (struct ways){ .next = 0 };
 }

@@ -382,21 +382,3 @@ int udp_parse(struct sockaddr_in6 *out, const char *text)
 	*out = a;
 	return 0;
 }
-
-int udp_source(struct in6_addr *out, const struct sockaddr_in6 *to, uint32_t way)
-{
-	_cleanup_close_ int fd = socket(AF_INET6, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-	struct sockaddr_in6 own;
-	socklen_t len = sizeof(own);
-	const int off = 0;
-
-	if (fd < 0)
-		return -errno;
-	setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &off, sizeof(off));
-	ask_by(fd, way);
-	/* Nothing is sent: the kernel only looks for the way. */
-	if (connect(fd, (const struct sockaddr *)to, sizeof(*to)) < 0 || getsockname(fd, (struct sockaddr *)&own, &len) < 0)
-		return -errno;
-	*out = own.sin6_addr;
-	return 0;
-}

@@ -76,5 +76,3 @@ int udp_parse(struct sockaddr_in6 *out, const char *text);
  * 0 or -EINVAL.
  */
 int udp_split(char *host, size_t cap, uint16_t *port, const char *text, uint16_t default_port);
-/* The address that packets to there would leave from by this device (0: any), as routes are now. 0 or a negative errno. */
-int udp_source(struct in6_addr *out, const struct sockaddr_in6 *to, uint32_t way);

@@ -391,6 +391,8 @@ void tunnel_on_network(struct tunnel *t)
 		tunnel_start(t);
 		return;
 	}
+	if (t->path)
+		path_forget_ways(t->path);
 	tunnel_hurry(t);
 	tunnel_seek(t, false);
 }

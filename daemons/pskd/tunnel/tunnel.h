@@ -123,7 +123,7 @@ void tunnel_on_identity(struct tunnel *t);
 void tunnel_on_identity_new(struct tunnel *t);
 /* Its spec has another name than before. */
 void tunnel_on_renamed(struct tunnel *t, const char *before);
-/* An interface or an address came: what failed for want of it, or looks for its peer, tries again now. */
+/* An interface, an address or a default route came or went: what failed for want of it, or looks for its peer, tries again now. */
 void tunnel_on_network(struct tunnel *t);
 /* The machine slept: addresses and names may be others now, and the peer may have given us up. */
 void tunnel_on_wake(struct tunnel *t);

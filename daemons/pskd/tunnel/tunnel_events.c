@@ -77,13 +77,19 @@ void tunnel_hurry(struct tunnel *t)
 	hello_hurry(t->hello);
 }
 
-/* The address that packets to the peer leave from has changed: the peer may not find us, nor what is between us. */
-static bool has_moved(const struct tunnel *t)
+static bool find_way(struct tunnel *t, struct way_out *out)
 {
-	const struct session *s = path_current(t->path);
-	struct in6_addr now;
+	const struct sockaddr_in6 *to = &path_current(t->path)->address;
 
-	return s && t->has_source && udp_source(&now, &s->address, path_way(t->path, &s->address)) == 0 && memcmp(&now, &t->source, sizeof(now)) != 0;
+	return way_look(out, to, path_way(t->path, to)) == 0;
+}
+
+/* Packets to the peer leave otherwise than before: the peer may not find us, nor what is between us. */
+static bool has_moved(struct tunnel *t)
+{
+	struct way_out now;
+
+	return path_current(t->path) && t->has_way && find_way(t, &now) && !way_same(&now, &t->way);
 }
 
 void tunnel_seek(struct tunnel *t, bool always)
@@ -272,8 +278,7 @@ static void on_proven(void *arg)
 	t->handshakes++;
 	t->last_handshake_ms = clock_now_ms();
 	t->unanswered_ms = 0;
-	t->has_source = udp_source(&t->source, &path_current(t->path)->address,
-				   path_way(t->path, &path_current(t->path)->address)) == 0;
+	t->has_way = find_way(t, &t->way);
 	udp_format(address, &path_current(t->path)->address);
 	if (t->state != TUNNEL_UP) {
 		t->state = TUNNEL_UP;

@@ -5,6 +5,7 @@
 #include "pskd/handshake/hello.h"
 #include "pskd/keys/keys.h"
 #include "pskd/network/address.h"
+#include "pskd/network/way.h"
 #include "pskd/network/resolve.h"
 #include "pskd/packet/hold.h"
 #include "pskd/packet/packets.h"
@@ -97,8 +98,8 @@ struct tunnel {
 	struct drops drops_before; /* of earlier paths, what it has not */
 	struct loop_timer *timer;
 	uint64_t armed_ms; /* when the timer fires */
-	bool has_source;
-	struct in6_addr source; /* what packets to the peer left from at the last handshake */
+	bool has_way;
+	struct way_out way; /* how packets to the peer left at the last handshake */
 	uint64_t woke_ms; /* when we last woke from the machine's sleep; 0: never */
 	uint64_t resolved_ms; /* when names were last looked up */
 	bool is_unfound;      /* and none of them was found */

@@ -74,3 +74,62 @@ TEST(where_the_kernel_is_right_it_is_left_alone)
 	run("ip route del default; ip route add default dev hf9");
 	CHECK_EQ(way("203.0.114.9:7200"), WAY_NONE);
 }
+
+static struct way_out look(const char *to, uint32_t by)
+{
+	struct way_out out = { 0 };
+	struct sockaddr_in6 a;
+
+	CHECK_EQ(udp_parse(&a, to), 0);
+	CHECK_EQ(way_look(&out, &a, by), 0);
+	return out;
+}
+
+static void check_way(const struct way_out *w, uint32_t ifindex, const char *gateway, const char *source)
+{
+	struct sockaddr_in6 g = { 0 }, s;
+
+	if (gateway)
+		CHECK_EQ(udp_parse(&g, gateway), 0);
+	CHECK_EQ(udp_parse(&s, source), 0);
+	CHECK_EQ(w->ifindex, ifindex);
+	CHECK_MEM(&w->gateway, &g.sin6_addr, sizeof(w->gateway));
+	CHECK_MEM(&w->source, &s.sin6_addr, sizeof(w->source));
+}
+
+TEST(a_way_is_device_gateway_and_own_address)
+{
+	struct way_out v4, v6, now;
+	struct sockaddr_in6 a;
+	uint32_t eth0, eth1;
+
+	network();
+	eth0 = if_nametoindex("eth0");
+	eth1 = if_nametoindex("eth1");
+	run("ip route del 128.0.0.0/1; ip route del 0.0.0.0/1; ip -6 route del ::/1; ip -6 route del 8000::/1; true");
+	CHECK_EQ(udp_parse(&a, "203.0.113.9:7200"), 0);
+	CHECK(way_look(&now, &a, 0) < 0);
+	CHECK(way_look(&now, &a, WAY_NONE) < 0);
+	run("ip route add default via 10.99.0.2 && ip -6 route add default via fd99::2");
+	v4 = look("203.0.113.9:7200", 0);
+	v6 = look("[2001:db8::9]:7200", 0);
+	check_way(&v4, eth0, "10.99.0.2:1", "10.99.0.1:1");
+	check_way(&v6, eth0, "[fd99::2]:1", "[fd99::1]:1");
+	CHECK(way_same(&v4, &v4) && !way_same(&v4, &v6));
+	/* Another gateway of the same network: only that differs. */
+	run("ip route replace default via 10.99.0.3 && ip -6 route replace default via fd99::3");
+	now = look("203.0.113.9:7200", 0);
+	check_way(&now, eth0, "10.99.0.3:1", "10.99.0.1:1");
+	CHECK(!way_same(&now, &v4));
+	now = look("[2001:db8::9]:7200", 0);
+	CHECK(!way_same(&now, &v6));
+	/* Without a gateway; over one of the other family; and by one device of two. */
+	now = look("10.99.1.9:7200", 0);
+	check_way(&now, eth1, NULL, "10.99.1.1:1");
+	run("ip -4 route replace default via inet6 fd99:1::2 dev eth1");
+	now = look("203.0.113.9:7200", 0);
+	check_way(&now, eth1, "[fd99:1::2]:1", "10.99.1.1:1");
+	run("ip route add default via 10.99.0.2 metric 50");
+	now = look("203.0.113.9:7200", eth0);
+	check_way(&now, eth0, "10.99.0.2:1", "10.99.0.1:1");
+}
