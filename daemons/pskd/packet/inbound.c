@@ -57,7 +57,7 @@ static int tell_own_packet(struct path *p, const struct sockaddr_in6 *from)
 {
 	if (!p->news)
 		p->o.events->on_own_packet(from, p->o.arg);
-	else if (!news_send(p->news, NULL, 0, from, 0))
+	else if (!news_send_own(p->news, from))
 		return drop(p, DROP_HS_OVERLOAD);
 	return drop(p, DROP_OWN);
 }

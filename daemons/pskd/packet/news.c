@@ -1,5 +1,5 @@
 /*
- * The ring has one writer and one reader: head is the writer's, tail the
+ * Each ring has one writer and one reader: head is the writer's, tail the
  * reader's, and each gives away what it wrote with its own. The eventfd is
  * written only by who finds the reader not woken yet; the reader takes that
  * back before it looks, so that nothing which comes after its look is missed.
@@ -15,6 +15,11 @@
 
 #include "event/loop.h"
 
+/* How many were put into a ring, and taken out. Its size divides 2^32. */
+struct marks {
+	atomic_uint head, tail;
+};
+
 struct item {
 	struct sockaddr_in6 from;
 	uint64_t stamp;
@@ -29,8 +34,9 @@ struct news {
 	struct loop_io *io;
 	atomic_bool woken;
 	atomic_uint facts;
-	atomic_uint head, tail;
+	struct marks messages, owns;
 	struct item ring[NEWS_MAX];
+	struct sockaddr_in6 own[NEWS_OWN_MAX];
 };
 
 static void wake(struct news *n)
@@ -47,18 +53,39 @@ static void hear_facts(struct news *n)
 		n->ops->on_facts(facts, n->arg);
 }
 
+/* How many there are, which waits: what comes meanwhile is for the loop's next turn. */
+static unsigned int waiting(const struct marks *m, unsigned int *tail)
+{
+	*tail = atomic_load_explicit(&m->tail, memory_order_relaxed);
+	return atomic_load_explicit(&m->head, memory_order_acquire) - *tail;
+}
+
+static void took(struct marks *m, unsigned int tail)
+{
+	atomic_store_explicit(&m->tail, tail + 1, memory_order_release);
+}
+
 static void hear_messages(struct news *n)
 {
-	unsigned int tail = atomic_load_explicit(&n->tail, memory_order_relaxed);
+	unsigned int tail;
 
-	/* Those that are there: what comes meanwhile waits for the loop's next turn. */
-	for (unsigned int head = atomic_load_explicit(&n->head, memory_order_acquire); tail != head; tail++) {
+	for (unsigned int left = waiting(&n->messages, &tail); left > 0; left--, tail++) {
 		const struct item *i = &n->ring[tail % NEWS_MAX];
 
 		/* Whoever told both told them in this order. */
 		hear_facts(n);
 		n->ops->on_message(i->msg, i->len, &i->from, i->stamp, n->arg);
-		atomic_store_explicit(&n->tail, tail + 1, memory_order_release);
+		took(&n->messages, tail);
+	}
+}
+
+static void hear_owns(struct news *n)
+{
+	unsigned int tail;
+
+	for (unsigned int left = waiting(&n->owns, &tail); left > 0; left--, tail++) {
+		n->ops->on_own(&n->own[tail % NEWS_OWN_MAX], n->arg);
+		took(&n->owns, tail);
 	}
 }
 
@@ -74,6 +101,7 @@ static void on_wake(int fd, unsigned int events, void *arg)
 	(void)atomic_exchange(&n->woken, false);
 	hear_facts(n);
 	hear_messages(n);
+	hear_owns(n);
 }
 
 int news_new(struct news **out, struct loop *loop, const struct news_ops *ops, void *arg)
@@ -115,19 +143,41 @@ void news_tell(struct news *n, unsigned int facts)
 		wake(n);
 }
 
+static bool has_room(const struct marks *m, unsigned int max, unsigned int *head)
+{
+	*head = atomic_load_explicit(&m->head, memory_order_relaxed);
+	return *head - atomic_load_explicit(&m->tail, memory_order_acquire) < max;
+}
+
+static void put(struct news *n, struct marks *m, unsigned int head)
+{
+	atomic_store_explicit(&m->head, head + 1, memory_order_release);
+	wake(n);
+}
+
 bool news_send(struct news *n, const uint8_t *msg, size_t len, const struct sockaddr_in6 *from, uint64_t stamp)
 {
-	unsigned int head = atomic_load_explicit(&n->head, memory_order_relaxed);
-	struct item *i = &n->ring[head % NEWS_MAX];
+	unsigned int head;
+	struct item *i;
 
-	if (head - atomic_load_explicit(&n->tail, memory_order_acquire) >= NEWS_MAX)
+	if (!has_room(&n->messages, NEWS_MAX, &head))
 		return false;
+	i = &n->ring[head % NEWS_MAX];
 	i->from = *from;
 	i->stamp = stamp;
 	i->len = len < NEWS_MESSAGE_MAX ? len : NEWS_MESSAGE_MAX;
-	if (i->len > 0)
-		memcpy(i->msg, msg, i->len);
-	atomic_store_explicit(&n->head, head + 1, memory_order_release);
-	wake(n);
+	memcpy(i->msg, msg, i->len);
+	put(n, &n->messages, head);
+	return true;
+}
+
+bool news_send_own(struct news *n, const struct sockaddr_in6 *from)
+{
+	unsigned int head;
+
+	if (!has_room(&n->owns, NEWS_OWN_MAX, &head))
+		return false;
+	n->own[head % NEWS_OWN_MAX] = *from;
+	put(n, &n->owns, head);
 	return true;
 }

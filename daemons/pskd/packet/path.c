@@ -72,18 +72,19 @@ void path_hear_handshake(struct path *p, const uint8_t *msg, size_t len, const s
 		p->o.events->on_drops(p->o.arg);
 }
 
-/* No datagram is empty: such a message says that one of our own packets came back. */
 static void on_message(const uint8_t *msg, size_t len, const struct sockaddr_in6 *from, uint64_t high, void *arg)
+{
+	path_hear_handshake(arg, msg, len, from, high);
+}
+
+static void on_own(const struct sockaddr_in6 *from, void *arg)
 {
 	struct path *p = arg;
 
-	if (len > 0)
-		path_hear_handshake(p, msg, len, from, high);
-	else
-		p->o.events->on_own_packet(from, p->o.arg);
+	p->o.events->on_own_packet(from, p->o.arg);
 }
 
-static const struct news_ops news_ops = { on_facts, on_message };
+static const struct news_ops news_ops = { on_facts, on_message, on_own };
 
 /* From here on the packet thread knows of the path, all of which is there. */
 static int watch(struct path *p)

@@ -157,7 +157,7 @@ TEST(holds_nest)
 /* ---- news ---- */
 
 struct heard {
-	unsigned int facts, calls, n;
+	unsigned int facts, calls, n, own;
 	uint32_t next; /* the number that the next message should have at least */
 	size_t len;
 	uint16_t port;
@@ -188,7 +188,15 @@ static void on_message(const uint8_t *msg, size_t len, const struct sockaddr_in6
 	h->wrong_stamp = h->wrong_stamp || stamp != UINT64_MAX - number;
 }
 
-static const struct news_ops ops = { on_facts, on_message };
+static void on_own(const struct sockaddr_in6 *from, void *arg)
+{
+	struct heard *h = arg;
+
+	h->own++;
+	h->port = from->sin6_port;
+}
+
+static const struct news_ops ops = { on_facts, on_message, on_own };
 
 TEST(news_are_bounded_and_in_order)
 {
@@ -207,10 +215,40 @@ TEST(news_are_bounded_and_in_order)
 	CHECK_EQ(h.next, NEWS_MAX);
 	CHECK(!h.out_of_order && !h.wrong_stamp);
 	CHECK_EQ(h.port, 7);
-	CHECK(news_send(n, NULL, 0, &from, 0));
+	/* There is room again. */
+	CHECK(news_send(n, (const uint8_t *)"x", 1, &from, 0));
 	loop_step(l, 0);
 	CHECK_EQ(h.n, NEWS_MAX + 1);
-	CHECK_EQ(h.len, 0);
+	CHECK_EQ(h.len, 1);
+}
+
+TEST(i4_own_packets_and_messages_do_not_keep_each_other_out)
+{
+	_cleanup_(loop_freep) struct loop *l = NULL;
+	_cleanup_(news_freep) struct news *n = NULL;
+	const struct sockaddr_in6 from = { .sin6_port = 7 }, other = { .sin6_port = 8 };
+	struct heard h = { .n = 0 };
+	unsigned int own = 0, sent = 0;
+
+	CHECK_EQ(loop_new(&l), 0);
+	CHECK_EQ(news_new(&n, l, &ops, &h), 0);
+	for (int turn = 1; turn <= 40; turn++) {
+		/* A flood of the one goes first, and then of the other. */
+		for (int i = 0; i < 1000; i++)
+			own += turn % 2 && news_send_own(n, &other);
+		for (uint32_t i = 0; i < 1000; i++)
+			sent += news_send(n, (const uint8_t *)&i, sizeof(i), &from, UINT64_MAX - i);
+		for (int i = 0; i < 1000; i++)
+			own += turn % 2 == 0 && news_send_own(n, &other);
+		h.next = 0;
+		loop_step(l, 0);
+		CHECK_EQ(own, (unsigned int)turn * NEWS_OWN_MAX);
+		CHECK_EQ(sent, (unsigned int)turn * NEWS_MAX);
+		CHECK_EQ(h.own, own);
+		CHECK_EQ(h.n, sent);
+		CHECK(!h.out_of_order && !h.wrong_stamp);
+		CHECK_EQ(h.port, 8);
+	}
 }
 
 TEST(a_message_that_is_too_long_stays_too_long_for_a_handshake)
@@ -276,7 +314,7 @@ static void on_order_message(const uint8_t *msg, size_t len, const struct sockad
 
 TEST(what_was_told_before_a_message_is_heard_before_it)
 {
-	static const struct news_ops order_ops = { on_order_facts, on_order_message };
+	static const struct news_ops order_ops = { on_order_facts, on_order_message, on_own };
 	_cleanup_(loop_freep) struct loop *l = NULL;
 	_cleanup_(news_freep) struct news *n = NULL;
 	const struct sockaddr_in6 from = { .sin6_port = 7 };
@@ -293,7 +331,7 @@ TEST(what_was_told_before_a_message_is_heard_before_it)
 
 struct teller {
 	struct news *n;
-	uint32_t sent, lost;
+	uint32_t sent, lost, own;
 };
 
 enum { TOLD = 200000, LAST_FACT = 8 };
@@ -308,6 +346,7 @@ static void *tell_much(void *arg)
 			t->sent++;
 		else
 			t->lost++;
+		t->own += i % 3 == 0 && news_send_own(t->n, &from);
 	}
 	news_tell(t->n, LAST_FACT);
 	return NULL;
@@ -331,5 +370,6 @@ TEST(nothing_told_is_missed_while_it_is_heard)
 	loop_step(l, 0);
 	CHECK_EQ(t.sent + t.lost, TOLD);
 	CHECK_EQ(h.n, t.sent);
+	CHECK_EQ(h.own, t.own);
 	CHECK(!h.out_of_order && !h.wrong_stamp);
 }

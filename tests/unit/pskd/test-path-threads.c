@@ -120,6 +120,42 @@ TEST(i4_threads_pass_on_what_can_be_looked_at_of_a_flood_and_count_the_rest)
 	}
 }
 
+TEST(i4_a_flood_of_own_packets_keeps_no_handshake_out)
+{
+	_cleanup_(packets_freep) struct packets *two = NULL;
+	static const uint8_t hello[256] = "PSKH";
+	enum { FLOOD = 400, OWN = 8 };
+
+	CHECK_EQ(packets_new(&two, 2), 0);
+	threads = two;
+	{
+		_cleanup_(both_freep) struct both *x = both_new(SLOTS);
+		uint8_t ip[40], msg[200];
+		size_t len;
+
+		/* a has sent in slot 0, so it knows its own tag. */
+		fill_ip(ip, sizeof(ip), 3);
+		CHECK(write(x->a.tun, ip, sizeof(ip)) > 0);
+		run(x);
+		len = forge(x, msg, 0, ip, sizeof(ip));
+		/* a's control loop looks at nothing meanwhile. */
+		for (uint64_t i = 1; i <= FLOOD; i++) {
+			CHECK_EQ(sendto(x->raw, msg, len, 0, (struct sockaddr *)&x->a.address,
+					sizeof(x->a.address)), (ssize_t)len);
+			for (int wait = 0; i % 100 == 0 && wait < 60000 && drops_of(&x->a).arrived < i; wait++)
+				loop_step(x->b.loop, 1);
+		}
+		CHECK_EQ(drops_of(&x->a).arrived, FLOOD);
+		for (int i = 0; i < 64; i++)
+			CHECK_EQ(sendto(x->raw, hello, sizeof(hello), 0, (struct sockaddr *)&x->a.address,
+					sizeof(x->a.address)), (ssize_t)sizeof(hello));
+		wait_for(x, &x->a.handshakes, 64);
+		CHECK_EQ(x->a.own, OWN);
+		CHECK_EQ(drops_of(&x->a).n[DROP_OWN], OWN);
+		CHECK_EQ(drops_of(&x->a).n[DROP_HS_OVERLOAD], FLOOD - OWN);
+	}
+}
+
 static void send_raw(struct both *x, const uint8_t *msg, size_t len)
 {
 	CHECK_EQ(sendto(x->raw, msg, len, 0, (struct sockaddr *)&x->b.address, sizeof(x->b.address)), (ssize_t)len);
