@@ -212,7 +212,8 @@ void path_set_pending(struct path *p, struct session **s)
 	(*s)->space = p->space;
 	inbound_prepare(p, *s);
 	/* One that has just proven itself is good to send with until this one does, too. */
-	(void)promote_pending(p);
+	if (promote_pending(p))
+		p->untold = true;
 	session_free(p->pending);
 	p->pending = steal(s);
 }
@@ -242,7 +243,7 @@ void path_drop_sessions(struct path *p)
 	p->previous = session_free(p->previous);
 	p->pending = session_free(p->pending);
 	p->other = session_free(p->other);
-	p->owes_keepalive = p->owes_proof = false;
+	p->owes_keepalive = p->owes_proof = p->untold = false;
 	outbound_update(p);
 }
 
@@ -510,13 +511,22 @@ static bool is_exhausted(const struct path *p)
 	return keys_tx_next(p->o.keys) >= keys_end(p->o.keys);
 }
 
+/* Also the one before that which is pending now. */
+static bool has_proven(struct path *p)
+{
+	bool untold = p->untold;
+
+	p->untold = false;
+	return promote_pending(p) || untold;
+}
+
 static void on_facts(unsigned int facts, void *arg)
 {
 	struct path *p = arg;
 
 	if (facts & FACT_KEYS)
 		let_keys_go_on(p);
-	if ((facts & FACT_PROVEN) && promote_pending(p))
+	if ((facts & FACT_PROVEN) && has_proven(p))
 		p->o.events->on_proven(p->o.arg);
 	if ((facts & FACT_PROVEN) && path_staged(p) && switch_over(p))
 		p->o.events->on_switched(p->o.arg);

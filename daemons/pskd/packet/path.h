@@ -34,7 +34,10 @@ struct path_events {
 	 * names when it came, which may be a while ago; UINT64_MAX also when it names none of ours.
 	 */
 	void (*on_handshake)(const uint8_t *msg, size_t len, const struct sockaddr_in6 *from, uint64_t high, void *arg);
-	/* The first authenticated packet of the pending session: it is the current one now. */
+	/*
+	 * The first authenticated packet of the pending session: it is the current one now. There is a pending one all
+	 * the same when another was agreed on before this was heard.
+	 */
 	void (*on_proven)(void *arg);
 	/* The first authenticated packet of the staged session: its key file is the current one now. */
 	void (*on_switched)(void *arg);

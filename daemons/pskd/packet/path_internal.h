@@ -109,6 +109,7 @@ struct path {
 	struct loop_io *tun_io, *udp_io;
 	struct session *current, *pending, *previous;
 	uint64_t previous_until_ms;
+	bool untold; /* current has proven itself, and nobody was told: the control thread's */
 	uint64_t down_since_ms;
 	bool owes_keepalive, owes_proof; /* they wait for a sequence */
 	bool heard_previous; /* in this batch */

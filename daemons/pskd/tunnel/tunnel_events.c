@@ -271,7 +271,9 @@ static void on_proven(void *arg)
 	struct tunnel *t = arg;
 	char address[UDP_TEXT_MAX];
 
-	hello_on_proven(t->hello);
+	/* Else the handshake of the pending one goes on. */
+	if (!path_pending(t->path))
+		hello_on_proven(t->hello);
 	hello_add_candidate(t->hello, &path_current(t->path)->address);
 	if (tunnel_is_initiator(t))
 		path_send_keepalive(t->path, false);

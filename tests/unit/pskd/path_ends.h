@@ -28,6 +28,7 @@ struct end {
 	struct sockaddr_in6 address;
 	int tun; /* the kernel's side */
 	uint64_t high; /* with the last handshake */
+	bool has_pending; /* at the last proof */
 	unsigned int handshakes, proven, switched, exhausted, own, drop_calls;
 	bool refuses; /* handshakes: counts them as dropped */
 };
@@ -47,7 +48,10 @@ static inline void on_handshake(const uint8_t *msg, size_t len, const struct soc
 
 static inline void on_proven(void *arg)
 {
-	((struct end *)arg)->proven++;
+	struct end *e = arg;
+
+	e->proven++;
+	e->has_pending = path_pending(e->path) != NULL;
 }
 
 static inline void on_switched(void *arg)

@@ -42,6 +42,14 @@ static void pump_rest(struct both *x, struct end *to, const unsigned int *sent, 
 	CHECK_EQ(*got, *sent);
 }
 
+/* Until anything came, or for a minute; the other end's loop alone does something. */
+static void step_until_received(const struct keys *k, struct loop *other)
+{
+	for (int i = 0; i < 60000 && keys_rx_high(k) == UINT64_MAX; i++)
+		loop_step(other, 1);
+	CHECK(keys_rx_high(k) != UINT64_MAX);
+}
+
 /* All that looks at a path from outside while packets pass. */
 static void look(struct end *e)
 {
@@ -227,6 +235,57 @@ TEST(a_handshake_is_heard_with_what_had_been_received_when_it_came)
 		wait_for(x, &x->b.handshakes, 7);
 		CHECK_EQ(x->b.high, keys_rx_high(x->b.next));
 		CHECK(x->b.high != UINT64_MAX);
+	}
+}
+
+TEST(a_session_that_has_proven_itself_is_told_of_after_the_next_was_agreed_on)
+{
+	_cleanup_(packets_freep) struct packets *two = NULL;
+
+	CHECK_EQ(packets_new(&two, 2), 0);
+	threads = two;
+	{
+		_cleanup_(both_freep) struct both *x = both_new(SLOTS);
+
+		give_session(&x->a, &x->b, NUMBER + 1, true);
+		give_session(&x->b, &x->a, NUMBER + 1, true);
+		/* a's control loop hears of b's proof only after the next session. */
+		path_send_keepalive(x->b.path, true);
+		step_until_received(x->a.keys, x->b.loop);
+		give_session(&x->a, &x->b, NUMBER + 2, true);
+		CHECK_EQ(x->a.proven, 0);
+		wait_for(x, &x->a.proven, 1);
+		CHECK_EQ(path_current(x->a.path)->id.number, NUMBER + 1);
+		CHECK_EQ(path_pending(x->a.path)->id.number, NUMBER + 2);
+		CHECK(x->a.has_pending);
+		give_session(&x->b, &x->a, NUMBER + 2, true);
+		path_send_keepalive(x->b.path, true);
+		wait_for(x, &x->a.proven, 2);
+		CHECK_EQ(path_current(x->a.path)->id.number, NUMBER + 2);
+		CHECK(!x->a.has_pending);
+		run(x);
+		CHECK_EQ(x->a.proven, 2);
+	}
+}
+
+/* When all ends before it is heard there is nothing to tell. */
+TEST(a_session_that_is_gone_is_not_told_of)
+{
+	_cleanup_(packets_freep) struct packets *two = NULL;
+
+	CHECK_EQ(packets_new(&two, 2), 0);
+	threads = two;
+	{
+		_cleanup_(both_freep) struct both *x = both_new(SLOTS);
+
+		give_session(&x->a, &x->b, NUMBER + 1, true);
+		give_session(&x->b, &x->a, NUMBER + 1, true);
+		path_send_keepalive(x->b.path, true);
+		step_until_received(x->a.keys, x->b.loop);
+		give_session(&x->a, &x->b, NUMBER + 2, true);
+		path_drop_sessions(x->a.path);
+		run(x);
+		CHECK_EQ(x->a.proven, 0);
 	}
 }
 
