@@ -89,9 +89,20 @@ static void on_burned(struct tunnel *t)
 	}
 }
 
+/* Packets are sent meanwhile: what they took is not among what is given up. */
+static int burn_tx(struct tunnel *t, uint64_t to, uint64_t *given_up)
+{
+	HOLD(packet_thread_hold(t->thread));
+	uint64_t before = keys_tx_next(t->keys);
+	int r = to > before ? keys_tx_forward(t->keys, to, true) : 0;
+
+	*given_up = keys_tx_next(t->keys) - before;
+	return r;
+}
+
 int tunnel_burn(struct tunnel *t, uint64_t to_slot, uint64_t *burned, struct tunnel_error *e)
 {
-	uint64_t tx, rx, before;
+	uint64_t tx, rx, given_up;
 	int r;
 
 	if (!t->keys && to_slot != UINT64_MAX && t->spec->ledger[0])
@@ -102,18 +113,17 @@ int tunnel_burn(struct tunnel *t, uint64_t to_slot, uint64_t *burned, struct tun
 	}
 	if (burn_targets(t, to_slot, &tx, &rx, e))
 		return -1;
-	before = keys_tx_next(t->keys);
-	r = tx > before ? keys_tx_forward(t->keys, tx, true) : 0;
+	r = burn_tx(t, tx, &given_up);
 	if ((r == 0 || r == KEYS_E_NOT_READY) && rx > 0)
 		r = keys_rx_forward(t->keys, rx, true);
 	if (r && r != KEYS_E_NOT_READY) {
 		tunnel_keys_error(e, t, r, NULL, "");
 		return -1;
 	}
-	*burned = keys_tx_next(t->keys) - before;
 	/* Not before it would be remembered after a power cut; of a pairing, see keys.h. */
 	r = keys_make_durable(t->keys);
 	t->burn_unwritten = r != 0;
+	*burned = given_up;
 	if (r) {
 		tunnel_error_set(e, E(StorageFailed), "Say it again once the disk takes it.",
 				 "the ledger of %s cannot be written, and may forget it: %s", t->spec->name, strerror(-r));
