@@ -154,7 +154,8 @@ ct: deps-test
 TSAN_TESTS := crypto/test-secret event/test-loop event/test-varlink http/test-http-server pairingd/test-peers \
 	pskd/test-hello pskd/test-keyfile pskd/test-keys pskd/test-keys-asking pskd/test-keys-crash pskd/test-keys-disk \
 	pskd/test-keys-erase pskd/test-keys-file pskd/test-keys-prototype pskd/test-ledger pskd/test-packets pskd/test-path \
-	pskd/test-path-ecn pskd/test-path-mtu pskd/test-path-switch pskd/test-path-threads pskd/test-resolve pskd/test-seal pskd/test-twins
+	pskd/test-path-ecn pskd/test-path-mtu pskd/test-path-switch pskd/test-path-threads pskd/test-resolve pskd/test-seal pskd/test-together \
+	pskd/test-twins
 SHORT :=
 tsan-programs:
 	@$(MAKE) --no-print-directory CC=clang BUILD=$(BUILD)/tsan CFLAGS="-O1 -g" SANITIZE=thread WERROR=1 all \

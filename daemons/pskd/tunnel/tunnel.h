@@ -95,8 +95,13 @@ void tunnel_queue(struct tunnel *t);
 bool tunnel_is_queued(const struct tunnel *t);
 /* On the way to its device, and not waiting for another program. */
 bool tunnel_is_starting(const struct tunnel *t);
-/* How fast its key file is used up, as known now, is kept; what is not new is not written. */
-void tunnel_save_fuel(struct tunnel *t);
+/* See how much of its key file was used. */
+void tunnel_fuel_look(struct tunnel *t);
+/*
+ * How fast it is used up, as known then, is kept; what is not new is not written. In any thread, while nothing else is
+ * done with the tunnel.
+ */
+void tunnel_write_fuel(struct tunnel *t);
 /* Another descriptor of its device, which is the caller's to close; -1: none. */
 int tunnel_copy_device(const struct tunnel *t);
 /* Exact marks are durable when it returns. */

@@ -40,11 +40,10 @@ void tunnel_fuel_look(struct tunnel *t)
 	observe(t, &info);
 }
 
-void tunnel_save_fuel(struct tunnel *t)
+void tunnel_write_fuel(struct tunnel *t)
 {
 	int r;
 
-	tunnel_fuel_look(t);
 	if (t->spec->fuel.unsaved == 0 || !t->spec->ledger[0])
 		return;
 	r = tunnel_store_save(t->ctx.store, t->spec);
@@ -52,6 +51,12 @@ void tunnel_save_fuel(struct tunnel *t)
 		log_debug("tunnel %s: its use of keys is not kept: %s", t->spec->name, strerror(-r));
 	else
 		t->spec->fuel.unsaved = 0;
+}
+
+static void save_fuel(struct tunnel *t)
+{
+	tunnel_fuel_look(t);
+	tunnel_write_fuel(t);
 }
 
 static void warn(struct tunnel *t, const struct keys_info *info)
@@ -82,7 +87,7 @@ void tunnel_fuel_tick(struct tunnel *t, uint64_t now_ms)
 		return;
 	t->fuel_saved_ms = now_ms;
 	t->fuel_writes = info.ledger_writes;
-	tunnel_save_fuel(t);
+	save_fuel(t);
 }
 
 /* ---- as the command sees it ---- */

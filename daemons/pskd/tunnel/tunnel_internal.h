@@ -192,7 +192,6 @@ void tunnel_use_candidates(struct tunnel *t, const struct sockaddr_in6 *v, size_
 /* Keys were opened. */
 void tunnel_fuel_begin(struct tunnel *t);
 /* See what was used; costs nothing when nothing was. */
-void tunnel_fuel_look(struct tunnel *t);
 /* From the timer: look, warn of what runs low, keep the history when it is time. */
 void tunnel_fuel_tick(struct tunnel *t, uint64_t now_ms);
 /* "fuel" and its numbers, of the open keys or of the ledger. */

@@ -21,6 +21,7 @@
 #include "pskd/packet/packets.h"
 #include "pskd/tunnel/close_many.h"
 #include "pskd/tunnel/kept.h"
+#include "pskd/tunnel/together.h"
 #include "pskd/tunnel/tunnels_internal.h"
 
 /* So many are on their way at once; looked at so often while more wait. */
@@ -410,6 +411,29 @@ void tunnels_start_enabled(struct tunnels *s)
 	kept_prune(s->kept, is_enabled, s);
 }
 
+static void write_fuel(size_t i, void *arg)
+{
+	struct tunnel **all = arg;
+
+	tunnel_write_fuel(all[i]);
+}
+
+/* One after the other would wait for the disk twice for each. */
+static void save_fuel(struct tunnels *s)
+{
+	_cleanup_free_ struct tunnel **all = calloc(s->n + 1, sizeof(struct tunnel *));
+	size_t n = 0;
+
+	list_for_each (it, &s->list) {
+		tunnel_fuel_look(tunnel_of_node(it));
+		if (all)
+			all[n++] = tunnel_of_node(it);
+		else
+			tunnel_write_fuel(tunnel_of_node(it));
+	}
+	together(n, write_fuel, all);
+}
+
 void tunnels_stop_all(struct tunnels *s)
 {
 	_cleanup_free_ int *devices = calloc(s->n + 1, sizeof(*devices));
@@ -417,11 +441,11 @@ void tunnels_stop_all(struct tunnels *s)
 
 	loop_timer_stop(s->starter);
 	kept_leave(s->kept);
+	save_fuel(s);
 	list_for_each (it, &s->list) {
-		/* First what is to be kept; the devices go together. */
+		/* The devices go together. */
 		if (devices)
 			devices[n++] = tunnel_copy_device(tunnel_of_node(it));
-		tunnel_save_fuel(tunnel_of_node(it));
 		tunnel_stop(tunnel_of_node(it));
 	}
 	close_many(devices, n);

@@ -25,7 +25,7 @@ struct tunnel {
 	struct tunnel_context ctx;
 	enum tunnel_mark mark;
 	bool up, is_being_added, queued, starting;
-	unsigned int starts, restarts, policies;
+	unsigned int starts, restarts, policies, looks, fuel_writes, stops;
 };
 
 static const struct sign_public *own_key;
@@ -117,9 +117,17 @@ bool tunnel_is_starting(const struct tunnel *t)
 	return t->starting;
 }
 
-void tunnel_save_fuel(struct tunnel *t)
+void tunnel_fuel_look(struct tunnel *t)
 {
-	(void)t;
+	t->looks++;
+}
+
+void tunnel_write_fuel(struct tunnel *t)
+{
+	/* Also of one that is not up: what it used before may not be kept yet. */
+	CHECK_EQ(t->looks, 1);
+	CHECK_EQ(t->stops, 0);
+	t->fuel_writes++;
 }
 
 int tunnel_copy_device(const struct tunnel *t)
@@ -130,6 +138,7 @@ int tunnel_copy_device(const struct tunnel *t)
 
 void tunnel_stop(struct tunnel *t)
 {
+	t->stops++;
 	t->up = false;
 }
 
@@ -463,6 +472,24 @@ TEST(i9_an_earlier_tunnel_stays_until_its_successor_is_proven)
 	CHECK(tunnel_of(1) && !tunnel_of(2) && tunnel_of(3));
 	seen(3);
 	CHECK(!tunnel_of(1) && tunnel_of(3));
+	close_set();
+}
+
+TEST(at_the_end_what_each_tunnel_used_is_kept_once_before_it_is_stopped)
+{
+	size_t n = 0;
+
+	three_pairings();
+	tunnels_stop_all(set);
+	list_for_each (it, tunnels_list(set)) {
+		struct tunnel *t = tunnel_of_node(it);
+
+		CHECK_EQ(t->looks, 1);
+		CHECK_EQ(t->fuel_writes, 1);
+		CHECK_EQ(t->stops, 1);
+		n++;
+	}
+	CHECK_EQ(n, 3);
 	close_set();
 }
 
