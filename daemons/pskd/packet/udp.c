@@ -306,9 +306,21 @@ bool udp_same(const struct sockaddr_in6 *a, const struct sockaddr_in6 *b)
 	       memcmp(&a->sin6_addr, &b->sin6_addr, sizeof(a->sin6_addr)) == 0;
 }
 
+/* By its name, which it has again after a reboot; the number may be another's then. One that is gone has but that. */
+static void format_scope(char out[static 1 + IF_NAMESIZE], uint32_t scope)
+{
+	char name[IF_NAMESIZE];
+
+	/* One that could not be read back: the kernel takes nearly anything for a name. */
+	if (if_indextoname(scope, name) && !strpbrk(name, "[]%"))
+		snprintf(out, 1 + IF_NAMESIZE, "%%%s", name);
+	else
+		snprintf(out, 1 + IF_NAMESIZE, "%%%u", scope);
+}
+
 void udp_format(char out[static UDP_TEXT_MAX], const struct sockaddr_in6 *a)
 {
-	char host[INET6_ADDRSTRLEN], scope[16] = "";
+	char host[INET6_ADDRSTRLEN], scope[1 + IF_NAMESIZE] = "";
 
 	if (is_mapped(a)) {
 		inet_ntop(AF_INET, a->sin6_addr.s6_addr + 12, host, sizeof(host));
@@ -317,8 +329,8 @@ void udp_format(char out[static UDP_TEXT_MAX], const struct sockaddr_in6 *a)
 	}
 	inet_ntop(AF_INET6, &a->sin6_addr, host, sizeof(host));
 	if (a->sin6_scope_id)
-		snprintf(scope, sizeof(scope), "%%%u", a->sin6_scope_id);
-	snprintf(out, UDP_TEXT_MAX, "[%.40s%.12s]:%u", host, scope, ntohs(a->sin6_port));
+		format_scope(scope, a->sin6_scope_id);
+	snprintf(out, UDP_TEXT_MAX, "[%.39s%.16s]:%u", host, scope, ntohs(a->sin6_port));
 }
 
 int udp_split(char *host, size_t cap, uint16_t *port, const char *text, uint16_t default_port)
@@ -368,7 +380,7 @@ int udp_parse(struct sockaddr_in6 *out, const char *text)
 	scope = strchr(host, '%');
 	if (scope) {
 		*scope++ = '\0';
-		/* By name, or by number, as udp_format() writes it. */
+		/* By name, or by number, where udp_format() knew none. */
 		a.sin6_scope_id = if_nametoindex(scope);
 		if (a.sin6_scope_id == 0 && text_parse_u64(&number, scope, 1, UINT32_MAX) == 0)
 			a.sin6_scope_id = (uint32_t)number;

@@ -65,7 +65,7 @@ int udp_send_by(const struct udp *u, const void *data, size_t len, const struct 
 		int traffic_class);
 
 bool udp_same(const struct sockaddr_in6 *a, const struct sockaddr_in6 *b);
-/* "192.0.2.1:7200", "[2001:db8::1]:7200". */
+/* "192.0.2.1:7200", "[2001:db8::1]:7200", "[fe80::1%eth0]:7200". */
 void udp_format(char out[static UDP_TEXT_MAX], const struct sockaddr_in6 *a);
 /*
  * "7200", "192.0.2.1:7200", "[::]:7200", "[fe80::1%eth0]:7200": numbers only. 0 or -EINVAL.

@@ -87,9 +87,13 @@ static bool find_way(struct tunnel *t, struct way_out *out)
 /* Packets to the peer leave otherwise than before: the peer may not find us, nor what is between us. */
 static bool has_moved(struct tunnel *t)
 {
+	const struct session *s = path_current(t->path);
 	struct way_out now;
 
-	return path_current(t->path) && t->has_way && find_way(t, &now) && !way_same(&now, &t->way);
+	if (!s || !t->has_way)
+		return false;
+	/* Without its device: one that comes in its place has the same name, but another number. */
+	return find_way(t, &now) ? !way_same(&now, &t->way) : s->address.sin6_scope_id != 0;
 }
 
 void tunnel_seek(struct tunnel *t, bool always)

@@ -117,12 +117,16 @@ static void on_resolved(const struct sockaddr_in6 *v, size_t n, void *arg)
 	tunnel_arm(t);
 }
 
-/* Numbers stay what they are. */
+/* Numbers stay what they are, but those of a link's own: the device of that name may be another one. */
 bool tunnel_has_names(const struct tunnel *t)
 {
 	struct sockaddr_in6 v[RESOLVE_MAX];
+	size_t n = resolve_numbers(v, RESOLVE_MAX, &t->names);
 
-	return resolve_numbers(v, RESOLVE_MAX, &t->names) < t->names.n;
+	for (size_t i = 0; i < n; i++)
+		if (v[i].sin6_scope_id)
+			return true;
+	return n < t->names.n;
 }
 
 void tunnel_resolve_again(struct tunnel *t)

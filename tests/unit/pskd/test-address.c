@@ -82,6 +82,12 @@ TEST(endpoints_are_read_and_shown)
 	CHECK_EQ(a.sin6_scope_id, 1);
 	CHECK_EQ(udp_parse(&a, "[fe80::1%1]:7200"), 0);
 	CHECK_EQ(a.sin6_scope_id, 1);
+	/* By name, however it was given; a number that has none stays. */
+	udp_format(text, &a);
+	CHECK_STR(text, "[fe80::1%lo]:7200");
+	CHECK_EQ(udp_parse(&a, "[fe80:1111:2222:3333:4444:5555:6666:7777%4294967295]:65535"), 0);
+	udp_format(text, &a);
+	CHECK_STR(text, "[fe80:1111:2222:3333:4444:5555:6666:7777%4294967295]:65535");
 	CHECK_EQ(udp_parse(&a, "[2001:db8::1]:1"), 0);
 	udp_format(text, &a);
 	CHECK_STR(text, "[2001:db8::1]:1");
