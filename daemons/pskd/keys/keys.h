@@ -98,6 +98,11 @@ int keys_open(struct keys **out, const struct keys_options *o, uint64_t *recover
 	      size_t detail_cap);
 /* Clean stop: exact marks are made durable, spent chains leave the disk, secrets are wiped. Blocks for up to three fsyncs. */
 struct keys *keys_close(struct keys *k);
+/*
+ * keys_close() is to follow soon: from now on nothing is given out, and the exact marks are on their way to the disk, so that
+ * many may go there together. Nobody is told of anything any more.
+ */
+void keys_begin_close(struct keys *k);
 DEFINE_CLEANUP(struct keys *, keys_close);
 
 /*

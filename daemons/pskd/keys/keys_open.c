@@ -456,6 +456,32 @@ static void abandon_job(struct keys *k)
 	k->job = NULL;
 }
 
+void keys_begin_close(struct keys *k)
+{
+	HOLD(k->thread);
+
+	k->on_ready = NULL;
+	k->closing = k->hold = true;
+	if (!is_exact(k) && !ledger_is_busy(k->ledger))
+		keys_submit_record(k);
+}
+
+/* When this fails, what was reserved is lost to the next life, and nothing else. */
+static void write_last(struct keys *k)
+{
+	bool wrote = ledger_is_busy(k->ledger);
+
+	k->on_ready = NULL;
+	k->closing = k->hold = true;
+	/* What was under way may be exact already. */
+	while (ledger_is_busy(k->ledger))
+		ledger_wait(k->ledger, 1000);
+	if (!is_exact(k))
+		wrote = keys_write_now(k) == 0;
+	if (wrote && keys_chains_lag(k))
+		(void)keys_write_now(k);
+}
+
 struct keys *keys_close(struct keys *k)
 {
 	if (!k)
@@ -463,13 +489,8 @@ struct keys *keys_close(struct keys *k)
 	k->thread = NULL;
 	abandon_job(k);
 	/* hold: opening failed half-way, and what it found stays as it is. */
-	if (k->ledger && !k->hold) {
-		k->on_ready = NULL;
-		k->closing = true;
-		/* When this fails, what was reserved is lost to the next life, and nothing else. */
-		if ((!is_exact(k) || ledger_is_busy(k->ledger)) && keys_write_now(k) == 0 &&
-		    keys_chains_lag(k))
-			(void)keys_write_now(k);
+	if (k->ledger && (!k->hold || k->closing)) {
+		write_last(k);
 		if (is_exact(k))
 			k->received = received_remove(k->received);
 	}

@@ -339,6 +339,12 @@ void tunnel_stop(struct tunnel *t)
 	stop(t);
 }
 
+void tunnel_begin_stop(struct tunnel *t)
+{
+	if (t->keys)
+		keys_begin_close(t->keys);
+}
+
 void tunnel_stop_replaced(struct tunnel *t)
 {
 	if (t->path)

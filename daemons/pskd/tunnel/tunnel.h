@@ -106,6 +106,8 @@ void tunnel_write_fuel(struct tunnel *t);
 int tunnel_copy_device(const struct tunnel *t);
 /* Exact marks are durable when it returns. */
 void tunnel_stop(struct tunnel *t);
+/* tunnel_stop() follows: nothing more is sent, and the exact marks of its keys are on their way to the disk. */
+void tunnel_begin_stop(struct tunnel *t);
 /* The same, and the device and the socket are left for another tunnel of its name. */
 void tunnel_stop_replaced(struct tunnel *t);
 /* Its spec has changed: what runs ends, and begins again with the device and the socket it has. */

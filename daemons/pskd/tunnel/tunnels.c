@@ -442,6 +442,9 @@ void tunnels_stop_all(struct tunnels *s)
 	loop_timer_stop(s->starter);
 	kept_leave(s->kept);
 	save_fuel(s);
+	/* So that their ledgers are written beside each other. */
+	list_for_each (it, &s->list)
+		tunnel_begin_stop(tunnel_of_node(it));
 	list_for_each (it, &s->list) {
 		/* The devices go together. */
 		if (devices)

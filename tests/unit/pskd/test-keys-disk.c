@@ -303,6 +303,69 @@ TEST(i1_a_close_that_cannot_be_written_gives_nothing_back)
 	end_done(&a);
 }
 
+TEST(i1_a_close_that_was_begun_gives_nothing_out_and_is_exact)
+{
+	const struct slot_key *slot;
+	struct keys_info before, info;
+	uint64_t first;
+	struct end a;
+
+	end_init(&a, "a", KEYS_INITIATOR);
+	end_create_root(&a);
+	end_open(&a);
+	for (uint64_t i = 0; i < 1500; i++)
+		CHECK_EQ(take_one(&a), i);
+	CHECK(rx_wait(&a, 1234));
+	settle(&a);
+	keys_info(a.keys, &before);
+	keys_begin_close(a.keys);
+	CHECK_EQ(keys_tx_take(a.keys, 1, &first, &slot), -KEYS_E_NOT_READY);
+	/* Also when the record is durable, and somebody asks for more. */
+	for (int i = 0; i < 200; i++) {
+		loop_step(a.loop, 1);
+		CHECK_EQ(keys_tx_take(a.keys, 1, &first, &slot), -KEYS_E_NOT_READY);
+		keys_go_on(a.keys);
+	}
+	keys_info(a.keys, &info);
+	CHECK_EQ(info.ledger_writes, before.ledger_writes + 1);
+	CHECK_EQ(info.tx_reserved, 1500);
+	end_close(&a);
+	end_open(&a);
+	CHECK_EQ(a.recovered, 0);
+	CHECK_EQ(keys_rx_floor(a.keys), 1235);
+	CHECK_EQ(take_one(&a), 1500);
+	/* What came after it was begun counts, too. */
+	CHECK(rx_wait(&a, 1240));
+	settle(&a);
+	keys_begin_close(a.keys);
+	CHECK(keys_rx_advance(a.keys, 1300));
+	end_close(&a);
+	end_open(&a);
+	CHECK_EQ(keys_rx_floor(a.keys), 1301);
+	CHECK_EQ(take_one(&a), 1501);
+	end_done(&a);
+}
+
+TEST(i1_a_close_that_was_begun_and_cannot_be_written_gives_nothing_back)
+{
+	uint64_t used = 0;
+	struct end a;
+
+	end_init(&a, "a", KEYS_INITIATOR);
+	end_create_root(&a);
+	end_open(&a);
+	for (int i = 0; i < 1000; i++)
+		used = take_one(&a);
+	settle(&a);
+	disk_full(true);
+	keys_begin_close(a.keys);
+	end_close(&a);
+	disk_full(false);
+	end_open(&a);
+	CHECK(keys_tx_next(a.keys) > used);
+	end_done(&a);
+}
+
 TEST(i9_a_ledger_that_finds_no_room_is_not_made_in_part)
 {
 	uint8_t root[32] = { 1 };

@@ -25,7 +25,7 @@ struct tunnel {
 	struct tunnel_context ctx;
 	enum tunnel_mark mark;
 	bool up, is_being_added, queued, starting;
-	unsigned int starts, restarts, policies, looks, fuel_writes, stops;
+	unsigned int starts, restarts, policies, looks, fuel_writes, begun_stops, stops;
 };
 
 static const struct sign_public *own_key;
@@ -134,6 +134,12 @@ int tunnel_copy_device(const struct tunnel *t)
 {
 	(void)t;
 	return -1;
+}
+
+void tunnel_begin_stop(struct tunnel *t)
+{
+	CHECK_EQ(t->fuel_writes, 1);
+	t->begun_stops++;
 }
 
 void tunnel_stop(struct tunnel *t)
@@ -486,6 +492,7 @@ TEST(at_the_end_what_each_tunnel_used_is_kept_once_before_it_is_stopped)
 
 		CHECK_EQ(t->looks, 1);
 		CHECK_EQ(t->fuel_writes, 1);
+		CHECK_EQ(t->begun_stops, 1);
 		CHECK_EQ(t->stops, 1);
 		n++;
 	}
