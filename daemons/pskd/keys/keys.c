@@ -57,7 +57,7 @@ static uint64_t tx_usable(const struct keys *k)
 
 uint64_t keys_tx_left(const struct keys *k)
 {
-	uint64_t usable = tx_usable(k);
+	uint64_t usable = k->closing ? 0 : tx_usable(k);
 
 	return usable > k->tx_next ? usable - k->tx_next : 0;
 }

@@ -461,6 +461,7 @@ void keys_begin_close(struct keys *k)
 	HOLD(k->thread);
 
 	k->on_ready = NULL;
+	loop_timer_stop(k->tell);
 	k->closing = k->hold = true;
 	if (!is_exact(k) && !ledger_is_busy(k->ledger))
 		keys_submit_record(k);

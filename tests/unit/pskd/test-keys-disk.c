@@ -346,6 +346,54 @@ TEST(i1_a_close_that_was_begun_gives_nothing_out_and_is_exact)
 	end_done(&a);
 }
 
+TEST(i1_a_close_that_was_begun_while_more_was_being_reserved_gives_nothing_out)
+{
+	const struct slot_key *slot;
+	struct keys_info info;
+	uint64_t first;
+	struct end a;
+
+	end_init(&a, "a", KEYS_INITIATOR);
+	end_create_root(&a);
+	end_open(&a);
+	take_one(&a);
+	settle(&a);
+	/* More is wanted now, and the loop has not heard of it yet; some of what was there is left. */
+	for (uint64_t i = 1; i < 200; i++)
+		CHECK_EQ(keys_tx_take(a.keys, 1, &first, &slot), 1);
+	keys_info(a.keys, &info);
+	CHECK(info.tx_reserved > 200);
+	keys_begin_close(a.keys);
+	for (int i = 0; i < 50; i++) {
+		CHECK_EQ(keys_tx_take(a.keys, 1, &first, &slot), -KEYS_E_NOT_READY);
+		loop_step(a.loop, 1);
+	}
+	end_close(&a);
+	end_open(&a);
+	CHECK_EQ(a.recovered, 0);
+	CHECK_EQ(take_one(&a), 200);
+	end_done(&a);
+}
+
+TEST(nobody_is_told_of_anything_once_a_close_was_begun)
+{
+	const struct slot_key *slot;
+	uint64_t first;
+	struct end a;
+
+	end_init(&a, "a", KEYS_INITIATOR);
+	end_create_root(&a);
+	end_open(&a);
+	CHECK_EQ(keys_tx_take(a.keys, 1, &first, &slot), -KEYS_E_NOT_READY);
+	/* That there is something to send with now is about to be told. */
+	CHECK_EQ(keys_make_durable(a.keys), 0);
+	keys_begin_close(a.keys);
+	for (int i = 0; i < 20; i++)
+		loop_step(a.loop, 1);
+	CHECK_EQ(a.n_ready, 0);
+	end_done(&a);
+}
+
 TEST(i1_a_close_that_was_begun_and_cannot_be_written_gives_nothing_back)
 {
 	uint64_t used = 0;
