@@ -206,8 +206,8 @@ static void on_job(void *arg, bool cancelled)
 			finish_draw(k, j);
 		else if (!cancelled)
 			keys_finish_erase(k, j);
-		/* An error in erasing waits for the next record rather than try for ever. */
-		if (!cancelled && (j->kind == JOB_DRAW || !j->error))
+		/* One that failed may have kept others waiting. */
+		if (!cancelled)
 			keys_kick(k);
 	}
 	job_free(j);

@@ -237,6 +237,54 @@ TEST(i1_zeros_are_announced_in_both_records_before_they_are_written)
 	end_done(&a);
 }
 
+/* The first piece is not as it was, so that no step of erasing there succeeds. */
+static void damage_first_piece(const struct end *e)
+{
+	uint8_t b;
+	int fd = open(e->file, O_RDWR);
+
+	CHECK_EQ(pread(fd, &b, 1, SLOT_LEN * 500), 1);
+	b ^= 1;
+	CHECK_EQ(pwrite(fd, &b, 1, SLOT_LEN * 500), 1);
+	close(fd);
+}
+
+/* A jump that comes so many turns of the loop after a silence began, in which erasing begins and fails. */
+static void check_jump(unsigned int turns)
+{
+	struct end a;
+	char name[16];
+	int r;
+
+	snprintf(name, sizeof(name), "a%u", turns);
+	end_init(&a, name, KEYS_INITIATOR);
+	a.o.erase = KEYS_ERASE_ZERO;
+	a.o.window = 4096;
+	end_create_file(&a, 12000);
+	end_open(&a);
+	spend(&a, 6000);
+	damage_first_piece(&a);
+	keys_tick(a.keys, 1000);
+	keys_tick(a.keys, 7000);
+	for (unsigned int i = 0; i < turns; i++)
+		loop_step(a.loop, 1);
+	a.n_ready = 0;
+	r = keys_tx_forward(a.keys, UINT64_C(10000) * SLOT_PACKETS, true);
+	CHECK_EQ(r, KEYS_E_NOT_READY);
+	for (int i = 0; i < 1000 && a.n_ready == 0; i++)
+		loop_step(a.loop, 10);
+	CHECK(a.n_ready > 0);
+	CHECK_EQ(a.last_error, 0);
+	CHECK_EQ(take_one(&a), UINT64_C(10000) * SLOT_PACKETS);
+	end_done(&a);
+}
+
+TEST(what_waits_for_slots_goes_on_when_erasing_fails)
+{
+	for (unsigned int turns = 0; turns < 12; turns++)
+		check_jump(turns);
+}
+
 TEST(slots_that_one_direction_still_needs_are_kept)
 {
 	const struct slot_key *slot;
