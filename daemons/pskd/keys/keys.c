@@ -274,7 +274,6 @@ int keys_tx_forward(struct keys *k, uint64_t next, bool burn)
 	/* Traffic is about to follow: have some ready. */
 	if (keys_tx_left(k) == 0) {
 		k->tx_waiting = true;
-		k->tx_wanted = false;
 		want_tx(k);
 	}
 	keys_go_on(k);
