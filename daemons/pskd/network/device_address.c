@@ -34,7 +34,7 @@ static void take_attributes(struct found *f, const struct nlmsghdr *h)
 	size_t len = m->ifa_family == AF_INET ? 4 : 16, left = IFA_PAYLOAD(h);
 
 	*f = (struct found){ .prefix = m->ifa_prefixlen };
-	for (const struct rtattr *a = IFA_RTA(m); RTA_OK(a, left); a = RTA_NEXT(a, left)) {
+	for (const struct rtattr *a = IFA_RTA(m); RTA_OK(a, left); a = rtnl_next(a, &left)) {
 		if (a->rta_type == IFA_LOCAL && RTA_PAYLOAD(a) == len) {
 			memcpy(f->local, RTA_DATA(a), len);
 			f->has_local = true;

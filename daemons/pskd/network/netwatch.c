@@ -22,6 +22,7 @@
 #include "base/clock.h"
 #include "event/loop.h"
 #include "proto/tund_msg.h"
+#include "pskd/network/rtnl.h"
 
 /* The kernel's own macros step from record to record by char *; it aligns them. */
 #pragma GCC diagnostic ignored "-Wcast-align"
@@ -67,7 +68,7 @@ static bool is_link_of_tunnel(const struct nlmsghdr *h)
 	const struct ifinfomsg *link = NLMSG_DATA(h);
 	size_t left = IFLA_PAYLOAD(h);
 
-	for (const struct rtattr *a = IFLA_RTA(link); RTA_OK(a, left); a = RTA_NEXT(a, left))
+	for (const struct rtattr *a = IFLA_RTA(link); RTA_OK(a, left); a = rtnl_next(a, &left))
 		if (a->rta_type == IFLA_IFNAME && RTA_PAYLOAD(a) > 2)
 			return is_tunnels_name(RTA_DATA(a));
 	return is_of_tunnel((unsigned int)link->ifi_index);
@@ -96,7 +97,7 @@ static unsigned int device_of_route(const struct nlmsghdr *h)
 	size_t left = RTM_PAYLOAD(h);
 	unsigned int index = 0;
 
-	for (const struct rtattr *a = RTM_RTA(m); RTA_OK(a, left); a = RTA_NEXT(a, left))
+	for (const struct rtattr *a = RTM_RTA(m); RTA_OK(a, left); a = rtnl_next(a, &left))
 		if (a->rta_type == RTA_OIF && RTA_PAYLOAD(a) == sizeof(index))
 			memcpy(&index, RTA_DATA(a), sizeof(index));
 	return index;
@@ -111,7 +112,7 @@ static bool network_of_route(struct prefix *out, const struct nlmsghdr *h)
 
 	if ((m->rtm_family != AF_INET && m->rtm_family != AF_INET6) || m->rtm_dst_len > 8 * len)
 		return false;
-	for (const struct rtattr *a = RTM_RTA(m); RTA_OK(a, left); a = RTA_NEXT(a, left))
+	for (const struct rtattr *a = RTM_RTA(m); RTA_OK(a, left); a = rtnl_next(a, &left))
 		if (a->rta_type == RTA_DST && RTA_PAYLOAD(a) == len)
 			memcpy(address, RTA_DATA(a), len);
 	*out = prefix_make(m->rtm_family == AF_INET ? 4 : 6, address, m->rtm_dst_len);

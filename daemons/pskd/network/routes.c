@@ -31,7 +31,7 @@ static bool take_attributes(const struct nlmsghdr *h, struct prefix *to, int *if
 	uint8_t address[16] = { 0 };
 
 	*ifindex = 0;
-	for (const struct rtattr *a = RTM_RTA(m); RTA_OK(a, left); a = RTA_NEXT(a, left)) {
+	for (const struct rtattr *a = RTM_RTA(m); RTA_OK(a, left); a = rtnl_next(a, &left)) {
 		if (a->rta_type == RTA_DST && RTA_PAYLOAD(a) == len)
 			memcpy(address, RTA_DATA(a), len);
 		else if (a->rta_type == RTA_OIF && RTA_PAYLOAD(a) == sizeof(*ifindex))

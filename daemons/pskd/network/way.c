@@ -55,7 +55,7 @@ static void read_route(struct route *out, const struct nlmsghdr *h)
 	size_t left = RTM_PAYLOAD(h);
 
 	*out = (struct route){ .len = m->rtm_dst_len };
-	for (const struct rtattr *a = RTM_RTA(m); RTA_OK(a, left); a = RTA_NEXT(a, left)) {
+	for (const struct rtattr *a = RTM_RTA(m); RTA_OK(a, left); a = rtnl_next(a, &left)) {
 		if (a->rta_type == RTA_OIF && RTA_PAYLOAD(a) == sizeof(out->ifindex))
 			memcpy(&out->ifindex, RTA_DATA(a), sizeof(out->ifindex));
 		else if (a->rta_type == RTA_PRIORITY && RTA_PAYLOAD(a) == sizeof(out->metric))

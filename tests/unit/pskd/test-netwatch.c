@@ -2,11 +2,15 @@
 #include "pskd/network/netwatch.h"
 
 #include <errno.h>
+#include <linux/rtnetlink.h>
 #include <net/if.h>
 #include <sched.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
+#include "base/cleanup.h"
 #include "base/clock.h"
 #include "event/loop.h"
 #include "proto/prefix.h"
@@ -140,6 +144,43 @@ TEST(what_leads_nowhere_new_is_not_heard)
 	    " ip route del default dev hf0 && ip -6 route del default dev hf0");
 	run("ip route add 128.0.0.0/1 via 10.99.0.2 protocol 72 && ip route del 128.0.0.0/1 protocol 72");
 	listen_for(l, &h.network, 1500);
+	CHECK_EQ(h.network, 0);
+}
+
+/* Only whoever administers the network can send such a one, or a kernel that errs. */
+TEST(what_lies_behind_a_message_is_no_part_of_it)
+{
+	_cleanup_(loop_freep) struct loop *l = NULL;
+	_cleanup_(netwatch_freep) struct netwatch *w = NULL;
+	_cleanup_close_ int fd = -1;
+	struct {
+		struct nlmsghdr h;
+		struct ifinfomsg link;
+		struct rtattr odd;
+		uint8_t odd_value[4]; /* one byte of it */
+		struct rtattr behind;
+		char name[8];
+	} m = {
+		.h = { .nlmsg_type = RTM_DELLINK },
+		.link = { .ifi_index = 9999 },
+		.odd = { .rta_len = 5, .rta_type = IFLA_UNSPEC },
+		.behind = { .rta_len = 9, .rta_type = IFLA_IFNAME },
+		.name = "eth9",
+	};
+	/* The first such socket of a process has the number of the process. */
+	struct sockaddr_nl to = { .nl_family = AF_NETLINK, .nl_pid = (uint32_t)getpid() };
+	struct heard h = { 0 };
+
+	network();
+	CHECK_EQ(loop_new(&l), 0);
+	CHECK_EQ(netwatch_new(&w, l, &ops, &h), 0);
+	come_to_rest(l, &h);
+	h = (struct heard){ 0 };
+	m.h.nlmsg_len = NLMSG_LENGTH(sizeof(m.link)) + m.odd.rta_len;
+	fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE);
+	CHECK_EQ(sendto(fd, &m, sizeof(m), 0, (const struct sockaddr *)&to, sizeof(to)), sizeof(m));
+	listen_for(l, &h.device, 20000);
+	CHECK_EQ(h.last, 9999);
 	CHECK_EQ(h.network, 0);
 }
 
