@@ -209,7 +209,7 @@ CHECK(keys_of_a_file)
 	free(material);
 }
 
-static void on_handshake(const uint8_t *msg, size_t len, const struct sockaddr_in6 *from, uint64_t high, void *arg)
+static void on_handshake(const uint8_t *msg, size_t len, const struct udp_ends *from, uint64_t high, void *arg)
 {
 	(void)high;
 	(void)msg;
@@ -330,7 +330,7 @@ CHECK(packets)
 
 /* ---- handshakes ---- */
 
-static void on_send(const uint8_t *msg, size_t len, const struct sockaddr_in6 *to, void *arg)
+static void on_send(const uint8_t *msg, size_t len, const struct udp_ends *to, void *arg)
 {
 	struct end *e = arg;
 
@@ -390,7 +390,7 @@ static void open_hello(struct end *e)
 
 static void carry(struct end *from, struct end *to)
 {
-	hello_on_message(to->hello, from->msg, from->msg_len, &from->address, keys_rx_high(to->keys));
+	hello_on_message(to->hello, from->msg, from->msg_len, &(struct udp_ends){ .peer = from->address }, keys_rx_high(to->keys));
 }
 
 CHECK(handshake)

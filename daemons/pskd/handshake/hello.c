@@ -163,7 +163,7 @@ static void on_signed(const uint8_t *sig, size_t len, void *token)
 }
 
 void hello_sign(struct hello *h, const struct pskh *m, const uint8_t *hello, size_t hello_len,
-		const struct sockaddr_in6 *to, void (*done)(struct signing *s, bool ok))
+		const struct udp_ends *to, void (*done)(struct signing *s, bool ok))
 {
 	struct signing_call *c;
 	uint8_t hash[PSKH_HASH_LEN];
@@ -285,7 +285,7 @@ uint32_t hello_last_session(const struct hello *h)
 
 int hello_make_session(struct hello *h, struct session **out, const struct pskh *m,
 		       const uint8_t *identity_a, const uint8_t *identity_b, uint32_t software,
-		       const struct sockaddr_in6 *peer)
+		       const struct udp_ends *peer)
 {
 	struct session_id id = { .number = m->session };
 	int r;
@@ -296,15 +296,16 @@ int hello_make_session(struct hello *h, struct session **out, const struct pskh 
 	memcpy(id.identity_b, identity_b, PSKH_IDENTITY_LEN);
 	r = session_new(out, &id, h->o.role, path_rx_slots(h->o.window));
 	if (r) {
-		hello_event(h, HELLO_FAILED, peer, ENOMEM);
+		hello_event(h, HELLO_FAILED, &peer->peer, ENOMEM);
 		return r;
 	}
-	(*out)->address = *peer;
+	(*out)->address = peer->peer;
+	(*out)->local = peer->local;
 	(*out)->peer_software = software;
 	/* From now on this material needs handshakes; it is durable before the first packet. */
 	r = keys_mark_handshaken(h->o.keys);
 	if (r) {
-		hello_event(h, HELLO_FAILED, peer, (uint64_t)(r < 0 ? -r : EIO));
+		hello_event(h, HELLO_FAILED, &peer->peer, (uint64_t)(r < 0 ? -r : EIO));
 		*out = session_free(*out);
 		return -EIO;
 	}
@@ -357,12 +358,12 @@ static bool was_asked(const struct hello *h, const struct sockaddr_in6 *a)
 	return false;
 }
 
-static void send_hello(struct hello *h, const struct sockaddr_in6 *to)
+static void send_hello(struct hello *h, const struct udp_ends *to)
 {
-	if (!was_asked(h, to)) {
+	if (!was_asked(h, &to->peer)) {
 		if (h->n_asked == ARRAY_SIZE(h->asked))
 			return;
-		h->asked[h->n_asked++] = *to;
+		h->asked[h->n_asked++] = to->peer;
 	}
 	h->o.ops->send(h->hello, PSKH_HELLO_LEN, to, h->o.arg);
 }
@@ -377,7 +378,7 @@ static void send_round(struct hello *h)
 	h->round_ms = clock_now_ms();
 	h->o.ops->on_round(h->round, h->o.arg);
 	for (size_t i = 0; i < h->n_candidates; i++)
-		send_hello(h, &h->candidates[i]);
+		send_hello(h, &(const struct udp_ends){ .peer = h->candidates[i] });
 	if (h->round < max)
 		h->round++;
 	loop_timer_start(h->timer, delay_s * 1000);
@@ -468,9 +469,9 @@ static bool may_answer(struct hello *h, const struct pskh *call, uint64_t high)
 }
 
 /* The responder cannot be reached, or lost its session: it asks us to begin, from where it is. */
-static void on_call(struct hello *h, const struct pskh *m, const struct sockaddr_in6 *from, uint64_t high)
+static void on_call(struct hello *h, const struct pskh *m, const struct udp_ends *from, uint64_t high)
 {
-	if (!h->o.ops->may_call(from, h->o.arg)) {
+	if (!h->o.ops->may_call(&from->peer, h->o.arg)) {
 		hello_drop(h, DROP_HS_UNEXPECTED);
 		return;
 	}
@@ -482,7 +483,8 @@ static void on_call(struct hello *h, const struct pskh *m, const struct sockaddr
 		return;
 	if (h->state == HELLO_IDLE || clock_now_ms() - h->begun_ms > ATTEMPT_MS)
 		new_attempt(h);
-	send_hello(h, from);
+	/* Who looks for its peer itself may have moved: the address that was called is then not where it is. */
+	send_hello(h, h->running ? &(const struct udp_ends){ .peer = from->peer } : from);
 }
 
 static bool is_revoked(const struct hello *h, const uint8_t *identity)
@@ -508,7 +510,7 @@ static void on_bind_signed(struct signing *s, bool ok)
 	if (h->state != HELLO_SIGNING || !bytes_equal(s->msg.nonce_a, h->hello_msg.nonce_a, PSKH_NONCE_LEN))
 		return;
 	/* Signing takes its time: who was right when the WELCOME came may have been revoked since. */
-	if (!ok || !h->session || refuse_revoked(h, s->msg.peer_identity, &s->to)) {
+	if (!ok || !h->session || refuse_revoked(h, s->msg.peer_identity, &s->to.peer)) {
 		/* The next round tries again, or the same WELCOME once more. */
 		h->session = session_free(h->session);
 		h->state = h->running ? HELLO_SENT : HELLO_IDLE;
@@ -541,16 +543,16 @@ static bool is_our_attempt(struct hello *h, const struct pskh *m, const struct s
 	return hello_signature_is_right(h, m, h->hello, PSKH_HELLO_LEN, from);
 }
 
-static void on_welcome(struct hello *h, const struct pskh *m, const struct sockaddr_in6 *from)
+static void on_welcome(struct hello *h, const struct pskh *m, const struct udp_ends *from)
 {
 	struct pskh bind;
 
-	if (!is_our_attempt(h, m, from))
+	if (!is_our_attempt(h, m, &from->peer))
 		return;
 	/* What we received before the HELLO left, the peer sent before it answered. */
 	if (m->tx_next < h->hello_msg.rx_next)
-		hello_event(h, HELLO_PEER_ROLLBACK, from, h->hello_msg.rx_next - m->tx_next);
-	if (hello_forward(h, m->tx_next, m->rx_next, from))
+		hello_event(h, HELLO_PEER_ROLLBACK, &from->peer, h->hello_msg.rx_next - m->tx_next);
+	if (hello_forward(h, m->tx_next, m->rx_next, &from->peer))
 		return;
 
 	hello_fill(h, &bind, PSKH_BIND);
@@ -594,7 +596,7 @@ static int check_identity(struct hello *h, const struct pskh *m, const struct so
  * Somebody has our role, and has no other way to find out that it is so: our own HELLO tells. While we look for our
  * peer ourselves, which then has not come.
  */
-static void tell_role(struct hello *h, const struct sockaddr_in6 *to)
+static void tell_role(struct hello *h, const struct udp_ends *to)
 {
 	uint64_t now = clock_now_ms();
 
@@ -606,19 +608,19 @@ static void tell_role(struct hello *h, const struct sockaddr_in6 *to)
 }
 
 /* With our key and our role: ourselves, or a second one. */
-static void on_own_role(struct hello *h, const struct pskh *m, const struct sockaddr_in6 *from)
+static void on_own_role(struct hello *h, const struct pskh *m, const struct udp_ends *from)
 {
 	bool ours = memcmp(m->nonce_a, h->hello_msg.nonce_a, PSKH_NONCE_LEN) == 0;
 
 	hello_drop(h, DROP_HS_ROLE);
-	hello_event(h, ours ? HELLO_REFLECTED : HELLO_OWN_ROLE, from, 0);
+	hello_event(h, ours ? HELLO_REFLECTED : HELLO_OWN_ROLE, &from->peer, 0);
 	if (!ours && m->type == PSKH_HELLO)
 		tell_role(h, from);
 }
 
 /* Shape, key material, HMAC, role and identity. */
 static int check(struct hello *h, struct pskh *m, const uint8_t *msg, size_t len,
-		 const struct sockaddr_in6 *from)
+		 const struct udp_ends *from)
 {
 	uint8_t hint[PSKH_HINT_LEN], key[PSKH_KEY_LEN];
 	uint64_t begun;
@@ -631,7 +633,7 @@ static int check(struct hello *h, struct pskh *m, const uint8_t *msg, size_t len
 	keys_hint(h->o.keys, hint);
 	if (memcmp(hint, m->hint, sizeof(hint)) != 0) {
 		hello_drop(h, DROP_HS_OTHER_KEY);
-		hello_event(h, HELLO_OTHER_KEY, from, be64_load(m->hint));
+		hello_event(h, HELLO_OTHER_KEY, &from->peer, be64_load(m->hint));
 		return -1;
 	}
 	keys_hello_key(h->o.keys, key);
@@ -647,10 +649,10 @@ static int check(struct hello *h, struct pskh *m, const uint8_t *msg, size_t len
 		on_own_role(h, m, from);
 		return -1;
 	}
-	return check_identity(h, m, from);
+	return check_identity(h, m, &from->peer);
 }
 
-void hello_on_message(struct hello *h, const uint8_t *msg, size_t len, const struct sockaddr_in6 *from, uint64_t high)
+void hello_on_message(struct hello *h, const uint8_t *msg, size_t len, const struct udp_ends *from, uint64_t high)
 {
 	bool initiator = h->o.role == KEYS_INITIATOR;
 	struct pskh m;

@@ -17,6 +17,7 @@
 #include "pskd/handshake/session.h"
 #include "pskd/keys/keys.h"
 #include "pskd/packet/drops.h"
+#include "pskd/packet/udp.h"
 
 struct loop;
 struct hello;
@@ -43,7 +44,8 @@ enum hello_event {
 typedef void (*hello_signed_fn)(const uint8_t *sig, size_t len, void *token);
 
 struct hello_ops {
-	void (*send)(const uint8_t *msg, size_t len, const struct sockaddr_in6 *to, void *arg);
+	/* An answer goes back as the message came; else the kernel chooses where it leaves from. */
+	void (*send)(const uint8_t *msg, size_t len, const struct udp_ends *to, void *arg);
 	/* Ask for a signature over hash; done comes exactly once, later. 0, or a negative errno and done never comes. */
 	int (*sign)(const uint8_t hash[static PSKH_HASH_LEN], hello_signed_fn done, void *token, void *arg);
 	/* A session was made and is pending; the peer said that it will begin at peer_tx_next. The callee takes *s. */
@@ -102,7 +104,7 @@ bool hello_is_running(const struct hello *h);
 void hello_on_proven(struct hello *h);
 
 /* high: keys_rx_high() when the message came, or UINT64_MAX: what it says is compared with that, and not with what came since. */
-void hello_on_message(struct hello *h, const uint8_t *msg, size_t len, const struct sockaddr_in6 *from, uint64_t high);
+void hello_on_message(struct hello *h, const uint8_t *msg, size_t len, const struct udp_ends *from, uint64_t high);
 
 /* What a refused handshake asked for: sequences to go forward to; both 0: nothing. */
 void hello_burn_targets(const struct hello *h, uint64_t *tx_next, uint64_t *rx_next);

@@ -36,7 +36,7 @@ struct hello {
 	struct pskh hello_msg;
 	uint8_t bind[PSKH_MAX];
 	size_t bind_len;
-	struct sockaddr_in6 bind_to;
+	struct udp_ends bind_to;
 	/* where this attempt's HELLO went: WELCOMEs from elsewhere were copied there */
 	struct sockaddr_in6 asked[2 * HELLO_CANDIDATES_MAX];
 	size_t n_asked;
@@ -64,7 +64,7 @@ struct signing {
 	struct list node;
 	struct hello *h;
 	struct pskh msg;
-	struct sockaddr_in6 to;
+	struct udp_ends to;
 };
 
 bool bucket_take(struct bucket *b, uint64_t now_ms, uint64_t per_s, uint64_t burst);
@@ -76,7 +76,7 @@ void hello_drop(struct hello *h, enum drop cause);
 void hello_event(struct hello *h, enum hello_event e, const struct sockaddr_in6 *from, uint64_t n);
 /* Sign m (with hello's bytes in the transcript) and call done, or call it at once for an unpinned tunnel. */
 void hello_sign(struct hello *h, const struct pskh *m, const uint8_t *hello, size_t hello_len,
-		const struct sockaddr_in6 *to, void (*done)(struct signing *s, bool ok));
+		const struct udp_ends *to, void (*done)(struct signing *s, bool ok));
 bool hello_signature_is_right(struct hello *h, const struct pskh *m, const uint8_t *hello,
 			      size_t hello_len, const struct sockaddr_in6 *from);
 /* Said before something that we had received when it came: a recording, or the peer's disk was restored. */
@@ -86,9 +86,9 @@ int hello_forward(struct hello *h, uint64_t tx_next, uint64_t rx_next, const str
 /* software: the peer's, as its message says. */
 int hello_make_session(struct hello *h, struct session **out, const struct pskh *m,
 		       const uint8_t *identity_a, const uint8_t *identity_b, uint32_t software,
-		       const struct sockaddr_in6 *peer);
+		       const struct udp_ends *peer);
 
 /* welcome.c */
 void welcome_on_hello(struct hello *h, const struct pskh *m, const uint8_t *msg, size_t len,
-		      const struct sockaddr_in6 *from, uint64_t high);
-void welcome_on_bind(struct hello *h, const struct pskh *m, const struct sockaddr_in6 *from);
+		      const struct udp_ends *from, uint64_t high);
+void welcome_on_bind(struct hello *h, const struct pskh *m, const struct udp_ends *from);

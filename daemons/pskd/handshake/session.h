@@ -16,6 +16,7 @@
 #include "proto/psk_handshake.h"
 #include "pskd/keys/keys.h"
 #include "pskd/packet/drops.h"
+#include "pskd/packet/udp.h"
 
 #define SESSION_RENEW_PACKETS (UINT64_C(1) << 20)
 #define SESSION_RENEW_MS (UINT64_C(3600) * 1000)
@@ -33,6 +34,7 @@ struct session {
 	bool plain; /* prototype peer */
 	struct sockaddr_in6 address; /* the peer's, proven by the handshake */
 	struct sockaddr_in6 heard_from; /* source of the last authenticated packet; zero before the first */
+	struct udp_local local; /* what its last packet from there was sent to, and so what ours are sent from */
 	uint32_t peer_software; /* as in the handshake: major << 24 | minor << 16 | patch; prototype: 0 */
 	uint64_t created_ms;
 	bool proven; /* its first authenticated packet came */

@@ -72,18 +72,18 @@ static bool may_welcome(struct hello *h, const struct pskh *m, const struct sock
 }
 
 void welcome_on_hello(struct hello *h, const struct pskh *m, const uint8_t *msg, size_t len,
-		      const struct sockaddr_in6 *from, uint64_t high)
+		      const struct udp_ends *from, uint64_t high)
 {
 	uint64_t now = clock_now_ms();
 	struct pskh w;
 
-	if (!may_welcome(h, m, from, hello_is_past(m, high), now)) {
+	if (!may_welcome(h, m, &from->peer, hello_is_past(m, high), now)) {
 		hello_drop(h, DROP_HS_RATE);
 		return;
 	}
 	hello_fill(h, &w, PSKH_WELCOME);
 	memcpy(w.nonce_a, m->nonce_a, PSKH_NONCE_LEN);
-	make_nonce(h, w.nonce_b, m->nonce_a, from, now / EPOCH_MS, h->n_binds);
+	make_nonce(h, w.nonce_b, m->nonce_a, &from->peer, now / EPOCH_MS, h->n_binds);
 	hello_sign(h, &w, msg, len, from, on_welcome_signed);
 }
 
@@ -115,12 +115,12 @@ static void on_same_bind(struct hello *h)
 		h->o.ops->on_bind_again(h->o.arg);
 }
 
-void welcome_on_bind(struct hello *h, const struct pskh *m, const struct sockaddr_in6 *from)
+void welcome_on_bind(struct hello *h, const struct pskh *m, const struct udp_ends *from)
 {
 	_cleanup_(session_freep) struct session *s = NULL;
 	bool again = h->n_binds > 0 && memcmp(m->nonce_a, h->last_nonce, PSKH_NONCE_LEN) == 0;
 
-	if (!nonce_is_ours(h, m, from, again ? h->n_binds - 1 : h->n_binds)) {
+	if (!nonce_is_ours(h, m, &from->peer, again ? h->n_binds - 1 : h->n_binds)) {
 		hello_drop(h, DROP_HS_NONCE);
 		return;
 	}
@@ -132,13 +132,13 @@ void welcome_on_bind(struct hello *h, const struct pskh *m, const struct sockadd
 		on_same_bind(h);
 		return;
 	}
-	if (!hello_signature_is_right(h, m, NULL, 0, from))
+	if (!hello_signature_is_right(h, m, NULL, 0, &from->peer))
 		return;
 	if (!bucket_take(&h->calls, clock_now_ms(), BINDS_PER_S, BINDS_BURST)) {
 		hello_drop(h, DROP_HS_RATE);
 		return;
 	}
-	if (hello_forward(h, m->tx_next, m->rx_next, from))
+	if (hello_forward(h, m->tx_next, m->rx_next, &from->peer))
 		return;
 	if (hello_make_session(h, &s, m, m->identity, h->o.own_identity, m->software, from))
 		return;

@@ -18,7 +18,7 @@ struct packet {
 	uint8_t *header;
 	size_t len; /* of the IP packet inside */
 	struct psk2_header h;
-	const struct sockaddr_in6 *from;
+	const struct udp_ends *from;
 	uint8_t class; /* the outer packet's traffic class */
 	bool is_data; /* neither a keepalive nor a probe */
 };
@@ -97,7 +97,7 @@ static int check_direction(struct path *p, const struct packet *k)
 	tag = session_own_tag(p->current, k->h.sequence / PSK2_SLOT_PACKETS);
 	if (!tag || !bytes_equal(tag, k->h.slot_tag, PSK2_SLOT_TAG_LEN))
 		return drop(p, DROP_DIRECTION);
-	return tell_own_packet(p, k->from);
+	return tell_own_packet(p, &k->from->peer);
 }
 
 static int check_sequence(struct path *p, const struct space *c, uint64_t sequence)
@@ -234,7 +234,10 @@ static int receive(struct path *p, struct packet *k, size_t len)
 	new_slot = k->h.sequence / PSK2_SLOT_PACKETS > slot_of_last(replay_next(s->space->replay));
 	replay_accept(s->space->replay, k->h.sequence);
 	session_count(s, 1);
-	s->heard_from = *k->from;
+	s->heard_from = k->from->peer;
+	/* From elsewhere it may come to another: what leads there is not known to lead to the peer. */
+	if (udp_same(&s->address, &k->from->peer))
+		s->local = k->from->local;
 	if (s == p->previous || (s == p->other && p->retired))
 		p->heard_previous = true;
 	if (!s->proven && s != p->current) {
@@ -328,9 +331,10 @@ static void handle_message(struct path *p, unsigned int i, struct tally *t)
 	size_t size = datagram_len(m), left = m->msg_len;
 	uint8_t *at = p->in.room->iov[i].iov_base;
 	uint8_t class = udp_get_class(&m->msg_hdr);
-	struct sockaddr_in6 from;
+	struct udp_ends from;
 
-	udp_from_socket(&from, &p->in.room->address[i]);
+	udp_from_socket(&from.peer, &p->in.room->address[i]);
+	udp_get_local(&from.local, &m->msg_hdr);
 	if (m->msg_hdr.msg_flags & MSG_TRUNC) {
 		drop(p, DROP_LENGTH);
 		return;

@@ -21,7 +21,7 @@ struct marks {
 };
 
 struct item {
-	struct sockaddr_in6 from;
+	struct udp_ends from;
 	uint64_t stamp;
 	size_t len;
 	uint8_t msg[NEWS_MESSAGE_MAX];
@@ -155,7 +155,7 @@ static void put(struct news *n, struct marks *m, unsigned int head)
 	wake(n);
 }
 
-bool news_send(struct news *n, const uint8_t *msg, size_t len, const struct sockaddr_in6 *from, uint64_t stamp)
+bool news_send(struct news *n, const uint8_t *msg, size_t len, const struct udp_ends *from, uint64_t stamp)
 {
 	unsigned int head;
 	struct item *i;

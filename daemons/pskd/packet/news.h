@@ -13,6 +13,7 @@
 #include <stdint.h>
 
 #include "base/cleanup.h"
+#include "pskd/packet/udp.h"
 
 /* Messages that may wait. */
 #define NEWS_MAX 64
@@ -28,7 +29,7 @@ struct news_ops {
 	/* Some of these flags were raised; before any message that was sent after them. */
 	void (*on_facts)(unsigned int facts, void *arg);
 	/* stamp: what it was sent with. */
-	void (*on_message)(const uint8_t *msg, size_t len, const struct sockaddr_in6 *from, uint64_t stamp, void *arg);
+	void (*on_message)(const uint8_t *msg, size_t len, const struct udp_ends *from, uint64_t stamp, void *arg);
 	void (*on_own)(const struct sockaddr_in6 *from, void *arg);
 };
 
@@ -40,6 +41,6 @@ DEFINE_CLEANUP(struct news *, news_free);
 
 void news_tell(struct news *n, unsigned int facts);
 /* False: so many wait already that this one is lost. */
-bool news_send(struct news *n, const uint8_t *msg, size_t len, const struct sockaddr_in6 *from, uint64_t stamp);
+bool news_send(struct news *n, const uint8_t *msg, size_t len, const struct udp_ends *from, uint64_t stamp);
 /* A packet of our own came back from there. False: lost, as above. */
 bool news_send_own(struct news *n, const struct sockaddr_in6 *from);

@@ -63,7 +63,7 @@ static void space_forward(struct space *s, uint64_t next)
 
 static void on_facts(unsigned int facts, void *arg);
 
-void path_hear_handshake(struct path *p, const uint8_t *msg, size_t len, const struct sockaddr_in6 *from, uint64_t high)
+void path_hear_handshake(struct path *p, const uint8_t *msg, size_t len, const struct udp_ends *from, uint64_t high)
 {
 	uint64_t before = p->control_drops.arrived;
 
@@ -72,7 +72,7 @@ void path_hear_handshake(struct path *p, const uint8_t *msg, size_t len, const s
 		p->o.events->on_drops(p->o.arg);
 }
 
-static void on_message(const uint8_t *msg, size_t len, const struct sockaddr_in6 *from, uint64_t high, void *arg)
+static void on_message(const uint8_t *msg, size_t len, const struct udp_ends *from, uint64_t high, void *arg)
 {
 	path_hear_handshake(arg, msg, len, from, high);
 }
@@ -365,7 +365,7 @@ static bool send_empty(struct path *p, struct session *s, bool *owes)
 		path_tell(p, FACT_EXHAUSTED);
 	if (r != 0)
 		return false;
-	if (udp_send_by(&p->o.udp, header, PSK2_OVERHEAD, &s->address, path_way_out(p, &s->address), -1) != 0)
+	if (udp_send_by(&p->o.udp, header, PSK2_OVERHEAD, &s->address, path_way_out(p, &s->address), &s->local, -1) != 0)
 		figure_add(&p->counters.drops.n[DROP_SEND], 1);
 	figure_set(&p->counters.sent_ms, clock_now_ms());
 	return true;
@@ -418,10 +418,12 @@ void path_on_keys_ready(struct path *p)
 	outbound_update(p);
 }
 
-void path_send_handshake(struct path *p, const uint8_t *msg, size_t len, const struct sockaddr_in6 *to)
+void path_send_handshake(struct path *p, const uint8_t *msg, size_t len, const struct udp_ends *to)
 {
+	struct udp_local local = to->local;
+
 	/* No hold: a datagram of its own, and nothing of the path changes. */
-	if (udp_send_by(&p->o.udp, msg, len, to, path_way(p, to), -1) != 0)
+	if (udp_send_by(&p->o.udp, msg, len, &to->peer, path_way(p, &to->peer), &local, -1) != 0)
 		p->control_drops.n[DROP_SEND]++;
 }
 

@@ -33,7 +33,7 @@ struct path_events {
 	 * A message that begins with "PSKH"; believed in nothing. high: keys_rx_high() of the key material that it
 	 * names when it came, which may be a while ago; UINT64_MAX also when it names none of ours.
 	 */
-	void (*on_handshake)(const uint8_t *msg, size_t len, const struct sockaddr_in6 *from, uint64_t high, void *arg);
+	void (*on_handshake)(const uint8_t *msg, size_t len, const struct udp_ends *from, uint64_t high, void *arg);
 	/*
 	 * The first authenticated packet of the pending session: it is the current one now. There is a pending one all
 	 * the same when another was agreed on before this was heard.
@@ -85,6 +85,8 @@ struct path_counters {
 uint32_t path_way(struct path *p, const struct sockaddr_in6 *to);
 /* Routes are others now: what was known of them is looked for again. */
 void path_forget_ways(struct path *p);
+/* Packets to the peer leave otherwise than before: from which address, the kernel chooses until the peer is heard again. */
+void path_forget_locals(struct path *p);
 
 /* 0 or a negative errno. */
 int path_new(struct path **out, const struct path_options *o);
@@ -140,8 +142,8 @@ bool path_send_keepalive(struct path *p, bool pending);
 bool path_owes_keepalive(const struct path *p);
 /* keys_options.on_ready: go on with what waited. */
 void path_on_keys_ready(struct path *p);
-/* A handshake message. */
-void path_send_handshake(struct path *p, const uint8_t *msg, size_t len, const struct sockaddr_in6 *to);
+/* A handshake message; an answer leaves from where the other was sent to. */
+void path_send_handshake(struct path *p, const uint8_t *msg, size_t len, const struct udp_ends *to);
 
 /* Ask how large packets may be, as time and traffic demand. */
 void path_probe(struct path *p);

@@ -189,7 +189,7 @@ void mtu_tell(struct path *p, const uint8_t *packet, size_t len);
 
 /* path.c */
 /* The control thread's: look at a message that came. */
-void path_hear_handshake(struct path *p, const uint8_t *msg, size_t len, const struct sockaddr_in6 *from, uint64_t high);
+void path_hear_handshake(struct path *p, const uint8_t *msg, size_t len, const struct udp_ends *from, uint64_t high);
 /* All of these from the thread that carries packets, or under its hold. */
 /* Tell facts, as soon as may be. */
 void path_tell(struct path *p, unsigned int facts);
@@ -229,6 +229,13 @@ static inline uint8_t path_class(const struct path *p, const uint8_t *ip, size_t
 static inline uint8_t path_own_class(const struct path *p)
 {
 	return ecn_encapsulate(0, p->o.dscp, false);
+}
+
+/* From whichever of our addresses the kernel chooses, until the peer's next packet comes. */
+static inline void path_forget_local(struct session *s)
+{
+	if (s)
+		s->local = (struct udp_local){ .ifindex = 0 };
 }
 
 /* Told at most once a batch; a keepalive puts off what is due, and is not told at all. */

@@ -44,7 +44,7 @@ static bool send_one(struct path *p, uint8_t *header, size_t len, uint8_t class)
 		return false;
 	figure_set(&p->counters.sent_ms, clock_now_ms());
 	return udp_send_by(&p->o.udp, header, PSK2_OVERHEAD + len, &p->current->address,
-			   path_way_out(p, &p->current->address), class) == 0;
+			   path_way_out(p, &p->current->address), &p->current->local, class) == 0;
 }
 
 static bool wants_hint(const struct path *p)

@@ -48,6 +48,15 @@ uint32_t path_way_out(struct path *p, const struct sockaddr_in6 *to)
 	return look(p, &p->ways, to);
 }
 
+void path_forget_locals(struct path *p)
+{
+	HOLD(p->o.hold);
+
+	path_forget_local(p->current);
+	path_forget_local(p->pending);
+	path_forget_local(p->other);
+}
+
 void path_forget_ways(struct path *p)
 {
 	/* None covers anything: there is nothing to know. */

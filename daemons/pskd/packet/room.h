@@ -12,6 +12,7 @@
 #include <sys/uio.h>
 
 #include "base/cleanup.h"
+#include "pskd/packet/udp.h"
 
 struct loop;
 
@@ -28,7 +29,7 @@ struct room {
 	struct sockaddr_storage address[ROOM_MESSAGES];
 	union {
 		struct cmsghdr align;
-		uint8_t room[64];
+		uint8_t room[UDP_RECEIVED_SPACE];
 	} control[ROOM_MESSAGES];
 	/* room.c's */
 	const struct loop *loop;

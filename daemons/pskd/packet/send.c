@@ -67,7 +67,9 @@ static void say_size(struct outbound *o, unsigned int m, size_t size)
 static unsigned int make_messages(struct path *p, bool segment, struct sockaddr_storage *to, socklen_t to_len)
 {
 	const struct sockaddr_in6 *peer = &p->current->address;
+	const struct udp_local *local = &p->current->local;
 	uint32_t way = path_way_out(p, peer);
+	size_t way_space = udp_way_space(peer, way, local);
 	struct outbound *o = &p->out;
 	unsigned int m = 0;
 
@@ -83,8 +85,8 @@ static unsigned int make_messages(struct path *p, bool segment, struct sockaddr_
 		/* Else the socket's own. */
 		if (o->packets[i].class != path_own_class(p))
 			udp_put_class(add_control(o, m, UDP_CLASS_SPACE), peer, o->packets[i].class);
-		if (way)
-			udp_put_way(add_control(o, m, udp_way_space(peer)), peer, way);
+		if (way_space)
+			udp_put_way(add_control(o, m, way_space), peer, way, local);
 	}
 	return m;
 }
@@ -120,6 +122,13 @@ static bool send_singly(struct path *p, struct sockaddr_storage *to, socklen_t t
 			return false;
 		if (!error)
 			break;
+		/* The address that it would leave from is gone: the kernel chooses, for this one and those to come. */
+		if (udp_is_refusal(error) && udp_is_local(&p->current->local)) {
+			path_forget_local(p->current);
+			n = make_messages(p, false, to, to_len);
+			at = 0;
+			continue;
+		}
 		/* ENETUNREACH, ECONNREFUSED …: as if the network had lost this one. */
 		figure_add(&p->counters.drops.n[DROP_SEND], 1);
 		o->sent++;

@@ -113,17 +113,65 @@ void udp_put_class(struct cmsghdr *c, const struct sockaddr_in6 *to, uint8_t tra
 	memcpy(CMSG_DATA(c), &value, sizeof(value));
 }
 
-size_t udp_way_space(const struct sockaddr_in6 *to)
+void udp_get_local(struct udp_local *out, struct msghdr *m)
 {
+	struct udp_local l = { .ifindex = 0 };
+	struct in6_pktinfo v6;
+	struct in_pktinfo v4;
+
+	for (struct cmsghdr *c = CMSG_FIRSTHDR(m); c; c = CMSG_NXTHDR(m, c)) {
+		/* Of IPv4, too, through a socket of IPv6: mapped. */
+		if (c->cmsg_level == IPPROTO_IPV6 && c->cmsg_type == IPV6_PKTINFO && c->cmsg_len >= CMSG_LEN(sizeof(v6))) {
+			memcpy(&v6, CMSG_DATA(c), sizeof(v6));
+			l = (struct udp_local){ .address = v6.ipi6_addr, .ifindex = v6.ipi6_ifindex };
+		} else if (c->cmsg_level == IPPROTO_IP && c->cmsg_type == IP_PKTINFO && c->cmsg_len >= CMSG_LEN(sizeof(v4))) {
+			memcpy(&v4, CMSG_DATA(c), sizeof(v4));
+			memcpy(l.address.s6_addr, mapped_prefix, 12);
+			memcpy(l.address.s6_addr + 12, &v4.ipi_spec_dst, 4);
+			l.ifindex = (uint32_t)v4.ipi_ifindex;
+		}
+	}
+	*out = l;
+}
+
+bool udp_is_local(const struct udp_local *l)
+{
+	return !IN6_IS_ADDR_UNSPECIFIED(&l->address);
+}
+
+bool udp_is_refusal(int error)
+{
+	return error == EINVAL || error == EADDRNOTAVAIL || error == ENETUNREACH || error == ENODEV;
+}
+
+/* To the kernel the device is a wish, no more, where an address of IPv6 is given beside it; but the way has to be right. */
+static bool is_of_use(const struct udp_local *l, const struct sockaddr_in6 *to, uint32_t way)
+{
+	bool v4 = is_mapped(to);
+
+	return udp_is_local(l) && !!IN6_IS_ADDR_V4MAPPED(&l->address) == v4 && (v4 || !way);
+}
+
+size_t udp_way_space(const struct sockaddr_in6 *to, uint32_t way, const struct udp_local *local)
+{
+	if (!way && !is_of_use(local, to, way))
+		return 0;
 	return is_mapped(to) ? CMSG_SPACE(sizeof(struct in_pktinfo)) : CMSG_SPACE(sizeof(struct in6_pktinfo));
 }
 
-void udp_put_way(struct cmsghdr *c, const struct sockaddr_in6 *to, uint32_t way)
+void udp_put_way(struct cmsghdr *c, const struct sockaddr_in6 *to, uint32_t way, const struct udp_local *local)
 {
-	const struct in_pktinfo v4 = { .ipi_ifindex = (int)way };
-	const struct in6_pktinfo v6 = { .ipi6_ifindex = way };
+	struct in_pktinfo v4 = { .ipi_ifindex = (int)way };
+	struct in6_pktinfo v6 = { .ipi6_ifindex = way };
 	bool is_v4 = is_mapped(to);
 
+	if (is_of_use(local, to, way)) {
+		memcpy(&v4.ipi_spec_dst, local->address.s6_addr + 12, 4);
+		v6.ipi6_addr = local->address;
+		/* Any other may be used by whichever way the route is. */
+		if (IN6_IS_ADDR_LINKLOCAL(&local->address))
+			v6.ipi6_ifindex = local->ifindex;
+	}
 	c->cmsg_level = is_v4 ? IPPROTO_IP : IPPROTO_IPV6;
 	c->cmsg_type = is_v4 ? IP_PKTINFO : IPV6_PKTINFO;
 	c->cmsg_len = CMSG_LEN(is_v4 ? sizeof(v4) : sizeof(v6));
@@ -159,6 +207,18 @@ uint16_t udp_route_payload(const struct udp *u, const struct sockaddr_in6 *to, u
 	return mtu - headers > UINT16_MAX ? UINT16_MAX : (uint16_t)(mtu - headers);
 }
 
+/* What is to be told of each datagram. A socket of IPv6 tells what IPv4's were sent to with the one option. */
+static void ask_for_more(const struct udp *u)
+{
+	int on = 1;
+
+	set_both(u, IP_RECVTOS, IPV6_RECVTCLASS, on);
+	if (u->v4_only)
+		setsockopt(u->fd, IPPROTO_IP, IP_PKTINFO, &on, sizeof(on));
+	else
+		setsockopt(u->fd, IPPROTO_IPV6, IPV6_RECVPKTINFO, &on, sizeof(on));
+}
+
 int udp_open(struct udp *out, const struct sockaddr_in6 *at)
 {
 	struct udp u = { .fd = -1 };
@@ -175,7 +235,7 @@ int udp_open(struct udp *out, const struct sockaddr_in6 *at)
 		return -errno;
 	if (!u.v4_only)
 		setsockopt(u.fd, IPPROTO_IPV6, IPV6_V6ONLY, &off, sizeof(off));
-	set_both(&u, IP_RECVTOS, IPV6_RECVTCLASS, 1);
+	ask_for_more(&u);
 	setsockopt(u.fd, SOL_SOCKET, SO_RCVBUF, &buffer, sizeof(buffer));
 	setsockopt(u.fd, SOL_SOCKET, SO_SNDBUF, &buffer, sizeof(buffer));
 	len = udp_to_socket(&u, &ss, at);
@@ -237,7 +297,7 @@ int udp_adopt(struct udp *out, int fd, const struct sockaddr_in6 *at)
 	if (!udp_same(&bound, &wanted))
 		return -EINVAL;
 	/* One that an earlier version made was not told so. */
-	set_both(&u, IP_RECVTOS, IPV6_RECVTCLASS, 1);
+	ask_for_more(&u);
 	*out = u;
 	return 0;
 }
@@ -273,8 +333,8 @@ int udp_send(const struct udp *u, const void *data, size_t len, const struct soc
 	return 0;
 }
 
-int udp_send_by(const struct udp *u, const void *data, size_t len, const struct sockaddr_in6 *to, uint32_t way,
-		int traffic_class)
+static int send_from(const struct udp *u, const void *data, size_t len, const struct sockaddr_in6 *to, uint32_t way,
+		     const struct udp_local *local, int traffic_class)
 {
 	union {
 		struct cmsghdr align;
@@ -282,22 +342,35 @@ int udp_send_by(const struct udp *u, const void *data, size_t len, const struct 
 	} control = { .room = { 0 } };
 	struct sockaddr_storage ss;
 	struct iovec iov = { (void *)(uintptr_t)data, len };
+	size_t way_space = udp_way_space(to, way, local);
 	struct msghdr m = { .msg_name = &ss, .msg_namelen = udp_to_socket(u, &ss, to), .msg_iov = &iov, .msg_iovlen = 1,
 			    .msg_control = &control };
+
+	if (traffic_class >= 0) {
+		udp_put_class(&control.align, to, (uint8_t)traffic_class);
+		m.msg_controllen += UDP_CLASS_SPACE;
+	}
+	if (way_space) {
+		udp_put_way((struct cmsghdr *)(void *)(control.room + m.msg_controllen), to, way, local);
+		m.msg_controllen += way_space;
+	}
+	return sendmsg(u->fd, &m, MSG_DONTWAIT | MSG_NOSIGNAL) < 0 ? -errno : 0;
+}
+
+int udp_send_by(const struct udp *u, const void *data, size_t len, const struct sockaddr_in6 *to, uint32_t way,
+		struct udp_local *local, int traffic_class)
+{
+	int r;
 
 	if (u->v4_only && !is_mapped(to))
 		return -EAFNOSUPPORT;
 	if (way == WAY_NONE)
 		return -ENETUNREACH;
-	if (traffic_class >= 0) {
-		udp_put_class(&control.align, to, (uint8_t)traffic_class);
-		m.msg_controllen += UDP_CLASS_SPACE;
-	}
-	if (way) {
-		udp_put_way((struct cmsghdr *)(void *)(control.room + m.msg_controllen), to, way);
-		m.msg_controllen += udp_way_space(to);
-	}
-	return sendmsg(u->fd, &m, MSG_DONTWAIT | MSG_NOSIGNAL) < 0 ? -errno : 0;
+	r = send_from(u, data, len, to, way, local, traffic_class);
+	if (!udp_is_refusal(-r) || !udp_is_local(local))
+		return r;
+	*local = (struct udp_local){ .ifindex = 0 };
+	return send_from(u, data, len, to, way, local, traffic_class);
 }
 
 bool udp_same(const struct sockaddr_in6 *a, const struct sockaddr_in6 *b)

@@ -18,6 +18,18 @@ struct udp {
 	bool v4_only;
 };
 
+/* One of this machine's addresses; all zeros: whichever the kernel chooses. */
+struct udp_local {
+	struct in6_addr address;
+	uint32_t ifindex; /* that it came in by; counts for an address that is one link's */
+};
+
+/* Where a datagram came from, and to: what answers it goes back so. */
+struct udp_ends {
+	struct sockaddr_in6 peer;
+	struct udp_local local;
+};
+
 /* Bind to at (port 0: any). 0 or a negative errno; *out holds a non-blocking fd that udp_close() closes. */
 int udp_open(struct udp *out, const struct sockaddr_in6 *at);
 /*
@@ -42,12 +54,21 @@ void udp_set_class(const struct udp *u, uint8_t traffic_class);
 /* What a datagram came with, as recvmsg() told it; 0 when it did not. */
 uint8_t udp_get_class(struct msghdr *m);
 #define UDP_CLASS_SPACE CMSG_SPACE(sizeof(int))
+/* What it was sent to, into *out: all zeros when recvmsg() did not tell. */
+void udp_get_local(struct udp_local *out, struct msghdr *m);
+/* The most that recvmsg() tells of one message: its class, how it was put together, what it was sent to, IPv4's way and IPv6's. */
+#define UDP_RECEIVED_SPACE \
+	(2 * UDP_CLASS_SPACE + CMSG_SPACE(sizeof(int)) + CMSG_SPACE(sizeof(struct in_pktinfo)) + UDP_WAY_SPACE_MAX)
 /* Another class for the one that is sent to there, into c, which has room for UDP_CLASS_SPACE. */
 void udp_put_class(struct cmsghdr *c, const struct sockaddr_in6 *to, uint8_t traffic_class);
-/* How much room the next takes, and sending by this device to there, into c. */
+/* How much room the next takes; 0: nothing has to be said. */
 #define UDP_WAY_SPACE_MAX CMSG_SPACE(sizeof(struct in6_pktinfo))
-size_t udp_way_space(const struct sockaddr_in6 *to);
-void udp_put_way(struct cmsghdr *c, const struct sockaddr_in6 *to, uint32_t way);
+size_t udp_way_space(const struct sockaddr_in6 *to, uint32_t way, const struct udp_local *local);
+/* Sending to there by this device (0: any) and from this address, when it is of use for that, into c. */
+void udp_put_way(struct cmsghdr *c, const struct sockaddr_in6 *to, uint32_t way, const struct udp_local *local);
+/* Why the kernel would not send from an address: it may be gone, or of no use there. */
+bool udp_is_refusal(int error);
+bool udp_is_local(const struct udp_local *l);
 /* The payload of a datagram that fits the route to there by this device (0: any), as far as the kernel knows; 0: not known. */
 uint16_t udp_route_payload(const struct udp *u, const struct sockaddr_in6 *to, uint32_t way);
 
@@ -58,11 +79,12 @@ void udp_from_socket(struct sockaddr_in6 *out, const struct sockaddr_storage *a)
 /* One datagram. 0 or a negative errno. */
 int udp_send(const struct udp *u, const void *data, size_t len, const struct sockaddr_in6 *to);
 /*
- * The same by this device: 0: as the kernel chooses; WAY_NONE of way.h: not at all, which is -ENETUNREACH. With a
- * traffic class of its own, or -1: the socket's.
+ * The same by this device: 0: as the kernel chooses; WAY_NONE of way.h: not at all, which is -ENETUNREACH. From this
+ * address; where the kernel will not, it is all zeros afterwards, and the datagram has gone without. With a traffic
+ * class of its own, or -1: the socket's.
  */
 int udp_send_by(const struct udp *u, const void *data, size_t len, const struct sockaddr_in6 *to, uint32_t way,
-		int traffic_class);
+		struct udp_local *local, int traffic_class);
 
 bool udp_same(const struct sockaddr_in6 *a, const struct sockaddr_in6 *b);
 /* "192.0.2.1:7200", "[2001:db8::1]:7200", "[fe80::1%eth0]:7200". */

@@ -28,7 +28,7 @@ void stage_say(const struct tunnel *t, int level, const struct log_id *id, const
 
 /* ---- the handshake of the staged file ---- */
 
-static void on_send(const uint8_t *msg, size_t len, const struct sockaddr_in6 *to, void *arg)
+static void on_send(const uint8_t *msg, size_t len, const struct udp_ends *to, void *arg)
 {
 	tunnel_hello_ops.send(msg, len, to, arg);
 }
@@ -237,7 +237,7 @@ void stage_hurry(struct tunnel *t)
 		hello_hurry(t->stage.hello);
 }
 
-bool stage_on_message(struct tunnel *t, const uint8_t *msg, size_t len, const struct sockaddr_in6 *from, uint64_t high)
+bool stage_on_message(struct tunnel *t, const uint8_t *msg, size_t len, const struct udp_ends *from, uint64_t high)
 {
 	struct pskh m;
 

@@ -22,7 +22,7 @@ void stage_on_up(struct tunnel *t);
 /* The peer is not heard: it may have gone over to the staged file. */
 void stage_hurry(struct tunnel *t);
 /* True when it was for the staged file's handshake, or for that of the file before. */
-bool stage_on_message(struct tunnel *t, const uint8_t *msg, size_t len, const struct sockaddr_in6 *from, uint64_t high);
+bool stage_on_message(struct tunnel *t, const uint8_t *msg, size_t len, const struct udp_ends *from, uint64_t high);
 /* The staged file's session has proven itself. */
 void stage_on_switched(struct tunnel *t);
 /* A tunnel that began with its staged file, since the current one was of no use, is up. */

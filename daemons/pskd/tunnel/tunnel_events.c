@@ -12,7 +12,7 @@
 
 /* ---- the handshake's events ---- */
 
-static void send_handshake(const uint8_t *msg, size_t len, const struct sockaddr_in6 *to, void *arg)
+static void send_handshake(const uint8_t *msg, size_t len, const struct udp_ends *to, void *arg)
 {
 	struct tunnel *t = arg;
 
@@ -98,7 +98,12 @@ static bool has_moved(struct tunnel *t)
 
 void tunnel_seek(struct tunnel *t, bool always)
 {
-	if (!t->path || (!always && !has_moved(t)))
+	bool moved = t->path && has_moved(t);
+
+	/* Whose way is not watched may go by any. */
+	if (t->path && (moved || !t->has_way))
+		path_forget_locals(t->path);
+	if (!t->path || (!always && !moved))
 		return;
 	if (tunnel_has_names(t))
 		tunnel_resolve_again(t);
@@ -216,7 +221,7 @@ const struct hello_ops tunnel_hello_ops = {
 
 /* ---- the path's events ---- */
 
-static void on_handshake(const uint8_t *msg, size_t len, const struct sockaddr_in6 *from, uint64_t high, void *arg)
+static void on_handshake(const uint8_t *msg, size_t len, const struct udp_ends *from, uint64_t high, void *arg)
 {
 	struct tunnel *t = arg;
 

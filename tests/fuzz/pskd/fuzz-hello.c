@@ -141,7 +141,7 @@ static unsigned int other(unsigned int i)
 	return 1 - i;
 }
 
-static void on_send(const uint8_t *msg, size_t len, const struct sockaddr_in6 *to, void *arg)
+static void on_send(const uint8_t *msg, size_t len, const struct udp_ends *to, void *arg)
 {
 	struct side *s = arg;
 	struct mail *m = &mail[n_mail++ % MAIL];
@@ -151,12 +151,12 @@ static void on_send(const uint8_t *msg, size_t len, const struct sockaddr_in6 *t
 		s->bytes_out += len;
 	/* Nobody is sent anything by a responder's answer but who asked. */
 	if (delivering && s == &side[1])
-		assert(memcmp(&to->sin6_addr, &delivered_from->sin6_addr, 16) == 0 &&
-		       to->sin6_port == delivered_from->sin6_port);
+		assert(memcmp(&to->peer.sin6_addr, &delivered_from->sin6_addr, 16) == 0 &&
+		       to->peer.sin6_port == delivered_from->sin6_port);
 	memcpy(m->msg, msg, len);
 	m->len = len;
 	m->from = (unsigned int)(s - side);
-	m->to = *to;
+	m->to = to->peer;
 	m->at_ms = timers_now_ms;
 }
 
@@ -270,7 +270,7 @@ static void deliver(unsigned int to, const uint8_t *msg, size_t len, const struc
 		return;
 	delivering = answering = true;
 	delivered_from = from;
-	hello_on_message(s->hello, msg, len, from, keys_rx_high(&s->keys));
+	hello_on_message(s->hello, msg, len, &(struct udp_ends){ .peer = *from }, keys_rx_high(&s->keys));
 	delivering = answering = false;
 	s->bytes_in += len;
 	/* Of the initiator, a BIND answers a WELCOME from where it asked: nothing else may grow. */

@@ -32,7 +32,7 @@ static uint8_t material[SLOTS * SLOT_LEN];
 static int wire, device;
 static const struct session_id id = { .number = 1, .nonce_a = "a", .nonce_b = "b" };
 
-static void on_handshake(const uint8_t *msg, size_t len, const struct sockaddr_in6 *from, uint64_t high, void *arg)
+static void on_handshake(const uint8_t *msg, size_t len, const struct udp_ends *from, uint64_t high, void *arg)
 {
 	(void)high;
 	(void)from;

@@ -23,6 +23,7 @@ struct datagram {
 	uint8_t msg[PSKH_MAX];
 	size_t len;
 	struct sockaddr_in6 to;
+	struct udp_local local; /* that it leaves from */
 };
 
 struct side {
@@ -35,6 +36,7 @@ struct side {
 	struct drops drops;
 	struct sign_key *key;
 	struct sockaddr_in6 address;
+	struct udp_local local; /* what comes was sent to */
 	struct session *session;
 	unsigned int n_sessions, again, events[HELLO_FAILED + 1];
 	uint64_t event_n, peer_tx_next;
@@ -50,14 +52,15 @@ struct side {
 	size_t n_out;
 };
 
-static void on_send(const uint8_t *msg, size_t len, const struct sockaddr_in6 *to, void *arg)
+static void on_send(const uint8_t *msg, size_t len, const struct udp_ends *to, void *arg)
 {
 	struct side *s = arg;
 
 	CHECK(s->n_out < QUEUE);
 	memcpy(s->out[s->n_out].msg, msg, len);
 	s->out[s->n_out].len = len;
-	s->out[s->n_out++].to = *to;
+	s->out[s->n_out].local = to->local;
+	s->out[s->n_out++].to = to->peer;
 }
 
 static int on_sign(const uint8_t hash[static PSKH_HASH_LEN], hello_signed_fn done, void *token, void *arg)
@@ -214,7 +217,7 @@ DEFINE_CLEANUP(struct pair *, pair_free);
 /* What comes is looked at at once. */
 static void hear(struct side *to, const struct datagram *d, const struct sockaddr_in6 *from)
 {
-	hello_on_message(to->hello, d->msg, d->len, from, keys_rx_high(to->keys));
+	hello_on_message(to->hello, d->msg, d->len, &(struct udp_ends){ .peer = *from, .local = to->local }, keys_rx_high(to->keys));
 }
 
 /* The next datagram of from, as if it came from its address. */

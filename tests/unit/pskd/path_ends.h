@@ -33,7 +33,7 @@ struct end {
 	bool refuses; /* handshakes: counts them as dropped */
 };
 
-static inline void on_handshake(const uint8_t *msg, size_t len, const struct sockaddr_in6 *from, uint64_t high, void *arg)
+static inline void on_handshake(const uint8_t *msg, size_t len, const struct udp_ends *from, uint64_t high, void *arg)
 {
 	struct end *e = arg;
 
@@ -110,13 +110,14 @@ static inline void open_keys(struct end *e, const char *name, const uint8_t *mat
 
 /* What both ends may use and are to do; each test is a process of its own. */
 static unsigned int offload;
+static struct sockaddr_in6 listen_at = { .sin6_family = AF_INET6, .sin6_addr = IN6ADDR_LOOPBACK_INIT };
 static uint8_t dscp_of_both;
 static struct packets *threads; /* that carry what passes; NULL: the ends' own loops do */
 
 static inline void end_init_mtu(struct end *e, const char *name, enum keys_role role, const uint8_t *material,
 			 size_t slots, bool prototype, uint16_t mtu)
 {
-	struct sockaddr_in6 at = { .sin6_family = AF_INET6, .sin6_addr = IN6ADDR_LOOPBACK_INIT };
+	struct sockaddr_in6 at = listen_at;
 	struct path_options o = { .role = role, .prototype = prototype, .window = 8192, .mtu = mtu,
 				  .offload = offload, .dscp = dscp_of_both, .events = &events, .arg = e };
 	int fds[2];

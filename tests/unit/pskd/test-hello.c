@@ -64,6 +64,63 @@ TEST(pinned_handshake_is_signed_by_both)
 	CHECK_EQ(p->b.n_sessions, 1);
 }
 
+/* Whoever asked is answered from where it asked, also when the answer had to be signed; who asks leaves that to the kernel. */
+TEST(answers_leave_from_the_address_that_was_asked)
+{
+	for (int pinned = 0; pinned < 2; pinned++) {
+		_cleanup_(pair_freep) struct pair *p = pair_new(pinned);
+		struct datagram hello, welcome, bind, again;
+
+		p->a.local = (struct udp_local){ .address.s6_addr = { 0xfe, 0x80, [15] = 7 }, .ifindex = 3 };
+		p->b.local = (struct udp_local){ .address.s6_addr = { 0x20, 0x01, [15] = 8 }, .ifindex = 4 };
+		hello_start(p->a.hello);
+		hello = carry(&p->a, &p->b);
+		CHECK(!udp_is_local(&hello.local));
+		/* Meanwhile another asks another address. */
+		welcome = p->b.out[0];
+		p->b.local.address.s6_addr[15] = 9;
+		hear(&p->b, &hello, &(struct sockaddr_in6){ .sin6_family = AF_INET6, .sin6_port = htons(3000) });
+		sign_all(&p->b);
+		CHECK_EQ(welcome.local.address.s6_addr[15], 8);
+		CHECK_EQ(welcome.local.ifindex, 4);
+		CHECK_EQ(p->b.out[1].local.address.s6_addr[15], 9);
+		carry(&p->b, &p->a);
+		CHECK_EQ(p->a.n_sessions, 1);
+		CHECK_MEM(&p->a.session->local, &p->a.local, sizeof(p->a.local));
+		/* The BIND, and when it is sent once more. */
+		bind = carry(&p->a, &p->b);
+		CHECK_MEM(&bind.local, &p->a.local, sizeof(p->a.local));
+		CHECK_EQ(p->b.n_sessions, 1);
+		CHECK_MEM(&p->b.session->local, &p->b.local, sizeof(p->b.local));
+		clock_fake_ms(clock_now_ms() + 600);
+		loop_step(p->a.loop, 1000);
+		again = take(&p->a);
+		CHECK_MEM(&again.local, &p->a.local, sizeof(p->a.local));
+	}
+}
+
+/* Through a wall at the peer's nothing else may come; but who has just moved is not where it was called any more. */
+TEST(a_call_is_answered_from_where_it_came_to_but_by_who_looks_itself)
+{
+	for (int looks = 0; looks < 2; looks++) {
+		_cleanup_(pair_freep) struct pair *p = pair_new(false);
+		struct datagram d;
+
+		p->a.local = (struct udp_local){ .address.s6_addr = { 0xfe, 0x80, [15] = 7 }, .ifindex = 3 };
+		if (looks) {
+			hello_start(p->a.hello);
+			take(&p->a);
+		}
+		hello_set_candidates(p->b.hello, &p->a.address, 1);
+		hello_start(p->b.hello);
+		d = carry(&p->b, &p->a);
+		CHECK(!udp_is_local(&d.local));
+		d = take(&p->a);
+		CHECK_EQ(udp_is_local(&d.local), !looks);
+		CHECK(looks || memcmp(&d.local, &p->a.local, sizeof(d.local)) == 0);
+	}
+}
+
 TEST(stranger_with_the_right_key_file_is_refused_by_its_signature)
 {
 	_cleanup_(pair_freep) struct pair *p = pair_new(true);
@@ -374,7 +431,7 @@ static struct datagram new_hello(struct side *s)
 static size_t answers(struct side *s, const struct datagram *d, const struct side *from, uint64_t high)
 {
 	s->n_out = 0;
-	hello_on_message(s->hello, d->msg, d->len, &from->address, high);
+	hello_on_message(s->hello, d->msg, d->len, &(struct udp_ends){ .peer = from->address }, high);
 	return s->n_out;
 }
 
@@ -750,28 +807,28 @@ TEST(two_of_one_role_both_hear_of_it)
 		hello_set_candidates(one->hello, NULL, 0);
 		hello_start(one->hello);
 		CHECK_EQ(one->n_out, 0);
-		hello_on_message(one->hello, other.msg, other.len, &far->address, UINT64_MAX);
+		hello_on_message(one->hello, other.msg, other.len, &(struct udp_ends){ .peer = far->address }, UINT64_MAX);
 		CHECK_EQ(one->events[HELLO_OWN_ROLE], 1);
 		CHECK_EQ(one->n_out, 1);
 		d = take(one);
 		CHECK_EQ(d.len, other.len);
 		/* Its own words that come back are none of another. */
 		clock_fake_ms(clock_now_ms() + 10000);
-		hello_on_message(one->hello, d.msg, d.len, &far->address, UINT64_MAX);
+		hello_on_message(one->hello, d.msg, d.len, &(struct udp_ends){ .peer = far->address }, UINT64_MAX);
 		CHECK_EQ(one->events[HELLO_REFLECTED], 1);
 		CHECK_EQ(one->n_out, 0);
 		/* That is not said for ever, and to a recording not at any rate. */
 		for (int i = 0; i < 100; i++)
-			hello_on_message(one->hello, other.msg, other.len, &far->address, UINT64_MAX);
+			hello_on_message(one->hello, other.msg, other.len, &(struct udp_ends){ .peer = far->address }, UINT64_MAX);
 		CHECK_EQ(one->n_out, 1);
 		clock_fake_ms(clock_now_ms() + 10000);
-		hello_on_message(one->hello, other.msg, other.len, &far->address, UINT64_MAX);
+		hello_on_message(one->hello, other.msg, other.len, &(struct udp_ends){ .peer = far->address }, UINT64_MAX);
 		CHECK_EQ(one->n_out, 2);
 		/* Who looks for nobody is silent. */
 		one->n_out = 0;
 		hello_stop(one->hello);
 		clock_fake_ms(clock_now_ms() + 10000);
-		hello_on_message(one->hello, other.msg, other.len, &far->address, UINT64_MAX);
+		hello_on_message(one->hello, other.msg, other.len, &(struct udp_ends){ .peer = far->address }, UINT64_MAX);
 		CHECK_EQ(one->n_out, 0);
 	}
 }

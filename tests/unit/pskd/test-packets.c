@@ -161,6 +161,7 @@ struct heard {
 	uint32_t next; /* the number that the next message should have at least */
 	size_t len;
 	uint16_t port;
+	struct udp_local local;
 	bool out_of_order, wrong_stamp;
 };
 
@@ -172,14 +173,15 @@ static void on_facts(unsigned int facts, void *arg)
 	h->calls++;
 }
 
-static void on_message(const uint8_t *msg, size_t len, const struct sockaddr_in6 *from, uint64_t stamp, void *arg)
+static void on_message(const uint8_t *msg, size_t len, const struct udp_ends *from, uint64_t stamp, void *arg)
 {
 	struct heard *h = arg;
 	uint32_t number = 0;
 
 	h->n++;
 	h->len = len;
-	h->port = from->sin6_port;
+	h->port = from->peer.sin6_port;
+	h->local = from->local;
 	if (len < sizeof(number))
 		return;
 	memcpy(&number, msg, sizeof(number));
@@ -202,7 +204,7 @@ TEST(news_are_bounded_and_in_order)
 {
 	_cleanup_(loop_freep) struct loop *l = NULL;
 	_cleanup_(news_freep) struct news *n = NULL;
-	struct sockaddr_in6 from = { .sin6_port = 7 };
+	struct udp_ends from = { .peer.sin6_port = 7, .local.ifindex = 9 };
 	struct heard h = { .n = 0 };
 
 	CHECK_EQ(loop_new(&l), 0);
@@ -215,6 +217,7 @@ TEST(news_are_bounded_and_in_order)
 	CHECK_EQ(h.next, NEWS_MAX);
 	CHECK(!h.out_of_order && !h.wrong_stamp);
 	CHECK_EQ(h.port, 7);
+	CHECK_EQ(h.local.ifindex, 9);
 	/* There is room again. */
 	CHECK(news_send(n, (const uint8_t *)"x", 1, &from, 0));
 	loop_step(l, 0);
@@ -226,7 +229,8 @@ TEST(i4_own_packets_and_messages_do_not_keep_each_other_out)
 {
 	_cleanup_(loop_freep) struct loop *l = NULL;
 	_cleanup_(news_freep) struct news *n = NULL;
-	const struct sockaddr_in6 from = { .sin6_port = 7 }, other = { .sin6_port = 8 };
+	const struct udp_ends from = { .peer.sin6_port = 7 };
+	const struct sockaddr_in6 other = { .sin6_port = 8 };
 	struct heard h = { .n = 0 };
 	unsigned int own = 0, sent = 0;
 
@@ -255,7 +259,7 @@ TEST(a_message_that_is_too_long_stays_too_long_for_a_handshake)
 {
 	_cleanup_(loop_freep) struct loop *l = NULL;
 	_cleanup_(news_freep) struct news *n = NULL;
-	const struct sockaddr_in6 from = { .sin6_port = 7 };
+	const struct udp_ends from = { .peer.sin6_port = 7 };
 	uint8_t msg[2000] = { 0 };
 	struct heard h = { .n = 0 };
 
@@ -299,7 +303,7 @@ static void on_order_facts(unsigned int facts, void *arg)
 }
 
 /* While the first one is heard, a fact is told; the second is heard after it. */
-static void on_order_message(const uint8_t *msg, size_t len, const struct sockaddr_in6 *from, uint64_t stamp, void *arg)
+static void on_order_message(const uint8_t *msg, size_t len, const struct udp_ends *from, uint64_t stamp, void *arg)
 {
 	struct order *o = arg;
 
@@ -317,7 +321,7 @@ TEST(what_was_told_before_a_message_is_heard_before_it)
 	static const struct news_ops order_ops = { on_order_facts, on_order_message, on_own };
 	_cleanup_(loop_freep) struct loop *l = NULL;
 	_cleanup_(news_freep) struct news *n = NULL;
-	const struct sockaddr_in6 from = { .sin6_port = 7 };
+	const struct udp_ends from = { .peer.sin6_port = 7 };
 	struct order o = { .facts = 0 };
 
 	CHECK_EQ(loop_new(&l), 0);
@@ -338,7 +342,7 @@ enum { TOLD = 200000, LAST_FACT = 8 };
 
 static void *tell_much(void *arg)
 {
-	const struct sockaddr_in6 from = { .sin6_port = 7 };
+	const struct udp_ends from = { .peer.sin6_port = 7 };
 	struct teller *t = arg;
 
 	for (uint32_t i = 0; i < TOLD; i++) {
@@ -346,7 +350,7 @@ static void *tell_much(void *arg)
 			t->sent++;
 		else
 			t->lost++;
-		t->own += i % 3 == 0 && news_send_own(t->n, &from);
+		t->own += i % 3 == 0 && news_send_own(t->n, &from.peer);
 	}
 	news_tell(t->n, LAST_FACT);
 	return NULL;

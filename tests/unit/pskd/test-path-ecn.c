@@ -122,7 +122,7 @@ static void check_marks(unsigned int wanted, uint8_t dscp)
 	/* What has nothing inside is marked as nothing, and as urgent as the rest. */
 	CHECK(path_send_keepalive(x->a.path, false));
 	CHECK_EQ(outer_class(x, 0), dscp == ECN_DSCP_COPY ? 0 : dscp << 2);
-	path_send_handshake(x->a.path, none, 0, &path_current(x->a.path)->address);
+	path_send_handshake(x->a.path, none, 0, &(struct udp_ends){ .peer = path_current(x->a.path)->address });
 	CHECK_EQ(recv(x->raw, none, sizeof(none), 0), 0);
 }
 
