@@ -253,8 +253,8 @@ def iperf(host, to, seconds, *more):
         why = answer.get("error") or (r.err if r.code != 0 else None)
         if not why:
             return answer["end"]
-        # Between two tests the server closes its socket for a moment.
-        if "unable to connect" not in why and "busy" not in why:
+        # Between two tests the server closes its socket for a moment, and resets who has just come.
+        if answer.get("intervals") or not any(s in why for s in ("unable to connect", "busy", "reset by peer")):
             break
         time.sleep(0.3)
     raise RuntimeError(f"iperf3 {' '.join(more)} to {to}: {why}")
