@@ -40,22 +40,37 @@ static bool says_all(const struct ledger_state *s, bool erased)
 	       (!erased || (n->erased == n->slots_total && o->erased == o->slots_total));
 }
 
+/* With what it says, in memory of its own. */
+static int open_state(struct ledger **l, struct secret **mem, struct ledger_state **s, const char *path)
+{
+	uint8_t *bytes;
+	int r = secret_new(mem, sizeof(**s), &bytes);
+
+	if (r)
+		return r;
+	*s = (void *)bytes;
+	return ledger_open(l, path, *s);
+}
+
+/* Neither says any longer that less may be used. */
+static int write_both(struct ledger *l, const struct ledger_record *r)
+{
+	int e = ledger_write(l, r);
+
+	return e ? e : ledger_write(l, r);
+}
+
 int ledger_finish(const char *path, bool erased)
 {
 	_cleanup_(ledger_closep) struct ledger *l = NULL;
 	_cleanup_(secret_freep) struct secret *mem = NULL;
 	struct ledger_state *s;
 	struct ledger_record *n;
-	uint8_t *bytes;
-	int r = secret_new(&mem, sizeof(*s), &bytes);
+	int r = open_state(&l, &mem, &s, path);
 
 	if (r)
 		return r;
-	s = (void *)bytes;
 	n = &s->newest;
-	r = ledger_open(&l, path, s);
-	if (r)
-		return r;
 	if (n->kind != LEDGER_FILE)
 		return -EINVAL;
 	if (says_all(s, erased))
@@ -65,8 +80,7 @@ int ledger_finish(const char *path, bool erased)
 	n->restored = false;
 	if (erased)
 		n->erase_to = n->erased = n->slots_total;
-	r = ledger_write(l, n);
-	return r ? r : ledger_write(l, n);
+	return write_both(l, n);
 }
 
 /* Its only slot is spent. The table beside it is that of one piece of zeros, so that it is a ledger like others. */
@@ -111,16 +125,11 @@ int ledger_burn_restored(const char *path, uint64_t to_slot)
 	struct ledger_state *s;
 	struct ledger_record *n;
 	uint64_t to, used;
-	uint8_t *bytes;
-	int r = secret_new(&mem, sizeof(*s), &bytes);
+	int r = open_state(&l, &mem, &s, path);
 
 	if (r)
 		return r;
-	s = (void *)bytes;
 	n = &s->newest;
-	r = ledger_open(&l, path, s);
-	if (r)
-		return r;
 	if (!n->restored || n->kind != LEDGER_FILE)
 		return -EINVAL;
 	used = n->tx_reserved > n->rx_mark ? n->tx_reserved : n->rx_mark;
@@ -132,7 +141,5 @@ int ledger_burn_restored(const char *path, uint64_t to_slot)
 	n->tx_next = n->tx_reserved = n->rx_mark = to;
 	n->rx_high = to ? to - 1 : LEDGER_NONE;
 	n->restored = false;
-	/* Both records: neither says any longer that less may be used. */
-	r = ledger_write(l, n);
-	return r ? r : ledger_write(l, n);
+	return write_both(l, n);
 }
